@@ -1,0 +1,9 @@
+//! Bytes and types of a Replevin backup.
+//!
+//! Everything here is a pure function from bytes to types or back: no I/O, no async, no clock, no randomness. The
+//! byte-level contract is `formats/FORMAT.md`; this crate is its reference implementation.
+
+pub mod error;
+pub mod ids;
+
+pub use error::{Error, ErrorKind, Result};

@@ -1,0 +1,11 @@
+//! Moves Kafka's record batches between brokers and object storage.
+//!
+//! The stages of backup and restore, the Kafka connection layer and the object stores. What the bytes mean is the
+//! business of `formats`; what a person sees is the business of `daemon`.
+
+pub mod budget;
+pub mod error;
+pub mod seam;
+pub mod storage;
+
+pub use error::{Error, ErrorKind, Result};
