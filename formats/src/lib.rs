@@ -3,7 +3,11 @@
 //! Everything here is a pure function from bytes to types or back: no I/O, no async, no clock, no randomness. The
 //! byte-level contract is `formats/FORMAT.md`; this crate is its reference implementation.
 
+pub mod codec;
 pub mod error;
 pub mod ids;
+pub mod record;
+pub mod record_batch;
+pub mod varint;
 
 pub use error::{Error, ErrorKind, Result};
