@@ -6,6 +6,7 @@
 pub mod budget;
 pub mod error;
 pub mod seam;
+pub mod secret;
 pub mod storage;
 
 pub use error::{Error, ErrorKind, Result};
