@@ -5,6 +5,7 @@
 
 pub mod budget;
 pub mod error;
+pub mod kafka;
 pub mod seam;
 pub mod storage;
 
