@@ -1,5 +1,6 @@
 //! Kafka's own command line tools, run against a cluster of [`crate::kafka`]: the judges that are neither ours nor librdkafka.
 
+use crate::client::Isolation;
 use crate::kafka::{KafkaCluster, KafkaVersion};
 use crate::process;
 use std::io::Write;
@@ -36,6 +37,14 @@ impl KafkaVersion {
         match self {
             Self::V3_9 => "kafka.tools.DumpLogSegments",
             Self::V4 => "org.apache.kafka.tools.DumpLogSegments",
+        }
+    }
+
+    /// What 4.x calls a console tool's property option; it prints a warning among the records under the old name.
+    fn property_option(self, name: &'static str) -> &'static str {
+        match self {
+            Self::V3_9 => "--property",
+            Self::V4 => name,
         }
     }
 
@@ -83,7 +92,8 @@ impl KafkaCluster {
     /// When the tool fails.
     pub fn console_produce(&self, topic: &str, lines: &str, properties: &[&str]) {
         let mut args = vec!["--topic", topic];
-        properties.iter().for_each(|property| args.extend(["--property", property]));
+        let option = self.version().property_option("--reader-property");
+        properties.iter().for_each(|property| args.extend([option, property]));
         let class = self.version().console_producer();
         succeeded(class, &args, self.tool_with_input(class, &args, lines.as_bytes()));
     }
@@ -93,10 +103,18 @@ impl KafkaCluster {
     ///
     /// # Panics
     /// When the tool fails.
-    pub fn console_consume(&self, topic: &str, isolation: &str, idle_ms: u32) -> Vec<String> {
+    pub fn console_consume(&self, topic: &str, isolation: Isolation, idle_ms: u32) -> Vec<String> {
         let idle = idle_ms.to_string();
-        let mut args =
-            vec!["--topic", topic, "--from-beginning", "--timeout-ms", &idle, "--isolation-level", isolation];
+        let mut args = vec![
+            "--topic",
+            topic,
+            "--from-beginning",
+            "--timeout-ms",
+            &idle,
+            "--isolation-level",
+            isolation.name(),
+        ];
+        let option = self.version().property_option("--formatter-property");
         for print in [
             "print.timestamp=true",
             "print.partition=true",
@@ -105,7 +123,7 @@ impl KafkaCluster {
             "print.key=true",
             "print.value=true",
         ] {
-            args.extend(["--property", print]);
+            args.extend([option, print]);
         }
         let output = self.tool(CONSOLE_CONSUMER, &args);
         // The timeout that ends it well is logged as an error, and is one line on standard error.

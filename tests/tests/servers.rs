@@ -1,7 +1,14 @@
 //! Every server that the tests rely on starts, works and is gone afterwards.
 
+use sandbox::azure::Azure;
 use sandbox::client::{self, Compared, Isolation, NewRecord, Producer};
+use sandbox::gcs::Gcs;
+use sandbox::http;
 use sandbox::kafka::{KafkaCluster, KafkaVersion};
+use sandbox::proxy::{Direction, Toxic, Toxiproxy};
+use sandbox::raw::{self, RawRecord};
+use sandbox::s3::S3;
+use std::time::{Duration, Instant};
 
 /// librdkafka writes; librdkafka and Kafka's console consumer read the same.
 fn kafka_round_trip(version: KafkaVersion) {
@@ -42,7 +49,7 @@ fn kafka_round_trip(version: KafkaVersion) {
     assert_eq!(all.len(), 17);
     assert!(client::compare(&committed, &all, Compared::Everything).is_err());
 
-    let console = cluster.console_consume("t", "read_committed", 5000);
+    let console = cluster.console_consume("t", Isolation::ReadCommitted, 5000);
     assert_eq!(console.len(), 16, "{console:#?}");
     assert!(
         console.iter().any(|line| line.contains("committed") && line.contains("Partition:0")),
@@ -53,6 +60,13 @@ fn kafka_round_trip(version: KafkaVersion) {
     assert_eq!(client::read_all(&bootstrap, "t", Isolation::ReadCommitted).len(), 17);
     let log = cluster.log_dir(1).join("t-1/00000000000000000000.log");
     assert!(cluster.dump_log(&log).contains("compresscodec: zstd"));
+
+    let batch = raw::batch(0, &[RawRecord { headers: vec![(vec![0xff], None)], ..RawRecord::default() }]);
+    assert_eq!(raw::produce(&bootstrap, "t", 1, &batch), Ok(15));
+    let stored = raw::fetch(&bootstrap, "t", 1, 15);
+    // Base offset and leader epoch are the broker's.
+    assert_eq!((stored[..8].to_vec(), &stored[16..]), (15_i64.to_be_bytes().to_vec(), &batch[16..]));
+    assert_eq!(raw::produce(&bootstrap, "t", 1, &raw::batch(1 << 5, &[RawRecord::default()])), Err(87));
 
     client::delete_records(&bootstrap, "t", 1, 5);
     assert_eq!(client::watermarks(&bootstrap, "t", Isolation::ReadUncommitted)[&1].0, 5);
@@ -87,4 +101,80 @@ fn three_brokers_survive_a_kill_and_a_restart() {
     cluster.thaw(3);
     producer.send("t", &records);
     assert_eq!(client::read_all(&bootstrap, "t", Isolation::ReadCommitted).len(), 9);
+}
+
+#[test]
+fn clients_pass_the_proxy_and_judges_do_not() {
+    let toxiproxy = Toxiproxy::start();
+    let mut proxies = Vec::new();
+    let cluster = KafkaCluster::start_behind(KafkaVersion::V3_9, 1, &[], |_, address| {
+        proxies.push(toxiproxy.proxy(address));
+        proxies[0].address()
+    });
+    let topic = "t";
+    client::create_topic(&cluster.direct(), topic, 1, 1, &[]);
+    Producer::new(&cluster.bootstrap(), &[]).send(topic, &[NewRecord::new("k", "v")]);
+    let took = |bootstrap: &str| {
+        let start = Instant::now();
+        assert_eq!(client::read_all(bootstrap, topic, Isolation::ReadCommitted).len(), 1);
+        start.elapsed()
+    };
+    let slow = Duration::from_secs(2);
+    let toxic = proxies[0].add(Toxic::Latency { ms: 2000, jitter_ms: 0 }, Direction::ToClient);
+    assert!(took(&cluster.bootstrap()) > slow);
+    assert!(took(&cluster.direct()) < slow);
+    proxies[0].remove(&toxic);
+    proxies[0].disable();
+    assert!(client::broker_count(&cluster.bootstrap()).is_err());
+    proxies[0].enable();
+    assert_eq!(client::broker_count(&cluster.bootstrap()), Ok(1));
+}
+
+#[test]
+fn every_toxic_is_understood() {
+    let toxiproxy = Toxiproxy::start();
+    let proxy = toxiproxy.proxy("127.0.0.1:1");
+    for toxic in [
+        Toxic::Latency { ms: 1, jitter_ms: 1 },
+        Toxic::Timeout { ms: 1 },
+        Toxic::ResetPeer { ms: 1 },
+        Toxic::SlowClose { ms: 1 },
+        Toxic::LimitData { bytes: 1 },
+        Toxic::Bandwidth { kb_per_second: 1 },
+    ] {
+        let name = proxy.add(toxic, Direction::ToServer);
+        proxy.remove(&name);
+    }
+}
+
+#[test]
+fn s3_creates_once_and_keeps_versions() {
+    let mut s3 = S3::start();
+    s3.create_bucket("b");
+    let put = |s3: &S3| s3.request("PUT", "/b/key", "", &[("if-none-match", "*")], b"data").unwrap().status;
+    assert_eq!((put(&s3), put(&s3)), (200, 412));
+    s3.enable_versioning("b");
+    s3.create_locked_bucket("locked");
+    assert!(s3.request("GET", "/locked", "object-lock=", &[], &[]).unwrap().text().contains("Enabled"));
+    s3.restart();
+    let read = s3.request("GET", "/b/key", "", &[], &[]).unwrap();
+    assert_eq!((read.status, read.text()), (200, "data".to_owned()));
+    assert!(s3.folder().join("b/key").is_file());
+}
+
+#[test]
+fn azure_takes_a_container() {
+    let azure = Azure::start();
+    azure.create_container("c");
+    let again = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| azure.create_container("c")));
+    let message = again.unwrap_err().downcast::<String>().unwrap();
+    assert!(message.contains("409"), "{message}");
+}
+
+#[test]
+fn gcs_takes_a_bucket() {
+    let gcs = Gcs::start();
+    gcs.create_bucket("b");
+    let list = http::request(&gcs.address(), "GET", "/storage/v1/b?project=test", &[], &[]).unwrap();
+    assert!(list.text().contains("\"name\":\"b\""), "{}", list.text());
 }

@@ -1,7 +1,7 @@
 //! librdkafka as the client that is not ours: it writes what is to be backed up and reads what came back.
 //!
 //! Settings are librdkafka's own names. Two things it cannot do: send the explicit timestamp 0, which it takes for "now",
-//! and send or read header names that are not UTF-8. Send such batches raw.
+//! and send or read header names that are not UTF-8. [`crate::raw`] writes such batches.
 
 mod compare;
 mod produce;
@@ -22,7 +22,7 @@ use rdkafka::topic_partition_list::Offset;
 use std::time::Duration;
 
 /// For one request.
-const REQUEST_LIMIT: Duration = Duration::from_secs(20);
+pub(crate) const REQUEST_LIMIT: Duration = Duration::from_secs(20);
 /// For what a cluster under load needs to get round to.
 const WAIT_LIMIT: Duration = Duration::from_secs(60);
 
@@ -128,6 +128,21 @@ pub fn topics(bootstrap: &str) -> Vec<String> {
     let mut names: Vec<String> = metadata.topics().iter().map(|topic| topic.name().to_owned()).collect();
     names.sort();
     names
+}
+
+/// The address of a partition's leader.
+///
+/// # Panics
+/// When there is none.
+pub fn leader(bootstrap: &str, topic: &str, partition: i32) -> String {
+    let metadata = consumer(bootstrap, &[])
+        .fetch_metadata(Some(topic), REQUEST_LIMIT)
+        .unwrap_or_else(|error| panic!("metadata of {topic}: {error}"));
+    let partitions = metadata.topics().first().map(|topic| topic.partitions()).unwrap_or_default();
+    let leader = partitions.iter().find(|candidate| candidate.id() == partition).map(|found| found.leader());
+    let broker = metadata.brokers().iter().find(|broker| Some(broker.id()) == leader);
+    let broker = broker.unwrap_or_else(|| panic!("{topic}-{partition} has no leader"));
+    format!("{}:{}", broker.host(), broker.port())
 }
 
 /// Moves a partition's log start to `offset` (DeleteRecords).
