@@ -1,1 +1,21 @@
-//! Starts whole systems for the tests: real servers, the binary, and what they share.
+//! Whole systems for the tests: real servers, started and killed from Rust, and clients that are not ours to judge by.
+//!
+//! `tests/install.sh NAME...` puts the servers in place; everything here finds them in the cache folder and says which
+//! name to install when one is missing. All calls block, also those made from asynchronous tests: a test has nothing better
+//! to do. A failure panics with the server's own last words.
+//!
+//! Not here: the tests themselves (`tests/tests/`), and any of Replevin's own code, which is no judge of Replevin.
+
+pub mod azure;
+pub mod binary;
+pub mod client;
+pub mod gcs;
+pub mod http;
+pub mod kafka;
+pub mod kafka_tools;
+pub mod process;
+pub mod proxy;
+pub mod raw;
+pub mod s3;
+pub mod scratch;
+mod signing;

