@@ -4,8 +4,12 @@
 //! byte-level contract is `formats/FORMAT.md`; this crate is its reference implementation.
 
 pub mod codec;
+pub mod control;
+pub mod digest;
 pub mod error;
 pub mod ids;
+pub mod message_set;
+pub mod rebuild;
 pub mod record;
 pub mod record_batch;
 pub mod varint;
