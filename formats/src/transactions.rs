@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::control::{self, ControlKind};
+use crate::control::{ControlKind, ControlRecord};
 use crate::record_batch::RecordBatch;
 use crate::Result;
 
@@ -166,7 +166,8 @@ pub struct SegmentTransactions {
 /// # Errors
 /// A control batch that cannot be read.
 pub fn read_marker(batch: &RecordBatch<'_>) -> Result<Option<Marker>> {
-    let committed = match control::parse(batch)?.kind {
+    let Some(control) = ControlRecord::parse(batch)? else { return Ok(None) };
+    let committed = match control.kind {
         ControlKind::Commit => true,
         ControlKind::Abort => false,
         _ => return Ok(None),
@@ -175,7 +176,7 @@ pub fn read_marker(batch: &RecordBatch<'_>) -> Result<Option<Marker>> {
         producer_id: batch.producer_id(),
         producer_epoch: batch.producer_epoch(),
         committed,
-        offset: batch.base_offset(),
-        timestamp: batch.max_timestamp(),
+        offset: control.offset,
+        timestamp: control.timestamp,
     }))
 }

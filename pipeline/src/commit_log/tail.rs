@@ -15,7 +15,7 @@ const WIDTH: u64 = 16;
 /// The number of the last commit; 0 where there is none.
 pub(super) async fn find(store: &dyn Store) -> Result<u64> {
     // Everything up to `low` is there; nothing from `high` on is.
-    let (mut low, mut high) = (0, None);
+    let (mut low, mut high) = (0_u64, None::<u64>);
     let mut step = 1_u64;
     while high.is_none() {
         let probes: Vec<u64> = (0..4).map(|i| low.saturating_add(step << (2 * i))).collect();
