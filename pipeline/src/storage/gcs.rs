@@ -3,7 +3,10 @@
 //! Unfinished uploads are not swept here: listing them needs signed URLs, which not every kind of credential can make.
 //! A lifecycle rule of the bucket (`AbortIncompleteMultipartUpload`) does it.
 
-use object_store::gcp::{GoogleCloudStorage, GoogleCloudStorageBuilder, GoogleConfigKey};
+use std::sync::Arc;
+
+use object_store::StaticCredentialProvider;
+use object_store::gcp::{GcpCredential, GoogleCloudStorage, GoogleCloudStorageBuilder, GoogleConfigKey};
 use object_store::path::Path;
 
 use super::call::Calls;
@@ -46,7 +49,11 @@ pub(super) fn open(settings: &GcsSettings, calls: Calls) -> Result<CloudStore<Go
         builder = builder.with_config(GoogleConfigKey::BaseUrl, endpoint.trim_end_matches('/'));
     }
     if plain {
-        builder = builder.with_skip_signature(true);
+        // Not merely unsigned: without any credential the crate would ask the machine for one.
+        let nobody = GcpCredential { bearer: String::new() };
+        builder = builder
+            .with_credentials(Arc::new(StaticCredentialProvider::new(nobody)))
+            .with_skip_signature(true);
     }
     let backend = builder.build().map_err(|error| unusable(&calls.place, &error))?;
     Ok(CloudStore::new(backend, calls, None))

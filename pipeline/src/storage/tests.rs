@@ -129,15 +129,6 @@ async fn a_lost_answer_to_a_put_is_unclear_and_the_object_is_ours() {
     let created = rig.create(&key, "mine").await;
     assert!(matches!(created, Created::Unclear(_)), "{created:?}");
     assert!(started.elapsed() < Duration::from_secs(6));
-    assert_eq!(rig.create(&rig.key("clear"), "mine").await, rig_new(&rig, "clear").await);
-}
-
-/// What a clear answer to the first create of a key must have been, given that the object stands.
-async fn rig_new(rig: &Rig, name: &str) -> Created {
-    let key = rig.key(name);
-    assert!(rig.store.head(&key).await.unwrap().is_some());
-    rig.store.delete(&key).await.unwrap();
-    rig.create(&key, "mine").await
 }
 
 #[tokio::test]
@@ -162,19 +153,26 @@ async fn an_unanswered_put_ends_unclear_within_the_patience() {
 #[tokio::test]
 async fn a_conflict_is_never_taken_for_an_answer() {
     let Some(rig) = rig().await else { return };
-    let conflict = || Action::Answer(409, "<Error><Code>ConditionalRequestConflict</Code><Message>again</Message></Error>");
+    let conflict = || {
+        Action::Answer(409, "<Error><Code>ConditionalRequestConflict</Code><Message>again</Message></Error>")
+    };
     rig.proxy.rule(Rule::new("PUT", "/conflict", 2, conflict()));
     let created = rig.create(&rig.key("conflict"), "x").await;
     assert!(matches!(created, Created::New(_)), "{created:?}");
     rig.proxy.rule(Rule::new("PUT", "/endless", usize::MAX, conflict()));
     let created = rig.create(&rig.key("endless"), "x").await;
-    assert!(matches!(&created, Created::Unclear(why) if why.contains("ConditionalRequestConflict")), "{created:?}");
+    assert!(
+        matches!(&created, Created::Unclear(why) if why.contains("ConditionalRequestConflict")),
+        "{created:?}"
+    );
 }
 
 #[tokio::test]
 async fn bursts_of_busy_answers_are_waited_out() {
     let Some(rig) = rig().await else { return };
-    let busy = || Action::Answer(503, "<Error><Code>SlowDown</Code><Message>Reduce your request rate</Message></Error>");
+    let busy = || {
+        Action::Answer(503, "<Error><Code>SlowDown</Code><Message>Reduce your request rate</Message></Error>")
+    };
     let key = rig.key("busy");
     rig.proxy.rule(Rule::new("PUT", "/busy", 4, busy()));
     assert!(matches!(rig.create(&key, "x").await, Created::New(_)));
@@ -267,7 +265,8 @@ async fn an_upload_that_fails_is_given_up_and_one_that_dies_is_swept() {
 async fn refusals_name_the_operation_and_the_way_out_and_are_not_repeated() {
     let Some(rig) = rig().await else { return };
     let key = rig.key("refused");
-    let denied = || Action::Answer(403, "<Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>");
+    let denied =
+        || Action::Answer(403, "<Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>");
     for method in ["PUT", "GET", "HEAD", "DELETE"] {
         rig.proxy.rule(Rule::new(method, "", usize::MAX, denied()));
     }
@@ -340,6 +339,22 @@ async fn a_store_that_ignores_the_condition_is_found_and_refused_in_words() {
     assert_eq!(error.kind(), ErrorKind::Input);
     assert!(error.message().contains("If-None-Match is ignored"), "{error}");
     assert_eq!(proxy.objects(), 0, "the probe is gone");
+}
+
+#[tokio::test]
+async fn no_credentials_at_all_is_said_at_once() {
+    let proxy = Proxy::start(None).await;
+    let StorageSettings::S3(mut s3) = s3_at(&proxy.url()) else { panic!("not s3") };
+    (s3.access_key, s3.secret_key) = (None, None);
+    if std::env::vars().any(|(name, _)| name.starts_with("AWS_")) {
+        println!("skipped: the environment has settings for AWS");
+        return;
+    }
+    let started = Instant::now();
+    let error = open(&StorageSettings::S3(s3), &impatient()).unwrap().get("a", 1).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Credentials, "{error}");
+    assert!(error.message().contains("no credentials"), "{error}");
+    assert!(started.elapsed() < Duration::from_secs(4));
 }
 
 #[tokio::test]

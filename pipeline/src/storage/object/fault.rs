@@ -56,6 +56,11 @@ impl Fault {
             "BlobAlreadyExists" => return Self::Taken,
             _ => {}
         }
+        // The machine's own identity service, which the crate asks where nothing else is set.
+        let asked_machine = text.contains("//169.254.") || text.contains("//metadata.google.internal");
+        if asked_machine && !matches!(status(&text), Some(500..)) {
+            return Self::NoCredentials;
+        }
         match error {
             object_store::Error::NotFound { .. } => return Self::Missing,
             object_store::Error::PermissionDenied { .. } | object_store::Error::Unauthenticated { .. } => {
@@ -69,9 +74,6 @@ impl Fault {
         }
         if let Some(kind) = transport(error) {
             return match kind {
-                HttpErrorKind::Connect if text.contains("169.254.") || text.contains("metadata.google") => {
-                    Self::NoCredentials
-                }
                 HttpErrorKind::Connect => Self::NotSent,
                 // The crate takes "the server closed the connection without an answer" for "not sent", which it is not.
                 _ => Self::Lost,

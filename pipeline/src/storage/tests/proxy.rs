@@ -104,7 +104,13 @@ impl Proxy {
 
     /// How many requests of a method had a text in their target.
     pub(super) fn seen(&self, method: &str, text: &str) -> usize {
-        self.state.seen.lock().unwrap().iter().filter(|(m, target)| m == method && target.contains(text)).count()
+        self.state
+            .seen
+            .lock()
+            .unwrap()
+            .iter()
+            .filter(|(m, target)| m == method && target.contains(text))
+            .count()
     }
 
     /// How many objects the careless store holds.
@@ -120,9 +126,11 @@ impl State {
         let answer = match self.action(&request) {
             Some(Action::Hangup) => return,
             Some(Action::Silence) => return hold(client).await,
-            Some(Action::Answer(status, body)) => {
-                format!("HTTP/1.1 {status} X\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}", body.len()).into()
-            }
+            Some(Action::Answer(status, body)) => format!(
+                "HTTP/1.1 {status} X\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
+                body.len()
+            )
+            .into(),
             Some(Action::LoseAnswer) => {
                 self.forward(&request).await;
                 return;
@@ -144,7 +152,9 @@ impl State {
 
     fn action(&self, request: &Request) -> Option<Action> {
         let mut rules = self.rules.lock().unwrap();
-        let fits = |rule: &&mut Rule| rule.times > 0 && rule.method == request.method && request.target.contains(rule.text);
+        let fits = |rule: &&mut Rule| {
+            rule.times > 0 && rule.method == request.method && request.target.contains(rule.text)
+        };
         let rule = rules.iter_mut().find(fits)?;
         rule.times -= 1;
         Some(rule.action.clone())
