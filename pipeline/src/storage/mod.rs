@@ -17,12 +17,17 @@
 //!
 //! [`settings`] says which store and how; [`open`] makes it. [`probe`] finds out whether a store keeps the first promise.
 
+mod azure;
 mod call;
+mod gcs;
 mod key;
 mod local;
 pub mod memory;
 pub mod meter;
+mod object;
+pub mod probe;
 mod resolve;
+mod s3;
 pub mod settings;
 pub mod suite;
 pub mod wrap;
@@ -113,3 +118,6 @@ pub trait Store: std::fmt::Debug + Send + Sync {
     /// The store as a URL for messages, without credentials.
     fn location(&self) -> String;
 }
+
+#[cfg(test)]
+mod tests;
