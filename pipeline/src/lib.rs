@@ -3,9 +3,11 @@
 //! The stages of backup and restore, the Kafka connection layer and the object stores. What the bytes mean is the
 //! business of `formats`; what a person sees is the business of `daemon`.
 
+pub mod backup;
 pub mod budget;
 pub mod commit_log;
 pub mod error;
+pub mod failpoint;
 pub mod kafka;
 pub mod seam;
 pub mod secret;

@@ -17,6 +17,8 @@ pub(super) struct Assignment {
     pub(super) partition: TopicPartition,
     pub(super) topic_id: TopicId,
     pub(super) lineage: LineageId,
+    /// The lineage's first offset.
+    pub(super) start: i64,
     /// The next offset that is wanted.
     pub(super) next: i64,
     /// The batch before it, which is fetched once more and must be the same. `None` where there is none to compare.

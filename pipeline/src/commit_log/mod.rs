@@ -17,6 +17,7 @@
 
 mod checkpoint;
 mod lists;
+mod manifest;
 mod tail;
 #[cfg(test)]
 mod tests;
