@@ -260,6 +260,63 @@ fn kafkas_own_names_mean_the_same() {
 }
 
 #[test]
+fn every_key_of_oso_is_known() {
+    let keys: [(&str, &str); 12] = [
+        ("", "mode backup_id source target storage backup restore offset_storage metrics enterprise"),
+        ("source", "bootstrap_servers topics security connection"),
+        ("source.topics", "include exclude mapping"),
+        (
+            "source.security",
+            "security_protocol sasl_mechanism sasl_username sasl_password ssl_ca_location ssl_certificate_location \
+             ssl_key_location ssl_key_password sasl_kerberos_service_name sasl_keytab_path sasl_krb5_config_path",
+        ),
+        (
+            "source.connection",
+            "tcp_keepalive tcp_nodelay keepalive_time_secs keepalive_interval_secs connections_per_broker",
+        ),
+        (
+            "storage (s3)",
+            "bucket region endpoint access_key secret_key prefix path_style allow_http access_key_id secret_access_key",
+        ),
+        (
+            "storage (azure)",
+            "account_name container_name account_key prefix endpoint use_workload_identity client_id tenant_id \
+             client_secret sas_token container connection_string",
+        ),
+        ("storage (gcs)", "bucket service_account_path prefix service_account_json"),
+        ("storage (filesystem)", "path prefix"),
+        (
+            "backup",
+            "segment_max_bytes segment_max_interval_ms segment_max_records fetch_max_bytes compression \
+             compression_level start_offset continuous stop_at_current_offsets include_internal_topics \
+             internal_topics checkpoint_interval_secs sync_interval_secs include_offset_headers source_cluster_id \
+             max_concurrent_partitions poll_interval_ms consumer_group_snapshot retention capture_topic_configs \
+             require_topic_configs checkpoint_interval_ms consumer_group_id",
+        ),
+        (
+            "restore",
+            "time_window_start time_window_end source_partitions partition_mapping topic_mapping \
+             consumer_group_strategy dry_run create_topics purge_topics auto_consumer_groups reset_consumer_offsets \
+             include_original_offset_header default_replication_factor rate_limit_records_per_sec \
+             rate_limit_bytes_per_sec max_concurrent_partitions produce_batch_size produce_acks produce_timeout_ms \
+             checkpoint_state checkpoint_interval_secs consumer_groups offset_report repartitioning \
+             strip_offset_headers restore_topic_configs existing_topic_config_policy topic_config_overrides \
+             rewrite_schema_ids schema_id_mapping header_preflight batch_size",
+        ),
+        (
+            "metrics",
+            "enabled port bind_address path keep_alive_seconds max_partition_labels update_interval_ms",
+        ),
+    ];
+    for (path, names) in keys {
+        let table = super::job::TABLES.iter().find(|table| table.path == path).expect(path);
+        for name in names.split_whitespace() {
+            assert!(table.find(name).is_some(), "{path}: {name}");
+        }
+    }
+}
+
+#[test]
 fn a_file_is_read_from_disk_within_its_bounds() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("job.yaml");
@@ -328,7 +385,7 @@ fn fragments() -> impl Strategy<Value = String> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn arbitrary_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
