@@ -25,9 +25,15 @@ impl Topic {
     pub fn new(name: impl AsRef<str>) -> Result<Self> {
         let name = name.as_ref();
         let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-        if name.is_empty() || name.len() > MAX_TOPIC_NAME || name == "." || name == ".." || !name.chars().all(legal) {
-            return Err(Error::invalid(format!("{name:?} is not a legal Kafka topic name"))
-                .hint("a name has 1 to 249 characters of a-z, A-Z, 0-9, '.', '_', '-' and is not '.' or '..'"));
+        if name.is_empty()
+            || name.len() > MAX_TOPIC_NAME
+            || name == "."
+            || name == ".."
+            || !name.chars().all(legal)
+        {
+            return Err(Error::invalid(format!("{name:?} is not a legal Kafka topic name")).hint(
+                "a name has 1 to 249 characters of a-z, A-Z, 0-9, '.', '_', '-' and is not '.' or '..'",
+            ));
         }
         Ok(Self(name.into()))
     }

@@ -64,7 +64,8 @@ impl Budget {
 
     /// Takes so many bytes if they fit now.
     pub fn try_admit(&self, bytes: usize) -> Option<Charge> {
-        let take = |used: usize| (used == 0 || used.saturating_add(bytes) <= self.0.limit).then(|| used + bytes);
+        let take =
+            |used: usize| (used == 0 || used.saturating_add(bytes) <= self.0.limit).then(|| used + bytes);
         let before = self.0.used.fetch_update(Ordering::AcqRel, Ordering::Acquire, take).ok()?;
         self.0.peak.fetch_max(before + bytes, Ordering::Relaxed);
         Some(Charge { budget: self.clone(), bytes })

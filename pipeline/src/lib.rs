@@ -4,8 +4,12 @@
 //! business of `formats`; what a person sees is the business of `daemon`.
 
 pub mod budget;
+pub mod commit_log;
 pub mod error;
+pub mod kafka;
 pub mod seam;
+pub mod secret;
+pub mod select;
 pub mod storage;
 
 pub use error::{Error, ErrorKind, Result};

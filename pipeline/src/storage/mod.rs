@@ -12,7 +12,23 @@
 //!   [`crate::ErrorKind::Retry`] has been tried for as long as the settings allow.
 //!
 //! Keys are `/`-separated paths relative to the store's prefix, of characters that every backend takes as they are
-//! (`formats` makes them).
+//! (`formats` makes them). What no backend could hold safely (`..`, empty parts, control characters) is refused as
+//! [`crate::ErrorKind::Input`] before anything is asked.
+//!
+//! [`settings`] says which store and how; [`open`] makes it. [`probe`] finds out whether a store keeps the first promise.
+
+mod call;
+mod key;
+mod local;
+pub mod memory;
+pub mod meter;
+mod resolve;
+pub mod settings;
+pub mod suite;
+pub mod wrap;
+
+pub use resolve::{open, open_metered};
+pub use settings::{IoSettings, StorageSettings, parse_url};
 
 use std::ops::Range;
 
@@ -56,18 +72,23 @@ pub struct ObjectInfo {
 /// An object store: see the module for what it promises.
 #[async_trait]
 pub trait Store: std::fmt::Debug + Send + Sync {
-    /// Creates an object of the concatenated parts unless the key exists. Large bodies travel in several parts, each
-    /// retried alone.
+    /// Creates an object of the concatenated parts unless the key exists. An `Err` means that nothing came of it as far
+    /// as the store said; whatever is not known is [`Created::Unclear`].
+    ///
+    /// Bodies above the part size travel in several parts, each retried alone. Their last step is not conditional on
+    /// every backend, so keys of large bodies must be unique by construction (an incarnation and a counter in them);
+    /// of keys that several writers may want, only bodies up to the part size are safe.
     async fn create(&self, key: &str, body: Vec<Bytes>) -> Result<Created>;
 
     /// Writes an object whatever was there: only for views that may be rebuilt at any time.
     async fn replace_view(&self, key: &str, body: Bytes) -> Result<()>;
 
-    /// The whole object, at most `max` bytes (a larger one is refused before it is read); `None` where there is none.
+    /// The whole object; `None` where there is none. One larger than `max` bytes is refused before it is read, as
+    /// [`crate::ErrorKind::Damaged`].
     async fn get(&self, key: &str, max: u64) -> Result<Option<Bytes>>;
 
     /// A range of the object's bytes. Fewer bytes than asked for are an error ([`crate::ErrorKind::Damaged`]), a missing object
-    /// is [`crate::ErrorKind::NotFound`].
+    /// is [`crate::ErrorKind::NotFound`]. An empty range of an existing object is no bytes.
     async fn get_range(&self, key: &str, range: Range<u64>) -> Result<Bytes>;
 
     /// What is known of one object without reading it.
@@ -75,17 +96,19 @@ pub trait Store: std::fmt::Debug + Send + Sync {
 
     /// Every object whose key starts with a folder (`""` or ending in `/`), in ascending key order where the backend can,
     /// starting after `after` where given.
-    fn list<'a>(&'a self, folder: &'a str, after: Option<&'a str>) -> BoxStream<'a, Result<ObjectInfo>>;
+    fn list(&self, folder: &str, after: Option<&str>) -> BoxStream<'_, Result<ObjectInfo>>;
 
-    /// The immediate sub-folder names below a folder, without trailing slash.
+    /// The immediate sub-folder names below a folder, without trailing slash, ascending. A folder exists while it holds an
+    /// object.
     async fn folders(&self, folder: &str) -> Result<Vec<String>>;
 
     /// Deletes an object; one that is not there is no error.
     async fn delete(&self, key: &str) -> Result<()>;
 
     /// Removes what interrupted uploads left behind under a folder (unfinished multipart uploads, temporary files),
-    /// where older than `older_than_ms` by the store's clock. Returns how many were found and, if `execute`, removed.
-    async fn sweep_unfinished(&self, folder: &str, older_than_ms: i64, execute: bool) -> Result<u64>;
+    /// where begun before `before_ms` (milliseconds since 1970 UTC, by the store's clock: take it from the
+    /// [`ObjectInfo::modified_ms`] of an object just written). Returns how many were found and, if `execute`, removed.
+    async fn sweep_unfinished(&self, folder: &str, before_ms: i64, execute: bool) -> Result<u64>;
 
     /// The store as a URL for messages, without credentials.
     fn location(&self) -> String;

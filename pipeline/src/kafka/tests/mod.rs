@@ -1,0 +1,4 @@
+//! Faults of a broker, played by a scripted one over real sockets.
+
+mod faults;
+mod scripted;

@@ -1,0 +1,228 @@
+//! Which topics a job takes: literal names, globs and `~regular expressions`, with excludes, internal topics off by
+//! default.
+//!
+//! A pattern is one of three things, told apart by how it is written:
+//!
+//! | written | is | matches |
+//! |---|---|---|
+//! | `orders.eu` | a topic's name | that very topic (a dot is a dot) |
+//! | `orders-*`, `log?`, `app-[a-c]` | a glob: it holds `*`, `?` or `[` | the whole name |
+//! | `~orders-\d+` | a regular expression, after the `~` | the whole name: it is anchored at both ends |
+//!
+//! This file decides about names only. It asks no broker, and knows nothing of partitions.
+
+use formats::ids::Topic;
+use globset::{GlobBuilder, GlobMatcher};
+use regex::{Regex, RegexBuilder};
+
+use crate::{Error, Result};
+
+/// Topics that Kafka itself keeps its state in, whatever a broker's metadata says of them.
+const INTERNAL: [&str; 2] = ["__consumer_offsets", "__transaction_state"];
+
+/// The most memory that one compiled pattern may take, in bytes: patterns come from people, and must stay bounded.
+const COMPILED_LIMIT: usize = 1 << 20;
+
+/// The longest pattern accepted, in bytes: a topic's name has at most 249 characters.
+const LONGEST_PATTERN: usize = 4096;
+
+/// Which topics a job takes.
+#[derive(Debug, Clone)]
+pub struct TopicSelection {
+    include: Vec<Pattern>,
+    exclude: Vec<Pattern>,
+    include_internal: bool,
+    internal_topics: Vec<Topic>,
+}
+
+#[derive(Debug, Clone)]
+enum Pattern {
+    Literal(Topic),
+    Glob(GlobMatcher),
+    Regex(Regex),
+}
+
+impl TopicSelection {
+    /// A selection. An empty `include` takes every topic; `exclude` wins over it. Internal topics are taken only with
+    /// `include_internal`: those of `internal_topics`, or, where that is empty, those that `include` takes.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Input`] for a pattern that is no topic name, no glob and no regular expression.
+    pub fn new<S: AsRef<str>>(
+        include: &[S],
+        exclude: &[S],
+        include_internal: bool,
+        internal_topics: &[S],
+    ) -> Result<Self> {
+        let patterns = |list: &[S]| list.iter().map(|text| Pattern::new(text.as_ref())).collect::<Result<Vec<_>>>();
+        Ok(Self {
+            include: patterns(include)?,
+            exclude: patterns(exclude)?,
+            include_internal,
+            internal_topics: internal_topics.iter().map(|name| Ok(Topic::new(name)?)).collect::<Result<_>>()?,
+        })
+    }
+
+    /// Checks one pattern of `include` or `exclude`, without keeping it.
+    ///
+    /// # Errors
+    /// As [`TopicSelection::new`].
+    pub fn check_pattern(text: &str) -> Result<()> {
+        Pattern::new(text).map(drop)
+    }
+
+    /// Whether the topic is taken. `internal` is what the broker's metadata says of it (`is_internal`).
+    pub fn matches(&self, topic: &str, internal: bool) -> bool {
+        if self.exclude.iter().any(|pattern| pattern.matches(topic)) {
+            return false;
+        }
+        let included = || self.include.is_empty() || self.include.iter().any(|pattern| pattern.matches(topic));
+        if internal || INTERNAL.contains(&topic) {
+            let listed = || self.internal_topics.iter().any(|listed| listed.as_str() == topic);
+            return self.include_internal && if self.internal_topics.is_empty() { included() } else { listed() };
+        }
+        included()
+    }
+
+    /// The topics that `include` names literally, in its order: a job can say when one of them is not there.
+    pub fn named(&self) -> impl Iterator<Item = &Topic> {
+        self.include.iter().filter_map(|pattern| match pattern {
+            Pattern::Literal(topic) => Some(topic),
+            Pattern::Glob(_) | Pattern::Regex(_) => None,
+        })
+    }
+}
+
+impl Pattern {
+    fn new(text: &str) -> Result<Self> {
+        if text.len() > LONGEST_PATTERN {
+            return Err(Error::input(format!("a topic pattern of {} bytes is too long", text.len()))
+                .hint(format!("use at most {LONGEST_PATTERN} bytes a pattern, and several patterns")));
+        }
+        if let Some(expression) = text.strip_prefix('~') {
+            return Self::regex(text, expression);
+        }
+        if text.contains(['*', '?', '[']) {
+            let glob = GlobBuilder::new(text).literal_separator(false).backslash_escape(false).build();
+            return match glob {
+                Ok(glob) => Ok(Self::Glob(glob.compile_matcher())),
+                Err(error) => Err(Error::input(format!("{text:?} is not a glob: {}", error.kind()))
+                    .hint("a glob takes *, ? and [abc]; a regular expression begins with ~")),
+            };
+        }
+        match Topic::new(text) {
+            Ok(topic) => Ok(Self::Literal(topic)),
+            Err(error) => {
+                let hint = "write a topic's name, a glob with *, ? or [abc], or a regular expression after a ~";
+                Err(Error::input(error.message()).hint(hint))
+            }
+        }
+    }
+
+    fn regex(text: &str, expression: &str) -> Result<Self> {
+        let compile = |source: &str| RegexBuilder::new(source).size_limit(COMPILED_LIMIT).build();
+        // The expression must hold alone first: `a)|(b` would otherwise slip out of its anchors.
+        let regex = compile(expression).and_then(|_| compile(&format!(r"\A(?:{expression})\z")));
+        regex.map(Self::Regex).map_err(|error| {
+            let words = error.to_string();
+            let why = words.lines().last().unwrap_or_default().trim_start_matches("error: ");
+            Error::input(format!("{text:?} is not a regular expression: {why}"))
+                .hint("what follows the ~ is a regular expression that must match the whole name")
+        })
+    }
+
+    fn matches(&self, topic: &str) -> bool {
+        match self {
+            Self::Literal(name) => name.as_str() == topic,
+            Self::Glob(glob) => glob.is_match(topic),
+            Self::Regex(regex) => regex.is_match(topic),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn select(include: &[&str], exclude: &[&str]) -> TopicSelection {
+        TopicSelection::new(include, exclude, false, &[]).expect("the patterns are good")
+    }
+
+    #[test]
+    fn an_empty_include_takes_everything_but_internal_topics() {
+        let all = select(&[], &[]);
+        assert!(all.matches("orders", false));
+        assert!(all.matches("_schemas", false));
+        assert!(!all.matches("__consumer_offsets", true));
+        assert!(!all.matches("__transaction_state", false), "known by name where a broker does not flag it");
+        assert!(!all.matches("some-internal", true));
+    }
+
+    #[test]
+    fn a_plain_name_is_that_topic_only() {
+        let one = select(&["orders.eu"], &[]);
+        assert!(one.matches("orders.eu", false));
+        assert!(!one.matches("ordersXeu", false), "a dot is not a wildcard");
+        assert!(!one.matches("orders.eu.dlq", false));
+        assert_eq!(one.named().map(Topic::as_str).collect::<Vec<_>>(), ["orders.eu"]);
+    }
+
+    #[test]
+    fn a_glob_matches_the_whole_name() {
+        let globs = select(&["orders-*", "log?", "app-[a-c]"], &["*-dlq"]);
+        for (name, taken) in [
+            ("orders-", true),
+            ("orders-eu.west", true),
+            ("my-orders-1", false),
+            ("log1", true),
+            ("log12", false),
+            ("app-b", true),
+            ("app-d", false),
+            ("orders-dlq", false),
+        ] {
+            assert_eq!(globs.matches(name, false), taken, "{name}");
+        }
+        assert!(select(&["*"], &[]).matches("anything.at-all_1", false));
+    }
+
+    #[test]
+    fn a_regular_expression_is_anchored_at_both_ends() {
+        let regexes = select(&[r"~orders-\d+|payments"], &[r"~.*-9+"]);
+        assert!(regexes.matches("orders-12", false));
+        assert!(regexes.matches("payments", false));
+        assert!(!regexes.matches("payments-old", false), "the anchors hold for each alternative");
+        assert!(!regexes.matches("old-orders-12", false));
+        assert!(!regexes.matches("orders-99", false), "excluded");
+        assert!(!regexes.matches("orders-1\n", false));
+    }
+
+    #[test]
+    fn internal_topics_come_only_when_asked_for() {
+        let some = TopicSelection::new(&["orders"], &[], true, &["__consumer_offsets"]).expect("good");
+        assert!(some.matches("__consumer_offsets", true), "listed, though include does not name it");
+        assert!(!some.matches("__transaction_state", true));
+        let all = TopicSelection::new::<&str>(&[], &["__transaction_state"], true, &[]).expect("good");
+        assert!(all.matches("__consumer_offsets", true));
+        assert!(!all.matches("__transaction_state", true), "excludes hold for internal topics too");
+        let off = TopicSelection::new(&[], &[], false, &["__consumer_offsets"]).expect("good");
+        assert!(!off.matches("__consumer_offsets", true));
+    }
+
+    #[test]
+    fn bad_patterns_are_refused_in_words() {
+        for (pattern, words) in [
+            ("~orders-(", "unclosed group"),
+            ("~a)|(?:b", "unopened group"),
+            ("app-[a", "unclosed character class"),
+            ("orders eu", "not a legal Kafka topic name"),
+            ("", "not a legal Kafka topic name"),
+            ("~(a{1000}){1000}", "exceeds size limit"),
+        ] {
+            let error = TopicSelection::check_pattern(pattern).expect_err(pattern);
+            assert!(error.message().contains(words), "{pattern}: {}", error.message());
+            assert!(error.next_step().is_some());
+            assert_eq!(error.kind(), crate::ErrorKind::Input);
+        }
+        assert!(TopicSelection::check_pattern(&"a".repeat(5000)).is_err());
+    }
+}
