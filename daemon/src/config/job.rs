@@ -116,7 +116,7 @@ pub(crate) enum Job {
 pub(crate) struct BackupJob {
     pub(crate) backup_id: BackupId,
     pub(crate) source: Kafka,
-    pub(crate) storage: Storage,
+    pub(crate) storage: StorageSettings,
     pub(crate) backup: Backup,
     /// The most payload in memory at once, in bytes.
     pub(crate) memory_limit: u64,
@@ -129,7 +129,7 @@ pub(crate) struct BackupJob {
 pub(crate) struct RestoreJob {
     pub(crate) backup_id: BackupId,
     pub(crate) target: Kafka,
-    pub(crate) storage: Storage,
+    pub(crate) storage: StorageSettings,
     pub(crate) restore: Restore,
     /// The most payload in memory at once, in bytes.
     pub(crate) memory_limit: u64,
@@ -204,7 +204,7 @@ pub(crate) fn build(
 ) -> Option<Job> {
     let backup_id = BackupId::new(root.text("backup_id")?).ok()?;
     let memory_limit = root.unsigned("memory_limit")?;
-    let storage = Storage::build(root.section("storage")?, problems)?;
+    let storage = storage::build(root.section("storage")?, problems)?;
     if matches!(storage, Storage::Memory) {
         let message = "storage.backend memory keeps nothing once the process ends".to_owned();
         notices.push(Notice { at: root.at("storage"), message });

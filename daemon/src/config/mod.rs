@@ -16,7 +16,6 @@ mod kafka;
 mod keys;
 mod later;
 mod restore;
-mod secret;
 mod storage;
 mod unknown;
 mod value;
@@ -37,8 +36,6 @@ pub(crate) use kafka::{Connection, Kafka, Server};
 pub(crate) use restore::{
     ExistingTopicConfigPolicy, IntoNonEmpty, Journal, Restore, Retention, TopicConfigOverrides,
 };
-pub(crate) use secret::Secret;
-pub(crate) use storage::{AzureContainer, GcsBucket, S3Bucket, Storage};
 
 use check::Checker;
 use error::{At, Problems};

@@ -1,9 +1,13 @@
 //! `storage`: where backups lie. One table and one struct a backend; credentials are [`Secret`]s.
 
+use std::path::PathBuf;
+
+use pipeline::secret::Secret;
+use pipeline::storage::settings::{AzureSettings, GcsSettings, S3Settings, StorageSettings};
+
 use super::check::Section;
 use super::error::Problems;
 use super::keys::{Kind, Table, no_effect, oso, ours, refused};
-use super::secret::Secret;
 
 const PREFIX: &str = "folder inside the bucket or container, before the backup's own";
 const ALLOW_HTTP: &str = "allow an endpoint without TLS";
@@ -111,116 +115,56 @@ pub(crate) static STORAGE: Kind = Kind::Tagged {
     ],
 };
 
-/// Where backups lie.
-#[derive(Debug, Clone)]
-pub(crate) enum Storage {
-    S3(S3Bucket),
-    Azure(AzureContainer),
-    Gcs(GcsBucket),
-    Filesystem { path: String },
-    Memory,
-}
-
-/// An S3 bucket.
-#[derive(Debug, Clone)]
-pub(crate) struct S3Bucket {
-    pub(crate) bucket: String,
-    pub(crate) region: Option<String>,
-    pub(crate) endpoint: Option<String>,
-    /// Without slashes at its ends; empty for the bucket's root.
-    pub(crate) prefix: String,
-    /// Access key id and secret access key.
-    pub(crate) keys: Option<(Secret, Secret)>,
-    pub(crate) session_token: Option<Secret>,
-    pub(crate) profile: Option<String>,
-    pub(crate) path_style: bool,
-    pub(crate) allow_http: bool,
-    pub(crate) unsigned_payload: bool,
-}
-
-/// An Azure container.
-#[derive(Debug, Clone)]
-pub(crate) struct AzureContainer {
-    pub(crate) account_name: String,
-    pub(crate) container_name: String,
-    pub(crate) prefix: String,
-    pub(crate) endpoint: Option<String>,
-    pub(crate) sas_token: Option<Secret>,
-    pub(crate) account_key: Option<Secret>,
-    pub(crate) client_id: Option<String>,
-    pub(crate) tenant_id: Option<String>,
-    pub(crate) client_secret: Option<Secret>,
-    pub(crate) use_workload_identity: bool,
-    pub(crate) allow_http: bool,
-}
-
-/// A GCS bucket.
-#[derive(Debug, Clone)]
-pub(crate) struct GcsBucket {
-    pub(crate) bucket: String,
-    pub(crate) prefix: String,
-    pub(crate) service_account_path: Option<String>,
-    pub(crate) endpoint: Option<String>,
-    pub(crate) allow_http: bool,
-}
-
-impl Storage {
-    /// Builds it from its checked section.
-    pub(crate) fn build(section: &Section, problems: &mut Problems) -> Option<Self> {
-        let text = |key: &str| section.text(key).map(str::to_owned);
-        let secret = |key: &str| section.text(key).map(|text| Secret::new(text.to_owned()));
-        let prefix = prefix(section, problems);
-        let endpoint = endpoint(section, problems);
-        Some(match section.variant {
-            "s3" => {
-                together(section, &["access_key", "secret_key"], "session_token", problems);
-                Self::S3(S3Bucket {
-                    bucket: text("bucket")?,
-                    region: text("region"),
-                    path_style: section.bool("path_style").unwrap_or(endpoint.is_some()),
-                    endpoint,
-                    prefix,
-                    keys: secret("access_key").zip(secret("secret_key")),
-                    session_token: secret("session_token"),
-                    profile: text("profile"),
-                    allow_http: section.bool("allow_http")?,
-                    unsigned_payload: section.bool("unsigned_payload")?,
-                })
-            }
-            "azure" => {
-                if section.is_written("client_secret") {
-                    together(
-                        section,
-                        &["client_id", "tenant_id", "client_secret"],
-                        "client_secret",
-                        problems,
-                    );
-                }
-                Self::Azure(AzureContainer {
-                    account_name: text("account_name")?,
-                    container_name: text("container_name")?,
-                    prefix,
-                    endpoint,
-                    sas_token: secret("sas_token"),
-                    account_key: secret("account_key"),
-                    client_id: text("client_id"),
-                    tenant_id: text("tenant_id"),
-                    client_secret: secret("client_secret"),
-                    use_workload_identity: section.bool("use_workload_identity")?,
-                    allow_http: section.bool("allow_http")?,
-                })
-            }
-            "gcs" => Self::Gcs(GcsBucket {
+/// Builds the store's settings from their checked section.
+pub(crate) fn build(section: &Section, problems: &mut Problems) -> Option<StorageSettings> {
+    let text = |key: &str| section.text(key).map(str::to_owned);
+    let secret = |key: &str| section.text(key).map(Secret::new);
+    let prefix = Some(prefix(section, problems)).filter(|prefix| !prefix.is_empty());
+    let endpoint = endpoint(section, problems);
+    Some(match section.variant {
+        "s3" => {
+            together(section, &["access_key", "secret_key"], "session_token", problems);
+            StorageSettings::S3(S3Settings {
                 bucket: text("bucket")?,
-                prefix,
-                service_account_path: text("service_account_path"),
+                region: text("region"),
+                path_style: section.bool("path_style"),
                 endpoint,
+                prefix,
+                access_key: text("access_key"),
+                secret_key: secret("secret_key"),
+                session_token: secret("session_token"),
+                profile: text("profile"),
                 allow_http: section.bool("allow_http")?,
-            }),
-            "filesystem" => Self::Filesystem { path: text("path")? },
-            _ => Self::Memory,
-        })
-    }
+                // Written as false, it means the default: over TLS bodies are never part of the signature.
+                unsigned_payload: section.bool("unsigned_payload").filter(|unsigned| *unsigned),
+            })
+        }
+        "azure" => {
+            if section.is_written("client_secret") {
+                together(section, &["client_id", "tenant_id", "client_secret"], "client_secret", problems);
+            }
+            StorageSettings::Azure(AzureSettings {
+                account_name: text("account_name")?,
+                container_name: text("container_name")?,
+                prefix,
+                endpoint,
+                sas_token: secret("sas_token"),
+                account_key: secret("account_key"),
+                client_id: text("client_id"),
+                tenant_id: text("tenant_id"),
+                client_secret: secret("client_secret"),
+                use_workload_identity: section.bool("use_workload_identity")?,
+            })
+        }
+        "gcs" => StorageSettings::Gcs(GcsSettings {
+            bucket: text("bucket")?,
+            prefix,
+            service_account_path: text("service_account_path").map(PathBuf::from),
+            endpoint,
+        }),
+        "filesystem" => StorageSettings::Filesystem { path: text("path")?.into(), prefix: None },
+        _ => StorageSettings::Memory,
+    })
 }
 
 /// The prefix without slashes at its ends (OSO's examples end it in one).
