@@ -416,3 +416,62 @@ async fn topics_and_configs_are_administered() {
     let missing = missing.into_values().next().expect("one").expect_err("unknown");
     assert_eq!(missing.kind(), pipeline::ErrorKind::NotFound, "{missing}");
 }
+
+#[tokio::test]
+async fn fetch_and_metadata_survive_a_broker_that_is_killed_and_comes_back() {
+    let Some(client) = client().await else { return };
+    let Ok(restart) = std::env::var("REPLEVIN_TEST_KAFKA_RESTART") else {
+        eprintln!("skipped: REPLEVIN_TEST_KAFKA_RESTART names no command that kills and restarts the broker");
+        return;
+    };
+    let topic = topic("restart");
+    let id = create(&client, &topic, 1, &[("retention.ms", "-1")]).await;
+    let broker = client.metadata().leader(&topic, 0).expect("a leader").0;
+    let producer = client.init_producer_id().await.expect("a producer id");
+    let mut fetcher = Fetcher::new(client.clone(), broker, FetchSettings::default(), Budget::new(8 << 20));
+    fetcher.add(at(&topic, 0), id, Position::at(0));
+    let (mut errors, mut next) = (0, 0);
+    for round in 0..2 {
+        let connection =
+            ProduceConnection::open(&client, broker, Duration::from_secs(10)).await.expect("connects");
+        let sent = Batch { partition: at(&topic, 0), chunks: chunks(&batch(producer, round * 10, 10, 100)) };
+        let produced = connection.send(&[sent]).await.expect("sent").response().await.expect("answered");
+        assert_eq!((produced[0].error, produced[0].base_offset), (None, Some(next)));
+        let end = next + 10;
+        let started = Instant::now();
+        while next < end {
+            assert!(started.elapsed() < LIMIT, "stuck at {next}");
+            match fetcher.receive().await {
+                Err(error) => assert!(error.is_retriable(), "{error}"),
+                Ok(outcome) => {
+                    for fetched in &outcome.partitions {
+                        for (base, epoch, end, _) in batches(fetched) {
+                            assert_eq!(base, next, "no loss and no repetition");
+                            next = end;
+                            let position = Position { last_fetched_epoch: Some(epoch), ..Position::at(next) };
+                            fetcher.seek(&at(&topic, 0), position);
+                        }
+                    }
+                }
+            }
+        }
+        if round == 0 {
+            // A request is on the wire while the broker dies.
+            fetcher.issue().await.expect("issued");
+            let status =
+                tokio::process::Command::new("sh").args(["-c", &restart]).status().await.expect("runs");
+            assert!(status.success());
+            let back = async {
+                while let Err(error) = fetcher.receive().await {
+                    assert!(error.is_retriable(), "{error}");
+                    errors += 1;
+                }
+            };
+            timeout(LIMIT, back).await.expect("the broker comes back");
+            client.refresh(Topics::All).await.expect("metadata");
+            client.wait_until_served(&[(topic.clone(), 1)].into(), LIMIT).await.expect("served");
+        }
+    }
+    assert!(errors > 0, "the broker did die");
+    delete(&client, &topic).await;
+}
