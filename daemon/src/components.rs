@@ -8,7 +8,7 @@ use formats::segment::FrameCompression;
 use pipeline::backup::{BackupSettings, StartOffset};
 use pipeline::kafka::{Client, ClientConfig, HostPort, Isolation};
 use pipeline::seam::Seam;
-use pipeline::storage::wrap::prefix::Prefixed;
+use pipeline::storage::wrap::Prefixed;
 use pipeline::storage::{self, IoSettings, StorageSettings, Store};
 use pipeline::Result;
 

@@ -5,6 +5,8 @@ use std::fmt;
 use formats::ids::BackupId;
 
 use super::backup::{BACKUP, Backup};
+use pipeline::storage::StorageSettings;
+
 use super::check::Section;
 use super::error::{At, Notice, Problems};
 use super::kafka::{CONNECTION, KAFKA, Kafka, SECURITY, TOPICS};
@@ -14,7 +16,7 @@ use super::later::{
     REGISTRY_FILE_KEYS, SCHEMA_REGISTRY_KEY, VALIDATION_FILE_KEYS,
 };
 use super::restore::{RESTORE, Restore};
-use super::storage::{AZURE, FILESYSTEM, GCS, MEMORY, S3, STORAGE, Storage};
+use super::storage::{self, AZURE, FILESYSTEM, GCS, MEMORY, S3, STORAGE};
 
 /// The least memory that the stages can work in: a large batch, decompressed, while others are on their way.
 const LEAST_MEMORY: i64 = 64 << 20;
@@ -205,7 +207,7 @@ pub(crate) fn build(
     let backup_id = BackupId::new(root.text("backup_id")?).ok()?;
     let memory_limit = root.unsigned("memory_limit")?;
     let storage = storage::build(root.section("storage")?, problems)?;
-    if matches!(storage, Storage::Memory) {
+    if matches!(storage, StorageSettings::Memory) {
         let message = "storage.backend memory keeps nothing once the process ends".to_owned();
         notices.push(Notice { at: root.at("storage"), message });
     }

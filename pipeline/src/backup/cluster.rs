@@ -1,7 +1,6 @@
 //! The source's topics and their settings: what the backup takes, and the snapshot of it in the archive.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 use formats::cluster::{ClusterSnapshot, TopicSnapshot};
 use formats::commit::{ObjectRef, Op};
@@ -9,14 +8,13 @@ use formats::hash::Hash;
 use formats::ids::{Incarnation, Topic, TopicPartition};
 use formats::paths::ObjectName;
 
-use crate::kafka::{Client, ClusterMetadata, ConfigResource, ConfigSource, TopicMetadata, Topics};
+use crate::kafka::{Client, ConfigResource, ConfigSource, TopicMetadata, Topics};
 use crate::select::TopicSelection;
 use crate::storage::{Created, Store};
 use crate::{Error, Result};
 
 /// Topics that a backup takes.
 pub(super) struct Selected {
-    pub(super) metadata: Arc<ClusterMetadata>,
     pub(super) topics: BTreeMap<Topic, TopicMetadata>,
     /// Topics whose `cleanup.policy` has `compact`.
     pub(super) compacted: BTreeSet<Topic>,
@@ -78,7 +76,7 @@ pub(super) async fn select(client: &Client, selection: &TopicSelection) -> Resul
         });
     }
     let snapshot = ClusterSnapshot::new(metadata.cluster_id.clone().unwrap_or_default(), snapshots);
-    Ok(Selected { metadata, topics, compacted, snapshot, refused })
+    Ok(Selected { topics, compacted, snapshot, refused })
 }
 
 /// Writes the snapshot unless the newest one is the same; gives the operation that names it.

@@ -218,8 +218,8 @@ impl Coordinator {
                 self.wait(&assignment);
             }
             Trouble::Replica(broker) => self.assign(Assignment { broker, leader_epoch: None, ..assignment })?,
-            Trouble::OutOfRange | Trouble::Unknown(_) | Trouble::Diverging { .. } => {
-                tracing::warn!(%partition, next = assignment.next, ?trouble, "the log is not where the backup left it");
+            Trouble::Elsewhere(why) => {
+                tracing::warn!(%partition, next = assignment.next, why, "the log is not where the backup left it");
                 self.wait(&assignment);
             }
             Trouble::LastBatchDiffers(found) => {
@@ -360,7 +360,7 @@ impl Coordinator {
         connection.partitions.insert(assignment.partition.clone());
         self.active.insert(assignment.partition.clone(), (broker, number));
         // A task that is gone has failed; joining it tells why.
-        let _ = connection.commands.send(FetchCommand::Add(assignment));
+        let _ = connection.commands.send(FetchCommand(assignment));
         Ok(())
     }
 

@@ -74,7 +74,6 @@ pub(super) struct FetchedBatches {
     pub(super) batches: Bytes,
     /// Bytes of the whole answer that the slice keeps alive.
     pub(super) keeps: usize,
-    pub(super) records: u64,
     /// Aborted transactions that the broker listed with them.
     pub(super) aborted: Vec<AbortedTransaction>,
     /// Whether missing offsets are the log cleaner's work.

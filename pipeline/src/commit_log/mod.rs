@@ -22,6 +22,8 @@ mod tail;
 #[cfg(test)]
 mod tests;
 
+pub use lists::TopicLists;
+
 use std::sync::Arc;
 use std::time::Duration;
 
