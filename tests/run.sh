@@ -82,7 +82,7 @@ command -v cargo >/dev/null || {
 
 step 'build tools' tests/install.sh build-deps || finish
 step 'format' cargo fmt --all --check
-step 'lints' cargo clippy --workspace --all-targets --locked -- -D warnings || finish
+step 'lints' cargo clippy --workspace --all-targets --locked -- -D warnings
 step 'documentation' env RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --locked --quiet
 step 'unit tests' cargo test --workspace --lib --bins --locked --no-fail-fast
 step 'examples in the documentation' cargo test --workspace --doc --locked --no-fail-fast --quiet

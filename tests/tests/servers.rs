@@ -1,6 +1,7 @@
 //! Every server that the tests rely on starts, works and is gone afterwards.
 
 use sandbox::azure::Azure;
+use sandbox::binary::Replevin;
 use sandbox::client::{self, Compared, Isolation, NewRecord, Producer};
 use sandbox::gcs::Gcs;
 use sandbox::http;
@@ -101,6 +102,12 @@ fn three_brokers_survive_a_kill_and_a_restart() {
     cluster.thaw(3);
     producer.send("t", &records);
     assert_eq!(client::read_all(&bootstrap, "t", Isolation::ReadCommitted).len(), 9);
+}
+
+#[test]
+fn the_binary_runs_with_a_config_and_ends() {
+    let finished = Replevin::new(&["check-config"]).config("").run();
+    assert!(finished.code().is_some() && !finished.was_killed());
 }
 
 #[test]
