@@ -362,22 +362,6 @@ async fn a_store_that_ignores_the_condition_is_found_and_refused_in_words() {
 }
 
 #[tokio::test]
-async fn no_credentials_at_all_is_said_at_once() {
-    let proxy = careless().await;
-    let StorageSettings::S3(mut s3) = s3_at(&proxy.url()) else { panic!("not s3") };
-    (s3.access_key, s3.secret_key) = (None, None);
-    if std::env::vars().any(|(name, _)| name.starts_with("AWS_")) {
-        println!("skipped: the environment has settings for AWS");
-        return;
-    }
-    let started = Instant::now();
-    let error = open(&StorageSettings::S3(s3), &impatient()).unwrap().get("a", 1).await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Credentials, "{error}");
-    assert!(error.message().contains("no credentials"), "{error}");
-    assert!(started.elapsed() < Duration::from_secs(4));
-}
-
-#[tokio::test]
 async fn a_server_that_is_not_there_is_passing_trouble_and_clearly_did_nothing() {
     let proxy = careless().await;
     let url = proxy.url();

@@ -9,6 +9,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
 use super::cloud::Cloud;
+use crate::seam::Seam;
 
 /// What to do with a request.
 #[derive(Debug, Clone)]
@@ -82,9 +83,7 @@ struct Request {
 
 impl Proxy {
     pub(super) async fn start(upstream: Upstream) -> Self {
-        // Ports of the system's choice: nothing else listens there, and clients' own ports differ.
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let port = listener.local_addr().unwrap().port();
+        let (listener, port) = listen().await;
         let state = Arc::new(State { upstream, rules: Mutex::default(), seen: Mutex::default() });
         let shared = Arc::clone(&state);
         let task = tokio::spawn(async move {
@@ -185,6 +184,16 @@ impl State {
         let mut answer = Vec::new();
         server.read_to_end(&mut answer).await.unwrap();
         answer
+    }
+}
+
+/// A free port below those that the system hands to clients.
+async fn listen() -> (TcpListener, u16) {
+    loop {
+        let port = 20_000 + (Seam::system().rand.next_u64() % 10_000) as u16;
+        if let Ok(listener) = TcpListener::bind(("127.0.0.1", port)).await {
+            return (listener, port);
+        }
     }
 }
 
