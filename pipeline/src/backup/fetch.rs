@@ -154,22 +154,24 @@ impl Task {
             }
             following.stable = fetched.last_stable_offset;
             let Some(records) = records else { continue };
-            match read_headers(following, &fetched, records) {
-                Ok(Some(found)) => {
-                    following.empty_polls = 0;
-                    unchecked.push(found);
-                }
-                Ok(None) => {}
+            let found = match read_headers(following, &fetched, records) {
+                Ok(found) => found,
                 Err(trouble) => {
                     self.give_back(&fetched.partition, trouble, fetcher);
                     continue;
                 }
-            }
-            let Some(following) = self.following.get(&fetched.partition) else { continue };
+            };
             if following.wants_more() {
                 fetcher.seek(&fetched.partition, following.position());
             } else {
                 fetcher.remove(&fetched.partition);
+            }
+            match found {
+                Some(found) => {
+                    following.empty_polls = 0;
+                    unchecked.push(found);
+                }
+                None => self.done_unless_more_is_wanted(&fetched.partition),
             }
         }
         // The next answer travels while this one is checked.
@@ -225,12 +227,16 @@ impl Task {
             };
             self.to_cut.send(ToCut::Fetched(fetched)).await.map_err(|_| closed())?;
         }
-        if !following.wants_more()
-            && let Some(following) = self.following.remove(&partition)
+        self.done_unless_more_is_wanted(&partition);
+        Ok(())
+    }
+
+    fn done_unless_more_is_wanted(&mut self, partition: &TopicPartition) {
+        if self.following.get(partition).is_some_and(|following| !following.wants_more())
+            && let Some(following) = self.following.remove(partition)
         {
             let _ = self.events.send(FromFetch::Done(following.assignment));
         }
-        Ok(())
     }
 
     /// Finds partitions whose broker keeps answering without their data although there should be some: the log cleaner
