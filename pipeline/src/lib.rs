@@ -6,11 +6,14 @@
 pub mod archive;
 pub mod budget;
 pub mod commit_log;
+pub mod dump;
 pub mod error;
 pub mod kafka;
+pub mod prune;
 pub mod seam;
 pub mod secret;
 pub mod select;
 pub mod storage;
+pub mod verify;
 
 pub use error::{Error, ErrorKind, Result};

@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use formats::codec::Decompressor;
+use formats::codec::{Codec, Decompressor};
 use formats::ids::{LineageId, OffsetRange, TopicPartition};
 
 use super::samples::{Sample, batch, marker, place};
@@ -172,11 +172,10 @@ async fn large_segments_are_read_in_runs_within_the_budget() {
         seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
         (seed >> 33) as u8
     };
-    let value: Vec<u8> = (0..300_000).map(|_| noise()).collect();
-    let item = super::samples::Item { key: None, value: Some(&value), headers: Vec::new() };
-    let batches: Vec<_> = (0..20)
-        .map(|n| super::samples::batch_of(n, formats::codec::Codec::None, None, std::slice::from_ref(&item)))
-        .collect();
+    let values: Vec<Vec<u8>> = (0..20).map(|_| (0..300_000).map(|_| noise()).collect()).collect();
+    let item = |value| super::samples::Item { key: None, value: Some(value), headers: Vec::new() };
+    let batch = |n: usize| super::samples::batch_of(n as i64, Codec::None, None, &[item(&values[n])]);
+    let batches: Vec<_> = (0..20).map(batch).collect();
     let entry = sample.segment(&p, l, (0, 20), &batches, None).await;
     assert!(entry.length > 6_000_000);
     let budget = Budget::new(4 << 20);
