@@ -4,10 +4,12 @@
 //! business of `formats`; what a person sees is the business of `daemon`.
 
 pub mod archive;
+pub mod backup;
 pub mod budget;
 pub mod commit_log;
 pub mod dump;
 pub mod error;
+pub mod failpoint;
 pub mod kafka;
 pub mod prune;
 pub mod seam;

@@ -5,6 +5,7 @@ use std::thread::JoinHandle;
 
 use formats::segment::{FrameCompression, SegmentEncoder};
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
 use super::closed;
 use super::message::{CutObject, CutSegment, EncodedObject};
@@ -19,15 +20,17 @@ pub(super) fn spawn(
     compression: FrameCompression,
     budget: &Budget,
     cut: mpsc::Receiver<CutObject>,
-    to_upload: &mpsc::Sender<EncodedObject>,
+    to_upload: mpsc::Sender<EncodedObject>,
+    failed: &CancellationToken,
 ) -> Result<Workers> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let cut = Arc::new(Mutex::new(cut));
     let start = |number: usize| {
         let (cut, to_upload, budget) = (Arc::clone(&cut), to_upload.clone(), budget.clone());
+        let failed = failed.clone();
         std::thread::Builder::new()
             .name(format!("encode-{number}"))
-            .spawn(move || work(compression, &budget, &cut, &to_upload))
+            .spawn(move || work(compression, &budget, &cut, &to_upload).inspect_err(|_| failed.cancel()))
             .map_err(|e| Error::permanent("no thread for the encode stage").caused_by(e))
     };
     Ok(Workers((0..cores).map(start).collect::<Result<_>>()?))

@@ -29,12 +29,9 @@ const CRC_ATTEMPTS: u32 = 3;
 /// The most that a batch of an old format may decompress to.
 const OLD_FORMAT_CAP: usize = 256 << 20;
 
-/// What the coordinator tells a task.
+/// What the coordinator tells a task: fetch this partition too.
 #[derive(Debug)]
-pub(super) enum FetchCommand {
-    Add(Assignment),
-    Remove(TopicPartition),
-}
+pub(super) struct FetchCommand(pub(super) Assignment);
 
 /// What a task tells the coordinator.
 #[derive(Debug)]
@@ -52,14 +49,10 @@ pub(super) enum Trouble {
     Moved(String),
     /// A nearer replica should be asked.
     Replica(i32),
-    /// The position lies outside the log.
-    OutOfRange,
-    /// The log went another way: what both have ends here.
-    Diverging { end_offset: i64 },
+    /// The position lies outside the log, the log went another way, or the topic is another one or gone.
+    Elsewhere(String),
     /// The batch before the position is another one now.
     LastBatchDiffers(String),
-    /// The topic is not there, or another topic has its name.
-    Unknown(KafkaErrorCode),
     /// The broker has nothing from the position on, although its stable offset is beyond it.
     Empty { stable: i64 },
     /// It cannot be backed up.
@@ -134,9 +127,7 @@ struct Task {
 }
 
 impl Task {
-    fn obey(&mut self, command: FetchCommand, fetcher: &mut Fetcher) {
-        match command {
-            FetchCommand::Add(assignment) => {
+    fn obey(&mut self, FetchCommand(assignment): FetchCommand, fetcher: &mut Fetcher) {
                 let checking = assignment.last.is_some();
                 let following = Following { assignment, checking, stable: -1, empty_polls: 0, crc_failures: 0 };
                 if !following.wants_more() {
@@ -146,12 +137,6 @@ impl Task {
                 let Assignment { partition, topic_id, .. } = &following.assignment;
                 fetcher.add(partition.clone(), *topic_id, following.position());
                 self.following.insert(partition.clone(), following);
-            }
-            FetchCommand::Remove(partition) => {
-                fetcher.remove(&partition);
-                self.following.remove(&partition);
-            }
-        }
     }
 
     async fn take(&mut self, partitions: Vec<FetchedPartition>, fetcher: &mut Fetcher) -> Result<()> {
@@ -235,7 +220,6 @@ impl Task {
                 range,
                 batches,
                 keeps: total,
-                records,
                 aborted: aborted.take().unwrap_or_default(),
                 compacted,
             };
@@ -293,15 +277,15 @@ impl Task {
 }
 
 fn trouble(fetched: &FetchedPartition) -> Option<Trouble> {
-    if let Some((_, end_offset)) = fetched.diverging_epoch {
-        return Some(Trouble::Diverging { end_offset });
+    if let Some((epoch, end)) = fetched.diverging_epoch {
+        return Some(Trouble::Elsewhere(format!("leader epoch {epoch} ends at offset {end} now")));
     }
     if let Some(code) = fetched.error {
         return Some(match code {
-            KafkaErrorCode::OFFSET_OUT_OF_RANGE => Trouble::OutOfRange,
-            KafkaErrorCode::UNKNOWN_TOPIC_OR_PARTITION
+            KafkaErrorCode::OFFSET_OUT_OF_RANGE
+            | KafkaErrorCode::UNKNOWN_TOPIC_OR_PARTITION
             | KafkaErrorCode::UNKNOWN_TOPIC_ID
-            | KafkaErrorCode::INCONSISTENT_TOPIC_ID => Trouble::Unknown(code),
+            | KafkaErrorCode::INCONSISTENT_TOPIC_ID => Trouble::Elsewhere(code.to_string()),
             code if code.is_retriable() => Trouble::Moved(code.to_string()),
             code => Trouble::Failed(code.to_error(format!("fetch of {}", fetched.partition), None)),
         });

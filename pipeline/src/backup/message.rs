@@ -17,6 +17,8 @@ pub(super) struct Assignment {
     pub(super) partition: TopicPartition,
     pub(super) topic_id: TopicId,
     pub(super) lineage: LineageId,
+    /// The lineage's first offset.
+    pub(super) start: i64,
     /// The next offset that is wanted.
     pub(super) next: i64,
     /// The batch before it, which is fetched once more and must be the same. `None` where there is none to compare.
@@ -72,7 +74,6 @@ pub(super) struct FetchedBatches {
     pub(super) batches: Bytes,
     /// Bytes of the whole answer that the slice keeps alive.
     pub(super) keeps: usize,
-    pub(super) records: u64,
     /// Aborted transactions that the broker listed with them.
     pub(super) aborted: Vec<AbortedTransaction>,
     /// Whether missing offsets are the log cleaner's work.

@@ -16,6 +16,7 @@ mod encode;
 mod fetch;
 mod message;
 mod order;
+mod place;
 mod progress;
 mod upload;
 
@@ -134,11 +135,7 @@ pub async fn run(
     stop: CancellationToken,
 ) -> Result<BackupReport> {
     let cluster_id = client.metadata().cluster_id.clone().unwrap_or_default();
-    let capabilities = probe::probe(&*store, "").await?;
-    if !capabilities.create_only {
-        return Err(Error::input(format!("{} ignores create-only conditions on writes", store.location()))
-            .hint("two writers could overwrite each other there without a word; use a store with conditional writes"));
-    }
+    probe::probe(&*store, "", &*seam.rand).await?.require_create_only(&*store)?;
     let mut log = CommitLog::open_or_create(Arc::clone(&store), seam.clone(), &settings.backup_id, &cluster_id).await?;
     log.become_writer().await?;
     let budget = Budget::new(payload_budget(settings.memory_limit));
@@ -148,28 +145,29 @@ pub async fn run(
     let failed = CancellationToken::new();
     let (to_order, from_upload) = mpsc::channel(1024);
     let (to_upload, from_encode) = mpsc::channel(settings.upload_parallelism.max(1));
-    let (to_encode, from_cut) = crossbeam_channel::bounded(2);
+    let (to_encode, from_cut) = mpsc::channel(2);
     let (to_cut, from_fetch) = mpsc::channel(256);
     let plan = discover::plan(&settings, &client, log.state()).await?;
-    progress.planned(plan.partitions() as u64);
+    BackupProgress::add(&progress.partitions, plan.partitions() as u64);
     let incarnation = log.incarnation();
     let committer = order::Committer::new(log, settings.commit_interval, Arc::clone(&progress));
-    let stages = [
-        tokio::spawn(guard(failed.clone(), committer.run(from_upload))),
-    ];
-    let [commit] = stages;
-    let upload = tokio::spawn(guard(
-        failed.clone(),
-        upload::run(Arc::clone(&store), incarnation, settings.upload_parallelism, from_encode, to_order.clone(), Arc::clone(&progress)),
-    ));
-    let encode = encode::spawn(settings.compression, budget.clone(), from_cut, to_upload);
-    let cut = tokio::spawn(guard(
-        failed.clone(),
-        cut::Cutter::new(&settings, budget.clone(), to_encode, to_order, Arc::clone(&progress)).run(from_fetch),
-    ));
-    let fetching = discover::Coordinator::new(settings, client, Arc::clone(&store), incarnation, budget, plan, to_cut, Arc::clone(&progress), stop)
-        .run(failed.clone())
-        .await;
+    let commit = tokio::spawn(guard(failed.clone(), committer.run(from_upload)));
+    let upload = upload::run(
+        Arc::clone(&store),
+        incarnation,
+        settings.upload_parallelism,
+        from_encode,
+        to_order.clone(),
+        Arc::clone(&progress),
+    );
+    let upload = tokio::spawn(guard(failed.clone(), upload));
+    let encode = encode::spawn(settings.compression, &budget, from_cut, to_upload, &failed)?;
+    let cutter = cut::Cutter::new(&settings, budget.clone(), to_encode, to_order, Arc::clone(&progress));
+    let cut = tokio::spawn(guard(failed.clone(), cutter.run(from_fetch)));
+    let coordinator = discover::Coordinator::new(
+        settings, client, store, incarnation, budget, plan, to_cut, progress, stop,
+    );
+    let fetching = coordinator.run(failed.clone()).await;
     // The coordinator has dropped its end of the first queue; each stage ends when the one before it has.
     let cut = join(cut).await;
     let encode = encode.join().await;

@@ -17,6 +17,7 @@
 
 pub(crate) mod checkpoint;
 mod lists;
+mod manifest;
 mod tail;
 #[cfg(test)]
 mod tests;

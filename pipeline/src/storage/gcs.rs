@@ -7,29 +7,13 @@ use std::sync::Arc;
 
 use object_store::StaticCredentialProvider;
 use object_store::gcp::{GcpCredential, GoogleCloudStorage, GoogleCloudStorageBuilder, GoogleConfigKey};
-use object_store::path::Path;
 
 use super::call::Calls;
 use super::object::{Backend, CloudStore, client_options, no_retries, unusable};
 use super::settings::GcsSettings;
 use crate::Result;
 
-impl Backend for GoogleCloudStorage {
-    /// The crate puts paths into URLs as they are, where the server decodes them.
-    fn path(key: &str) -> Result<Path, object_store::path::Error> {
-        let mut encoded = String::with_capacity(key.len());
-        for byte in key.bytes() {
-            if byte.is_ascii_alphanumeric()
-                || matches!(byte, b'-' | b'.' | b'_' | b'~' | b'/' | b'=' | b',' | b'+' | b'@')
-            {
-                encoded.push(char::from(byte));
-            } else {
-                encoded.push_str(&format!("%{byte:02X}"));
-            }
-        }
-        Path::parse(encoded)
-    }
-}
+impl Backend for GoogleCloudStorage {}
 
 /// A bucket, without its prefix.
 pub(super) fn open(settings: &GcsSettings, calls: Calls) -> Result<CloudStore<GoogleCloudStorage>> {

@@ -30,13 +30,8 @@ use super::settings::IoSettings;
 use super::{Created, ObjectInfo, Store, Version, key};
 use crate::{Error, Result};
 
-/// What the adapter needs of a cloud, beyond what the crate's traits say.
-pub(super) trait Backend: ObjectStore + MultipartStore + PaginatedListStore {
-    /// The key as the crate's client must be given it, so that the server sees the key as it is.
-    fn path(key: &str) -> Result<Path, object_store::path::Error> {
-        Path::parse(key)
-    }
-}
+/// What the adapter needs of a cloud.
+pub(super) trait Backend: ObjectStore + MultipartStore + PaginatedListStore {}
 
 /// An upload that was begun and neither finished nor given up.
 #[derive(Debug, Clone)]
@@ -89,7 +84,7 @@ impl<B: Backend> CloudStore<B> {
 
     fn path(&self, key: &str) -> Result<Path> {
         key::check(key)?;
-        B::path(key).map_err(|error| Error::input(format!("{key:?} cannot be an object key: {error}")))
+        Path::parse(key).map_err(|error| Error::input(format!("{key:?} cannot be an object key: {error}")))
     }
 
     /// What went wrong, as an error that names the operation and the key.

@@ -6,10 +6,12 @@
 //!   and `AWS_SECRET_ACCESS_KEY`
 //! * `REPLEVIN_TEST_AZURE_URL`, as `azure://devstoreaccount1/container?endpoint=http://127.0.0.1:10000/devstoreaccount1`,
 //!   with `AZURE_STORAGE_ACCOUNT_KEY`
-//! * `REPLEVIN_TEST_GCS_URL`, as `gcs://bucket?endpoint=http://127.0.0.1:4443`
+//! * `REPLEVIN_TEST_GCS_URL`, as `gcs://bucket`, with credentials in the environment. An emulator must speak the XML
+//!   interface, which fake-gcs-server does for reads only; so the GCS client always meets a small cloud in memory too.
 //!
 //! Bucket and container must exist.
 
+mod cloud;
 mod proxy;
 
 use std::sync::Arc;
@@ -19,8 +21,10 @@ use bytes::Bytes;
 use futures::TryStreamExt;
 use tokio::time::Instant;
 
-use self::proxy::{Action, Proxy, Rule};
+use self::cloud::{Cloud, Conditions};
+use self::proxy::{Action, Proxy, Rule, Upstream};
 use super::meter::{Meter, Operation};
+use super::settings::GcsSettings;
 use super::{Created, IoSettings, StorageSettings, Store, open, open_metered, parse_url, probe, suite};
 use crate::ErrorKind;
 use crate::seam::Seam;
@@ -64,6 +68,18 @@ async fn an_azure_server_keeps_the_contract() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_gcs_client_keeps_the_contract_with_a_cloud_in_memory() {
+    let proxy = Proxy::start(Upstream::Memory(Cloud::new(Conditions::Honoured))).await;
+    let gcs =
+        GcsSettings { bucket: "bucket".to_owned(), endpoint: Some(proxy.url()), ..GcsSettings::default() };
+    let io = IoSettings { part_size: 5 << 20, ..IoSettings::default() };
+    let gcs = open(&StorageSettings::Gcs(gcs), &io).unwrap();
+    assert!(probe::probe(&*gcs, "", &*Seam::system().rand).await.unwrap().create_only);
+    suite::run(gcs, suite::Options::default()).await.unwrap();
+    assert_eq!(proxy.objects(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_gcs_server_keeps_the_contract() {
     run_suite("REPLEVIN_TEST_GCS_URL").await;
 }
@@ -91,7 +107,7 @@ fn impatient() -> IoSettings {
 async fn rig() -> Option<Rig> {
     let Some(StorageSettings::S3(mut s3)) = settings("REPLEVIN_TEST_S3_URL") else { return None };
     let upstream = s3.endpoint.take().unwrap().trim_start_matches("http://").trim_end_matches('/').to_owned();
-    let proxy = Proxy::start(Some(upstream)).await;
+    let proxy = Proxy::start(Upstream::Server(upstream)).await;
     s3.endpoint = Some(proxy.url());
     let seam = Seam::system();
     let folder = format!("faults-{:016x}/", seam.rand.next_u64());
@@ -317,6 +333,10 @@ async fn wrong_buckets_and_wrong_keys_are_told_apart() {
     assert!(!format!("{error} {error:?} {store:?}").contains("hunter2"));
 }
 
+async fn careless() -> Proxy {
+    Proxy::start(Upstream::Memory(Cloud::new(Conditions::Ignored))).await
+}
+
 fn s3_at(url: &str) -> StorageSettings {
     let mut settings = super::settings::S3Settings {
         bucket: "bucket".to_owned(),
@@ -331,7 +351,7 @@ fn s3_at(url: &str) -> StorageSettings {
 
 #[tokio::test]
 async fn a_store_that_ignores_the_condition_is_found_and_refused_in_words() {
-    let proxy = Proxy::start(None).await;
+    let proxy = careless().await;
     let store = open(&s3_at(&proxy.url()), &impatient()).unwrap();
     let seen = probe::probe(&*store, "backup/", &*Seam::system().rand).await.unwrap();
     assert!(!seen.create_only);
@@ -342,24 +362,8 @@ async fn a_store_that_ignores_the_condition_is_found_and_refused_in_words() {
 }
 
 #[tokio::test]
-async fn no_credentials_at_all_is_said_at_once() {
-    let proxy = Proxy::start(None).await;
-    let StorageSettings::S3(mut s3) = s3_at(&proxy.url()) else { panic!("not s3") };
-    (s3.access_key, s3.secret_key) = (None, None);
-    if std::env::vars().any(|(name, _)| name.starts_with("AWS_")) {
-        println!("skipped: the environment has settings for AWS");
-        return;
-    }
-    let started = Instant::now();
-    let error = open(&StorageSettings::S3(s3), &impatient()).unwrap().get("a", 1).await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Credentials, "{error}");
-    assert!(error.message().contains("no credentials"), "{error}");
-    assert!(started.elapsed() < Duration::from_secs(4));
-}
-
-#[tokio::test]
 async fn a_server_that_is_not_there_is_passing_trouble_and_clearly_did_nothing() {
-    let proxy = Proxy::start(None).await;
+    let proxy = careless().await;
     let url = proxy.url();
     drop(proxy);
     tokio::time::sleep(Duration::from_millis(50)).await;

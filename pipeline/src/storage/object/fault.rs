@@ -199,3 +199,59 @@ fn between<'a>(text: &'a str, start: &str, end: &str) -> Option<&'a str> {
     let (_, rest) = text.split_once(start)?;
     rest.split_once(end).map(|(found, _)| found.trim())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn generic(text: &str) -> object_store::Error {
+        object_store::Error::Generic { store: "S3", source: text.to_owned().into() }
+    }
+
+    fn http(status: u16, body: &str) -> object_store::Error {
+        generic(&format!(
+            "Error performing PUT http://h/b/k in 1ms - Server returned non-2xx status code: {status} X: {body}"
+        ))
+    }
+
+    #[test]
+    fn statuses_and_codes_become_what_the_caller_does() {
+        for (error, fault) in [
+            (http(500, ""), Fault::Server),
+            (http(502, "<html>"), Fault::Server),
+            (http(503, ""), Fault::Server),
+            (http(503, "<Error><Code>SlowDown</Code></Error>"), Fault::Busy),
+            (http(429, ""), Fault::Busy),
+            (http(400, "<Error><Code>RequestTimeout</Code></Error>"), Fault::Lost),
+            (http(400, "<Error><Code>ExpiredToken</Code></Error>"), Fault::Refused),
+            (http(403, "<Error><Code>RequestTimeTooSkewed</Code></Error>"), Fault::Clock),
+            (http(404, "<Error><Code>NoSuchBucket</Code></Error>"), Fault::NoBucket),
+            (http(409, "<Error><Code>BlobAlreadyExists</Code></Error>"), Fault::Taken),
+            (http(409, "<Error><Code>LeaseAlreadyPresent</Code></Error>"), Fault::Conflict),
+            (http(400, "<Error><Code>InvalidArgument</Code></Error>"), Fault::Other),
+            (http(307, ""), Fault::Elsewhere),
+            (generic("Server returned error response: <Error><Code>InternalError</Code>"), Fault::Server),
+            (generic("something new"), Fault::Other),
+        ] {
+            assert_eq!(Fault::of(&error), fault, "{error}");
+        }
+    }
+
+    #[test]
+    fn a_machine_without_identity_means_no_credentials() {
+        let text = |status| {
+            format!(
+                "Error performing PUT http://169.254.169.254/latest/api/token in 1ms - Server returned non-2xx status \
+                 code: {status} X: "
+            )
+        };
+        assert_eq!(Fault::of(&generic(&text(404))), Fault::NoCredentials);
+        assert_eq!(Fault::of(&generic(&text(503))), Fault::Server);
+        let error = Fault::NoCredentials.error(Operation::Get, "s3://b", "k", &generic(&text(404)));
+        assert_eq!(error.kind(), ErrorKind::Credentials);
+        assert!(
+            error.message().starts_with("cannot get \"k\" in s3://b: there are no credentials"),
+            "{error}"
+        );
+    }
+}

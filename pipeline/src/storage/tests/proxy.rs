@@ -1,14 +1,15 @@
 //! An HTTP proxy that does what networks and servers do on bad days. One request a connection.
 //!
-//! Without a server behind it, it is itself a store of the most careless kind: it keeps what it is sent, whatever the
-//! conditions.
+//! What is behind it is a real server or the small cloud in memory.
 
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
+
+use super::cloud::Cloud;
+use crate::seam::Seam;
 
 /// What to do with a request.
 #[derive(Debug, Clone)]
@@ -42,13 +43,20 @@ impl Rule {
     }
 }
 
-#[derive(Debug, Default)]
+/// What is behind the proxy.
+#[derive(Debug)]
+pub(super) enum Upstream {
+    /// A server, by host and port.
+    Server(String),
+    Memory(Cloud),
+}
+
+#[derive(Debug)]
 struct State {
-    upstream: Option<String>,
+    upstream: Upstream,
     rules: Mutex<Vec<Rule>>,
     /// Method and target of every request.
     seen: Mutex<Vec<(String, String)>>,
-    objects: Mutex<HashMap<String, Vec<u8>>>,
 }
 
 /// Listens while it lives.
@@ -74,11 +82,9 @@ struct Request {
 }
 
 impl Proxy {
-    pub(super) async fn start(upstream: Option<String>) -> Self {
-        // Ports of the system's choice: nothing else listens there, and clients' own ports differ.
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let state = Arc::new(State { upstream, ..State::default() });
+    pub(super) async fn start(upstream: Upstream) -> Self {
+        let (listener, port) = listen().await;
+        let state = Arc::new(State { upstream, rules: Mutex::default(), seen: Mutex::default() });
         let shared = Arc::clone(&state);
         let task = tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
@@ -113,9 +119,12 @@ impl Proxy {
             .count()
     }
 
-    /// How many objects the careless store holds.
+    /// How many objects the cloud in memory holds.
     pub(super) fn objects(&self) -> usize {
-        self.state.objects.lock().unwrap().len()
+        match &self.state.upstream {
+            Upstream::Server(_) => 0,
+            Upstream::Memory(cloud) => cloud.objects(),
+        }
     }
 }
 
@@ -161,7 +170,13 @@ impl State {
     }
 
     async fn forward(&self, request: &Request) -> Vec<u8> {
-        let Some(upstream) = &self.upstream else { return self.careless(request) };
+        let upstream = match &self.upstream {
+            Upstream::Server(address) => address,
+            Upstream::Memory(cloud) => {
+                let head = String::from_utf8_lossy(&request.head);
+                return cloud.answer(&request.method, &request.target, &head, &request.body);
+            }
+        };
         let mut server = TcpStream::connect(upstream).await.unwrap();
         server.write_all(&request.head).await.unwrap();
         server.write_all(b"\r\nconnection: close\r\n\r\n").await.unwrap();
@@ -170,30 +185,15 @@ impl State {
         server.read_to_end(&mut answer).await.unwrap();
         answer
     }
+}
 
-    fn careless(&self, request: &Request) -> Vec<u8> {
-        let mut objects = self.objects.lock().unwrap();
-        let (status, body) = match request.method.as_str() {
-            "PUT" => {
-                objects.insert(request.target.clone(), request.body.clone());
-                (200, Vec::new())
-            }
-            "GET" => match objects.get(&request.target) {
-                Some(body) => (200, body.clone()),
-                None => (404, Vec::new()),
-            },
-            "DELETE" => {
-                objects.remove(&request.target);
-                (204, Vec::new())
-            }
-            _ => (405, Vec::new()),
-        };
-        let head = format!(
-            "HTTP/1.1 {status} X\r\netag: \"x\"\r\nlast-modified: Thu, 01 Jan 2026 00:00:00 GMT\r\ncontent-length: {}\r\n\
-             connection: close\r\n\r\n",
-            body.len()
-        );
-        [head.into_bytes(), body].concat()
+/// A free port below those that the system hands to clients.
+async fn listen() -> (TcpListener, u16) {
+    loop {
+        let port = 20_000 + (Seam::system().rand.next_u64() % 10_000) as u16;
+        if let Ok(listener) = TcpListener::bind(("127.0.0.1", port)).await {
+            return (listener, port);
+        }
     }
 }
 
