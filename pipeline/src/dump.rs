@@ -16,7 +16,10 @@ use serde::Serialize;
 use tokio::fs::{File, OpenOptions};
 use tokio::io::{AsyncWriteExt, BufWriter};
 
-use crate::archive::{Archive, BatchFate, ClippedBatch, FateReader, FrameBatches, PieceSegment, SegmentFates, SegmentReader, clip};
+use crate::archive::{
+    Archive, BatchFate, ClippedBatch, FateReader, FrameBatches, PieceSegment, SegmentFates, SegmentReader,
+    clip,
+};
 use crate::budget::Budget;
 use crate::kafka::Isolation;
 use crate::{Error, Result};
@@ -188,7 +191,8 @@ impl Dumper<'_> {
         let attributes = batch.attributes();
         let control = if attributes.control() { ControlRecord::parse(batch)?.map(|c| c.kind) } else { None };
         for record in self.decompressor.records(batch, MAX_RECORDS, &mut self.scratch)? {
-            let record = record.map_err(|e| e.at(format_args!("record batch at offset {}", batch.base_offset())))?;
+            let record =
+                record.map_err(|e| e.at(format_args!("record batch at offset {}", batch.base_offset())))?;
             let offset = batch.base_offset() + i64::from(record.offset_delta);
             let timestamp = batch.effective_timestamp(record.timestamp_delta);
             let in_time = self.settings.times.is_none_or(|(from, to)| from <= timestamp && timestamp <= to);
@@ -299,7 +303,8 @@ impl LogWriter {
         let path = self.folder.join(format!("{base_offset:020}.log"));
         let file = OpenOptions::new().write(true).create_new(true).open(&path).await;
         let file = file.map_err(|e| unwritable(&path, e))?;
-        let log = LogFile { path, base_offset, end_offset: base_offset, batches: 0, bytes: 0, cut_batches: 0 };
+        let log =
+            LogFile { path, base_offset, end_offset: base_offset, batches: 0, bytes: 0, cut_batches: 0 };
         Ok((BufWriter::with_capacity(1 << 20, file), log))
     }
 

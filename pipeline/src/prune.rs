@@ -115,7 +115,11 @@ pub struct PruneReport {
 ///
 /// # Errors
 /// [`crate::ErrorKind::NotFound`] where there is no backup; damage, before anything is deleted; whatever the store says.
-pub async fn prune_orphans(store: Arc<dyn Store>, seam: Seam, settings: &PruneSettings) -> Result<PruneReport> {
+pub async fn prune_orphans(
+    store: Arc<dyn Store>,
+    seam: Seam,
+    settings: &PruneSettings,
+) -> Result<PruneReport> {
     let mut log = CommitLog::open(Arc::clone(&store), seam.clone()).await?;
     log.repository().check_writable()?;
     let now_ms = if settings.execute { store_now(&*store, &seam).await? } else { seam.clock.now_ms() };
@@ -147,14 +151,16 @@ pub async fn prune_orphans(store: Arc<dyn Store>, seam: Seam, settings: &PruneSe
         unfinished_uploads: 0,
         commit: None,
     };
-    let retire: Vec<_> = report.writers.iter().filter(|w| w.verdict == Verdict::Retire).map(|w| w.incarnation).collect();
+    let retire: Vec<_> =
+        report.writers.iter().filter(|w| w.verdict == Verdict::Retire).map(|w| w.incarnation).collect();
     if settings.execute && !retire.is_empty() {
         let ops = retire.iter().map(|&incarnation| Op::Retire { incarnation }).collect();
         report.commit = Some(log.commit_beside_writer(ops).await?);
     }
     // Whatever the retired writers committed before is applied now, and they cannot commit again.
     log.refresh().await?;
-    let may_go: BTreeSet<_> = report.writers.iter().filter(|w| w.verdict.deletes()).map(|w| w.incarnation).collect();
+    let may_go: BTreeSet<_> =
+        report.writers.iter().filter(|w| w.verdict.deletes()).map(|w| w.incarnation).collect();
     let retired = Arc::clone(&log.state().retired);
     let execute = settings.execute;
     scan(&log, |object, incarnation| {
@@ -163,7 +169,11 @@ pub async fn prune_orphans(store: Arc<dyn Store>, seam: Seam, settings: &PruneSe
         }
         report.deleted += 1;
         report.deleted_bytes += object.size;
-        if report.objects.len() < LISTED { report.objects.push(object.key.clone()) } else { report.omitted += 1 }
+        if report.objects.len() < LISTED {
+            report.objects.push(object.key.clone())
+        } else {
+            report.omitted += 1
+        }
         execute.then(|| object.key.clone())
     })
     .await?;
@@ -176,7 +186,9 @@ fn judge(log: &CommitLog, settings: &PruneSettings, now_ms: i64, orphans: &Write
     let age = Duration::from_millis(u64::try_from(now_ms.saturating_sub(orphans.newest_ms)).unwrap_or(0));
     if log.state().retired.contains(&orphans.incarnation) {
         Verdict::Retired
-    } else if log.state().writer == Some(orphans.incarnation) && !settings.incarnations.contains(&orphans.incarnation) {
+    } else if log.state().writer == Some(orphans.incarnation)
+        && !settings.incarnations.contains(&orphans.incarnation)
+    {
         Verdict::Newest
     } else if age < settings.older_than {
         Verdict::Young
@@ -198,9 +210,7 @@ async fn scan(
         let live = |object: &ObjectInfo, _: &ObjectName| named.own.contains_key(&object.key);
         scan_folder(log, &folder(&topic), live, &mut each).await?;
     }
-    let live = |_: &ObjectInfo, name: &ObjectName| {
-        matches!(name, ObjectName::Pack(incarnation, counter) if packs.contains(&(*incarnation, *counter)))
-    };
+    let live = |_: &ObjectInfo, name: &ObjectName| matches!(name, ObjectName::Pack(incarnation, counter) if packs.contains(&(*incarnation, *counter)));
     scan_folder(log, PACKS, live, &mut each).await?;
     let snapshots = unnamed_snapshots(log).await?;
     for folder in [GROUPS, CLUSTER] {

@@ -108,6 +108,16 @@ pub(crate) fn batch(base_offset: i64, count: usize, producer: Option<i64>) -> Ve
     batch_of(base_offset, Codec::None, producer, &texts.iter().map(item).collect::<Vec<_>>())
 }
 
+/// Bytes that do not compress.
+pub(crate) fn noise(seed: u64, length: usize) -> Vec<u8> {
+    let mut state = seed;
+    let next = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (state >> 33) as u8
+    };
+    std::iter::repeat_with(next).take(length).collect()
+}
+
 /// A transaction marker.
 pub(crate) fn marker(offset: i64, producer: i64, committed: bool) -> Vec<u8> {
     let payload = [32, 0, 0, 0, 8, 0, 0, 0, u8::from(committed), 12, 0, 0, 0, 0, 0, 33, 0];

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use formats::codec::{Codec, Decompressor};
 use formats::ids::{LineageId, OffsetRange, TopicPartition};
 
-use super::samples::{Sample, batch, marker, place};
+use super::samples::{Sample, batch, marker, noise, place};
 use super::{Archive, BatchFate, FateReader, FrameBatches, Piece, SegmentReader};
 use crate::ErrorKind;
 use crate::budget::Budget;
@@ -167,14 +167,10 @@ async fn large_segments_are_read_in_runs_within_the_budget() {
     let p = place("big", 0);
     let l = sample.lineage(&p, 0, None).await;
     // Noise does not compress, so that frames are stored as they are.
-    let mut seed = 1_u64;
-    let mut noise = || {
-        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-        (seed >> 33) as u8
-    };
-    let values: Vec<Vec<u8>> = (0..20).map(|_| (0..300_000).map(|_| noise()).collect()).collect();
-    let item = |value| super::samples::Item { key: None, value: Some(value), headers: Vec::new() };
-    let batch = |n: usize| super::samples::batch_of(n as i64, Codec::None, None, &[item(&values[n])]);
+    let values: Vec<_> = (1..=20).map(|seed| noise(seed, 300_000)).collect();
+    let item = |value| super::samples::Item { value: Some(value), ..Default::default() };
+    let batch =
+        |n: usize| super::samples::batch_of(n as i64, Codec::None, None, &[item(values[n].as_slice())]);
     let batches: Vec<_> = (0..20).map(batch).collect();
     let entry = sample.segment(&p, l, (0, 20), &batches, None).await;
     assert!(entry.length > 6_000_000);

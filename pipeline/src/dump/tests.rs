@@ -19,10 +19,15 @@ async fn sample() -> (Sample, TopicPartition) {
     let p = place("pay.ments", 2);
     let l = sample.lineage(&p, 10, None).await;
     let headers = vec![(&b"h"[..], Some(&b"1"[..])), (b"h", None), (b"\xff", Some(b""))];
-    let items = [Item { key: Some(b"k"), value: None, headers }, Item { key: None, value: Some(b""), headers: vec![] }];
+    let items = [
+        Item { key: Some(b"k"), value: None, headers },
+        Item { key: None, value: Some(b""), headers: vec![] },
+    ];
     let batches = [batch_of(10, Codec::Snappy, None, &items), batch(12, 2, Some(1)), batch(14, 1, Some(2))];
     sample.segment(&p, l, (10, 15), &batches, None).await;
-    sample.segment(&p, l, (15, 18), &[marker(15, 1, true), marker(16, 2, false), batch(17, 1, Some(3))], None).await;
+    sample
+        .segment(&p, l, (15, 18), &[marker(15, 1, true), marker(16, 2, false), batch(17, 1, Some(3))], None)
+        .await;
     (sample, p)
 }
 
@@ -55,7 +60,8 @@ async fn shows_what_a_consumer_sees_by_isolation_offsets_and_times() {
 
     let mut first = None;
     let each = |record: &DumpedRecord<'_>| {
-        first = Some((record.key.map(<[u8]>::to_vec), record.value.map(<[u8]>::to_vec), record.headers.len()));
+        first =
+            Some((record.key.map(<[u8]>::to_vec), record.value.map(<[u8]>::to_vec), record.headers.len()));
         Ok(false)
     };
     assert_eq!(records(&archive, &all, &Budget::new(1 << 20), each).await.unwrap(), 1);

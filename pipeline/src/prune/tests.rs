@@ -12,7 +12,8 @@ async fn orphan(sample: &mut Sample) -> (String, Incarnation) {
     let p = place("orders", 0);
     let SegmentObject::Own(incarnation, counter) = sample.object(false) else { unreachable!("asked for") };
     let lineage = sample.log.state().partition(&p.topic, 0).unwrap().current().unwrap().id;
-    let key = ObjectName::Segment(SegmentName { partition: p, lineage, first: 900, incarnation, counter }).key();
+    let key =
+        ObjectName::Segment(SegmentName { partition: p, lineage, first: 900, incarnation, counter }).key();
     sample.store.create(&key, vec![Bytes::from_static(b"lost work")]).await.unwrap();
     (key, incarnation)
 }
@@ -33,8 +34,13 @@ async fn orphans_go_only_when_their_writer_can_name_them_no_more() {
 
     let mut settings = PruneSettings::default();
     let dry = prune_orphans(Arc::clone(&store), seam.clone(), &settings).await.unwrap();
-    let verdicts = |report: &PruneReport| report.writers.iter().map(|w| (w.incarnation, w.verdict)).collect::<BTreeMap<_, _>>();
-    assert_eq!(verdicts(&dry), BTreeMap::from([(old_writer, Verdict::Retire), (newest_writer, Verdict::Newest)]));
+    let verdicts = |report: &PruneReport| {
+        report.writers.iter().map(|w| (w.incarnation, w.verdict)).collect::<BTreeMap<_, _>>()
+    };
+    assert_eq!(
+        verdicts(&dry),
+        BTreeMap::from([(old_writer, Verdict::Retire), (newest_writer, Verdict::Newest)])
+    );
     assert_eq!((dry.objects.as_slice(), dry.deleted), (&[old.clone()][..], 1));
     assert!(there(&old).await && dry.commit.is_none());
 

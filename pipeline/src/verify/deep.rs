@@ -228,7 +228,8 @@ impl Checker {
         {
             let records = self.decompressor.records(batch, MAX_RECORDS, &mut self.scratch)?;
             for record in records {
-                let record = record.map_err(|e| e.at(format_args!("record batch at offset {}", batch.base_offset())))?;
+                let record = record
+                    .map_err(|e| e.at(format_args!("record batch at offset {}", batch.base_offset())))?;
                 let timestamp = batch.effective_timestamp(record.timestamp_delta);
                 if !attributes.control() {
                     self.min_timestamp = Some(self.min_timestamp.map_or(timestamp, |t| t.min(timestamp)));
@@ -276,7 +277,10 @@ impl Checker {
             ("batch digest", self.batch_digest == entry.batch_digest),
             ("content digest", self.content_digest == entry.content_digest),
             ("last batch", self.last == entry.last),
-            ("least timestamp", !data || !entry.min_exact || self.min_timestamp.is_none_or(|t| t >= entry.min_timestamp)),
+            (
+                "least timestamp",
+                !data || !entry.min_exact || self.min_timestamp.is_none_or(|t| t >= entry.min_timestamp),
+            ),
             ("greatest timestamp", !data || self.max_timestamp.is_none_or(|t| t == entry.max_timestamp)),
             ("open transactions", index.transactions.open == entry.open),
             ("markers", self.markers == index.transactions.markers),

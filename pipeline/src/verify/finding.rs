@@ -1,6 +1,5 @@
 //! What a verification finds, collected from many tasks.
 
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use formats::ids::{LineageId, OffsetRange, TopicPartition};

@@ -57,7 +57,12 @@ impl History {
     }
 
     /// Whether a list holds exactly what the commits added to the lineage and did not remove.
-    pub(super) fn adds_up(&self, partition: &TopicPartition, lineage: LineageId, list: &[SegmentEntry]) -> bool {
+    pub(super) fn adds_up(
+        &self,
+        partition: &TopicPartition,
+        lineage: LineageId,
+        list: &[SegmentEntry],
+    ) -> bool {
         let told = self.sums.get(&(partition.clone(), lineage)).copied().unwrap_or(0);
         !self.complete || list.iter().fold(0, |sum: u128, entry| sum.wrapping_add(fingerprint(entry))) == told
     }
@@ -158,7 +163,8 @@ impl History {
             ("cluster", claimed.cluster != state.cluster),
             ("dropped objects", claimed.dropped != state.dropped),
         ];
-        let differs: Vec<_> = differs.into_iter().filter(|(_, differs)| *differs).map(|(what, _)| what).collect();
+        let differs: Vec<_> =
+            differs.into_iter().filter(|(_, differs)| *differs).map(|(what, _)| what).collect();
         if !differs.is_empty() {
             let message = format!("its {} differ from what the commits add up to", differs.join(", "));
             findings.plain(FindingKind::Contradiction, key, message);
@@ -205,7 +211,9 @@ pub(super) async fn read(
     let tail = tail(&**store).await?;
     progress.commits_total.store(tail, Ordering::Relaxed);
     for beyond in roots.range(tail + 1..) {
-        let message = format!("it holds the state after commit {beyond}, but the last commit is {tail}: the tail of the log was removed");
+        let message = format!(
+            "it holds the state after commit {beyond}, but the last commit is {tail}: the tail of the log was removed"
+        );
         findings.plain(FindingKind::Missing, &ObjectName::CheckpointRoot(*beyond).key(), message);
     }
     let mut history = empty(store, tail);
@@ -270,7 +278,9 @@ pub(super) async fn read(
         }
     }
     for (seq, _) in settings.expect.iter().filter(|(seq, _)| *seq > tail || *seq == 0) {
-        let message = format!("commit {seq} is expected, but the last commit is {tail}: the tail of the log was removed");
+        let message = format!(
+            "commit {seq} is expected, but the last commit is {tail}: the tail of the log was removed"
+        );
         findings.plain(FindingKind::Anchor, &ObjectName::Commit(*seq).key(), message);
     }
     Ok(history)
@@ -294,7 +304,12 @@ fn empty(store: &Arc<dyn Store>, tail: u64) -> History {
 
 /// The same history up to a commit, once more.
 async fn again(store: &Arc<dyn Store>, old: History, until: u64) -> Result<History> {
-    let mut history = History { complete: false, commits: old.commits, checkpoints: old.checkpoints, ..empty(store, old.tail) };
+    let mut history = History {
+        complete: false,
+        commits: old.commits,
+        checkpoints: old.checkpoints,
+        ..empty(store, old.tail)
+    };
     for seq in 1..=until {
         let read = crate::commit_log::read_commit(&**store, seq).await?;
         let (commit, hash) = read.ok_or_else(|| gone("a commit that was there a moment ago"))?;
@@ -304,8 +319,11 @@ async fn again(store: &Arc<dyn Store>, old: History, until: u64) -> Result<Histo
 }
 
 fn anchor(settings: &VerifySettings, findings: &Findings, seq: u64, found: Option<Hash>) {
-    for (_, expected) in settings.expect.iter().filter(|(expected, hash)| *expected == seq && Some(*hash) != found) {
-        let found = found.map_or_else(|| "it cannot be read".to_owned(), |hash| format!("its hash is {hash}"));
+    for (_, expected) in
+        settings.expect.iter().filter(|(expected, hash)| *expected == seq && Some(*hash) != found)
+    {
+        let found =
+            found.map_or_else(|| "it cannot be read".to_owned(), |hash| format!("its hash is {hash}"));
         let message = format!("commit {seq} is expected with hash {expected}, but {found}");
         findings.plain(FindingKind::Anchor, &ObjectName::Commit(seq).key(), message);
     }

@@ -188,9 +188,15 @@ impl Check<'_> {
         for ((number, lineage), list) in &lists {
             let partition = TopicPartition::new(topic.clone(), *number);
             if !self.history.adds_up(&partition, *lineage, list) {
-                let message = format!("{partition}: the segments of lineage {lineage} in the checkpoint are not those that the commits add up to");
+                let message = format!(
+                    "{partition}: the segments of lineage {lineage} in the checkpoint are not those that the commits add up to"
+                );
                 let key = self.history.state.checkpoint.map_or(0, |checkpoint| checkpoint.seq);
-                self.findings.plain(FindingKind::Contradiction, &ObjectName::CheckpointRoot(key).key(), message);
+                self.findings.plain(
+                    FindingKind::Contradiction,
+                    &ObjectName::CheckpointRoot(key).key(),
+                    message,
+                );
             }
         }
         Ok(lists)
@@ -272,7 +278,8 @@ impl Check<'_> {
     async fn snapshots(&self, leftovers: &mut Leftovers) -> Result<()> {
         let mut named = self.history.snapshots.clone();
         let state = &self.history.state;
-        let newest = [state.schemas.as_ref().map(|(object, _)| object), state.groups.as_ref(), state.cluster.as_ref()];
+        let newest =
+            [state.schemas.as_ref().map(|(object, _)| object), state.groups.as_ref(), state.cluster.as_ref()];
         named.extend(newest.into_iter().flatten().map(|object| (object.key.clone(), object.clone())));
         for folder in [GROUPS, CLUSTER] {
             let mut listing = self.store.list(folder, None);
@@ -295,7 +302,10 @@ impl Check<'_> {
         if !self.settings.deep {
             let found = self.store.head(&object.key).await?.ok_or_else(missing)?;
             if found.size != object.length {
-                return Err(Error::damaged(format!("the object has {} bytes, not {}", found.size, object.length)));
+                return Err(Error::damaged(format!(
+                    "the object has {} bytes, not {}",
+                    found.size, object.length
+                )));
             }
             return Ok(());
         }
@@ -312,7 +322,12 @@ impl Check<'_> {
         }
     }
 
-    async fn deep(&self, topic: &Topic, lists: &TopicLists, missing: &BTreeSet<String>) -> Result<DeepTotals> {
+    async fn deep(
+        &self,
+        topic: &Topic,
+        lists: &TopicLists,
+        missing: &BTreeSet<String>,
+    ) -> Result<DeepTotals> {
         let segments = lists.iter().flat_map(|((number, lineage), list)| {
             let partition = TopicPartition::new(topic.clone(), *number);
             list.iter().map(move |entry| (partition.clone(), *lineage, entry))

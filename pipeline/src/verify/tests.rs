@@ -2,14 +2,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use formats::codec::Decompressor;
+use formats::codec::{Codec, Decompressor};
 use formats::ids::TopicPartition;
 use formats::paths::{ObjectName, SegmentName};
 use futures::TryStreamExt;
 
 use super::{FindingKind, LeftoverClass, VerifyReport, VerifySettings, verify};
 use crate::ErrorKind;
-use crate::archive::samples::{Sample, TestClock, batch, marker, place};
+use crate::archive::samples::{Item, Sample, TestClock, batch, batch_of, marker, noise, place};
 use crate::archive::{Archive, SegmentReader};
 use crate::budget::Budget;
 use crate::seam::Clock;
@@ -25,7 +25,9 @@ async fn sample() -> Sample {
     let la = sample.lineage(&a, 0, None).await;
     let lb = sample.lineage(&b, 3, None).await;
     let lc = sample.lineage(&c, 0, None).await;
-    sample.segment(&a, la, (0, 4), &[batch(0, 2, Some(1)), batch(2, 1, None), marker(3, 1, true)], None).await;
+    sample
+        .segment(&a, la, (0, 4), &[batch(0, 2, Some(1)), batch(2, 1, None), marker(3, 1, true)], None)
+        .await;
     sample.gap(&b, lb, 3, 5).await;
     let one = sample.encode(&b, lb, (5, 7), &[batch(5, 2, None)], None);
     let two = sample.encode(&c, lc, (0, 3), &[batch(0, 3, None)], None);
@@ -67,15 +69,20 @@ fn of_kafka(key: &str) -> bool {
 
 /// Partitions whose every segment of the current history can be read.
 async fn readable(store: &Arc<dyn Store>) -> Vec<TopicPartition> {
-    let Ok(archive) = Archive::open(Arc::clone(store), crate::seam::Seam::system()).await else { return Vec::new() };
+    let Ok(archive) = Archive::open(Arc::clone(store), crate::seam::Seam::system()).await else {
+        return Vec::new();
+    };
     let budget = Budget::new(16 << 20);
     let mut readable = Vec::new();
     'partitions: for (partition, state) in archive.state().partitions() {
         let lineage = state.current().unwrap().id;
         for segment in archive.segments(&partition, lineage).await.unwrap() {
-            let reader = SegmentReader::open(store, &budget, &partition, segment.lineage, &segment.entry).await;
+            let reader =
+                SegmentReader::open(store, &budget, &partition, segment.lineage, &segment.entry).await;
             let Ok(reader) = reader else { continue 'partitions };
-            let Ok(run) = reader.read_frames(reader.frames_of(segment.range)).await else { continue 'partitions };
+            let Ok(run) = reader.read_frames(reader.frames_of(segment.range)).await else {
+                continue 'partitions;
+            };
             for n in 0..run.frames().len() {
                 if run.decode(n, &mut Decompressor::new()).is_err() {
                     continue 'partitions;
@@ -96,7 +103,7 @@ async fn a_sound_backup_has_no_findings_and_adds_up() {
         assert_eq!((report.checkpoints, report.segments, report.commits), (1, 5, sample.log.head().seq));
         assert!(report.leftovers.objects.is_empty() && !report.leftovers.unknown);
         if let Some(deep) = report.deep {
-            assert_eq!((deep.segments, deep.records, deep.batches), (5, 12, 8));
+            assert_eq!((deep.segments, deep.records, deep.batches), (5, 12, 7));
         }
     }
 }
@@ -117,11 +124,15 @@ async fn damaged(objects: &Objects, key: &str, bytes: Option<Bytes>, what: &str)
     if of_kafka(key) {
         assert!(named.topic.is_some() && named.first < named.end, "{key}: {what}: {named:?}");
         assert!(report.findings.iter().all(|finding| finding.object == key), "{:?}", report.findings);
-        let concerned: Vec<_> = report.findings.iter().filter_map(|f| f.topic.clone().zip(f.partition)).collect();
+        let concerned: Vec<_> =
+            report.findings.iter().filter_map(|f| f.topic.clone().zip(f.partition)).collect();
         let readable = readable(&store).await;
         for (topic, partition) in [("a", 0), ("b", 0), ("b", 1)] {
             let hit = concerned.contains(&(topic.to_owned(), partition));
-            assert!(hit || readable.contains(&place(topic, partition)), "{topic}-{partition}: {what} of {key}");
+            assert!(
+                hit || readable.contains(&place(topic, partition)),
+                "{topic}-{partition}: {what} of {key}"
+            );
         }
     }
 }
@@ -162,6 +173,30 @@ async fn swapped_and_older_objects_are_found() {
             damaged(&objects, one, Some(objects[other].clone()), &format!("replaced by {other}")).await;
         }
     }
+}
+
+#[tokio::test]
+async fn segments_beyond_the_memory_limit_are_hashed_by_pieces_and_damage_is_named_by_frame() {
+    let mut sample = Sample::new().await;
+    let p = place("big", 0);
+    let l = sample.lineage(&p, 0, None).await;
+    let values: Vec<_> = (1..=20).map(|seed| noise(seed, 300_000)).collect();
+    let item = |n: usize| Item { value: Some(&values[n]), ..Item::default() };
+    let batches: Vec<_> = (0..20).map(|n| batch_of(n as i64, Codec::None, None, &[item(n)])).collect();
+    let entry = sample.segment(&p, l, (0, 20), &batches, None).await;
+    let settings =
+        VerifySettings { deep: true, memory_limit: 4 << 20, parallel: 2, ..VerifySettings::default() };
+    let report = verify(Arc::clone(&sample.store), &settings, Arc::default()).await.unwrap();
+    assert!(report.is_sound() && report.deep.unwrap().records == 20, "{:?}", report.findings);
+    let key = entry.key(&p, l);
+    let mut stored = sample.store.get(&key, 1 << 30).await.unwrap().unwrap().to_vec();
+    stored[3_000_000] ^= 1;
+    sample.store.replace_view(&key, stored.into()).await.unwrap();
+    let report = verify(Arc::clone(&sample.store), &settings, Arc::default()).await.unwrap();
+    let ranges: Vec<_> = report.findings.iter().map(|f| (f.first.unwrap(), f.end.unwrap())).collect();
+    assert!(ranges.len() == 2 && ranges[0] == (0, 20), "{:?}", report.findings);
+    assert!(ranges[1].0 <= 9 && 9 < ranges[1].1 && ranges[1].1 - ranges[1].0 < 6, "{ranges:?}");
+    assert_eq!(report.deep.unwrap().frames, 4);
 }
 
 #[tokio::test]
