@@ -42,6 +42,16 @@ enum LogFormat {
 enum Command {
     /// Back up topics into object storage, once or for ever.
     Backup(cmd::backup::BackupArgs),
+    /// List the backups of a store.
+    List(cmd::list::ListArgs),
+    /// Show what a backup holds: topics, offsets, times, sizes, gaps.
+    Describe(cmd::describe::DescribeArgs),
+    /// Prove that a backup is whole, or say what is not.
+    Verify(cmd::verify::VerifyArgs),
+    /// Print records of a partition, or write them as Kafka's own log files.
+    Dump(cmd::dump::DumpArgs),
+    /// Delete what no commit names.
+    Prune(cmd::prune::PruneArgs),
     /// Check a job file and say what it means.
     CheckConfig(cmd::check_config::CheckConfigArgs),
     /// Print shell completions.
@@ -73,6 +83,11 @@ fn main() -> ExitCode {
 async fn run(command: Command, output: &Output) -> pipeline::Result<u8> {
     match command {
         Command::Backup(args) => cmd::backup::run(args, output).await,
+        Command::List(args) => cmd::list::run(args, output).await,
+        Command::Describe(args) => cmd::describe::run(args, output).await,
+        Command::Verify(args) => cmd::verify::run(args, output).await,
+        Command::Dump(args) => cmd::dump::run(args, output).await,
+        Command::Prune(args) => cmd::prune::run(args, output).await,
         Command::CheckConfig(args) => cmd::check_config::run(&args, output),
         Command::Completions(args) => cmd::completions::run(&args, &mut Cli::command()),
         Command::Man => cmd::completions::man(Cli::command()),
