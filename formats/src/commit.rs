@@ -21,6 +21,9 @@ use crate::segment::EncodedSegment;
 use crate::transactions::OpenTransaction;
 use crate::{Error, Result};
 
+#[cfg(test)]
+mod tests;
+
 /// A commit.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Commit {
@@ -61,7 +64,11 @@ impl Commit {
         let commit: Self =
             document::open(DocumentKind::Commit, stored).map_err(|e| e.at(ObjectName::Commit(seq).key()))?;
         if commit.seq != seq {
-            return Err(Error::corrupt(format!("{} holds commit {}", ObjectName::Commit(seq).key(), commit.seq)));
+            return Err(Error::corrupt(format!(
+                "{} holds commit {}",
+                ObjectName::Commit(seq).key(),
+                commit.seq
+            )));
         }
         Ok(commit)
     }
@@ -305,7 +312,9 @@ impl FromStr for SegmentObject {
             let (incarnation, counter) = (incarnation.parse().ok()?, counter.parse().ok()?);
             Some(if own { Self::Own(incarnation, counter) } else { Self::Pack(incarnation, counter) })
         };
-        parse().ok_or_else(|| Error::invalid(format!("{text:?} does not name a segment's object")))
+        // One object, one text: no signs and no other number of zeros.
+        let found = parse().filter(|object: &Self| object.to_string() == text);
+        found.ok_or_else(|| Error::invalid(format!("{text:?} does not name a segment's object")))
     }
 }
 
@@ -430,7 +439,7 @@ pub struct CodecBytes {
 impl CodecBytes {
     /// All bytes.
     pub fn total(&self) -> u64 {
-        self.none + self.gzip + self.snappy + self.lz4 + self.zstd
+        [self.none, self.gzip, self.snappy, self.lz4, self.zstd].into_iter().fold(0, u64::saturating_add)
     }
 
     /// The bytes of a codec.

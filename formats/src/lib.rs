@@ -11,6 +11,8 @@ pub mod control;
 pub mod digest;
 pub mod document;
 pub mod error;
+#[cfg(test)]
+mod golden;
 pub mod hash;
 pub mod ids;
 pub mod message_set;
@@ -19,6 +21,8 @@ pub mod rebuild;
 pub mod record;
 pub mod record_batch;
 pub mod repository;
+#[cfg(test)]
+mod sample;
 pub mod segment;
 pub mod state;
 pub mod transactions;

@@ -13,14 +13,18 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::commit::{
-    CheckpointRef, CodecBytes, Commit, Fork, Gap, GapReason, LastBatch, Lineage, LineageReason, ObjectRef, Op,
-    SegmentEntry, SegmentRef,
+    CheckpointRef, CodecBytes, Commit, Fork, Gap, GapReason, LastBatch, Lineage, LineageReason, ObjectRef,
+    Op, SegmentEntry, SegmentObject, SegmentRef,
 };
 use crate::digest::BatchDigest;
 use crate::hash::Hash;
 use crate::ids::{Incarnation, LineageId, OffsetRange, Topic, TopicId, TopicPartition};
+use crate::paths::ObjectName;
 use crate::transactions::OpenTransaction;
 use crate::{Error, Result};
+
+#[cfg(test)]
+mod tests;
 
 /// The state after a commit.
 #[derive(Debug, Clone, Default)]
@@ -128,7 +132,7 @@ pub struct Totals {
     pub log_append_time: u64,
     /// Bytes of batches with missing offsets.
     pub holes: u64,
-    /// The largest batch ever.
+    /// The largest batch.
     pub largest_batch: u32,
     /// The least timestamp told by a segment, ms.
     pub min_timestamp: Option<i64>,
@@ -139,25 +143,32 @@ pub struct Totals {
 }
 
 impl Totals {
+    // Saturating: an entry may claim any number of bytes, and nothing but plans and views is made from these.
     fn add(&mut self, entry: &SegmentEntry) {
-        self.segments += 1;
-        self.batches += u64::from(entry.batches);
-        self.control += u64::from(entry.control);
-        self.records += entry.records;
-        self.missing += entry.missing;
-        self.stored += entry.length;
-        let bytes = &mut self.bytes;
-        bytes.none += entry.bytes.none;
-        bytes.gzip += entry.bytes.gzip;
-        bytes.snappy += entry.bytes.snappy;
-        bytes.lz4 += entry.bytes.lz4;
-        bytes.zstd += entry.bytes.zstd;
-        self.log_append_time += entry.log_append_time;
-        self.holes += entry.holes;
+        let (bytes, added) = (&mut self.bytes, &entry.bytes);
+        for (total, more) in [
+            (&mut self.segments, 1),
+            (&mut self.batches, u64::from(entry.batches)),
+            (&mut self.control, u64::from(entry.control)),
+            (&mut self.records, entry.records),
+            (&mut self.missing, entry.missing),
+            (&mut self.stored, entry.length),
+            (&mut bytes.none, added.none),
+            (&mut bytes.gzip, added.gzip),
+            (&mut bytes.snappy, added.snappy),
+            (&mut bytes.lz4, added.lz4),
+            (&mut bytes.zstd, added.zstd),
+            (&mut self.log_append_time, entry.log_append_time),
+            (&mut self.holes, entry.holes),
+        ] {
+            *total = total.saturating_add(more);
+        }
         self.largest_batch = self.largest_batch.max(entry.largest_batch);
         if entry.batches > entry.control {
-            self.min_timestamp = Some(self.min_timestamp.map_or(entry.min_timestamp, |t| t.min(entry.min_timestamp)));
-            self.max_timestamp = Some(self.max_timestamp.map_or(entry.max_timestamp, |t| t.max(entry.max_timestamp)));
+            self.min_timestamp =
+                Some(self.min_timestamp.map_or(entry.min_timestamp, |t| t.min(entry.min_timestamp)));
+            self.max_timestamp =
+                Some(self.max_timestamp.map_or(entry.max_timestamp, |t| t.max(entry.max_timestamp)));
         }
         self.first_offset = Some(self.first_offset.map_or(entry.first, |o| o.min(entry.first)));
     }
@@ -209,7 +220,9 @@ impl State {
     pub fn lists_needed(&self, commit: &Commit) -> Vec<(TopicPartition, LineageId)> {
         let mut needed = BTreeSet::new();
         for op in &commit.ops {
-            if let Op::Replace { topic, partition, lineage, .. } | Op::Drop { topic, partition, lineage, .. } = op {
+            if let Op::Replace { topic, partition, lineage, .. }
+            | Op::Drop { topic, partition, lineage, .. } = op
+            {
                 let state = self.partition(topic, *partition).and_then(|p| p.lineage(*lineage));
                 if state.is_some_and(|lineage| lineage.segments.is_none()) {
                     needed.insert((TopicPartition::new(topic.clone(), *partition), *lineage));
@@ -223,14 +236,21 @@ impl State {
     ///
     /// # Errors
     /// A lineage that the state does not have, or a list that does not add up to what the state says about it.
-    pub fn load_list(&mut self, partition: &TopicPartition, id: LineageId, mut entries: Vec<SegmentEntry>) -> Result<()> {
+    pub fn load_list(
+        &mut self,
+        partition: &TopicPartition,
+        id: LineageId,
+        mut entries: Vec<SegmentEntry>,
+    ) -> Result<()> {
         entries.sort_by_key(|entry| entry.first);
         let lineage = self.lineage_mut(&partition.topic, partition.partition, id)?;
         let found = Totals::of(&entries);
         let overlap = entries.windows(2).any(|pair| pair[0].end > pair[1].first);
         if found.segments != lineage.totals.segments || found.records != lineage.totals.records || overlap {
             let (found, told) = (found.segments, lineage.totals.segments);
-            return Err(Error::corrupt(format!("the segment list of {partition} lineage {id} has {found} segments where the checkpoint tells {told}")));
+            return Err(Error::corrupt(format!(
+                "the segment list of {partition} lineage {id} has {found} segments where the checkpoint tells {told}"
+            )));
         }
         lineage.segments = Some(Arc::new(entries));
         Ok(())
@@ -252,7 +272,7 @@ impl State {
     /// writer checks on a clone (cheap: topics are shared until they change).
     pub fn apply(&mut self, commit: &Commit, hash: Hash) -> Result<()> {
         let at = |e: Error| e.at(format!("commit {}", commit.seq));
-        if commit.seq != self.seq + 1 {
+        if commit.seq.checked_sub(1) != Some(self.seq) {
             return Err(at(Error::refused(format!("it does not follow commit {}", self.seq))));
         }
         if commit.previous != self.head_hash() {
@@ -262,7 +282,9 @@ impl State {
                 commit.previous,
                 self.head_hash()
             ))
-            .hint("a commit was replaced or lost: run `verify` and restore the missing object from a copy")));
+            .hint(
+                "a commit was replaced or lost: run `verify` and restore the missing object from a copy",
+            )));
         }
         if self.retired.contains(&commit.incarnation) {
             return Err(at(Error::refused(format!("its writer {} is retired", commit.incarnation))));
@@ -270,7 +292,10 @@ impl State {
         if let Some(checkpoint) = commit.checkpoint {
             let older = self.checkpoint.is_some_and(|known| known.seq > checkpoint.seq);
             if checkpoint.seq >= commit.seq {
-                return Err(at(Error::refused(format!("it names checkpoint {} after itself", checkpoint.seq))));
+                return Err(at(Error::refused(format!(
+                    "it names checkpoint {} after itself",
+                    checkpoint.seq
+                ))));
             }
             if !older {
                 self.checkpoint = Some(checkpoint);
@@ -294,17 +319,29 @@ impl State {
             Op::Lineage(lineage) => self.begin(lineage)?,
             Op::Add { topic, partition, lineage, segments } => {
                 let place = TopicPartition::new(topic.clone(), *partition);
+                if segments.is_empty() {
+                    return Err(Error::refused(format!("{place}: no segment is added")));
+                }
                 for entry in segments {
                     self.continue_with(commit, &place, *lineage, entry).map_err(|e| e.at(&place))?;
                 }
                 let added = segments.clone();
-                changes.push(SegmentChange { partition: place, lineage: *lineage, removed: Vec::new(), added });
+                changes.push(SegmentChange {
+                    partition: place,
+                    lineage: *lineage,
+                    removed: Vec::new(),
+                    added,
+                });
             }
             Op::Gap { topic, partition, lineage, gap } => {
                 let place = TopicPartition::new(topic.clone(), *partition);
                 let current = self.current_mut(topic, *partition, *lineage).map_err(|e| e.at(&place))?;
                 if gap.first != current.next || gap.range().is_empty() || gap.reason == GapReason::Pruned {
-                    let message = format!("{place}: gap {} does not begin at the position {}", gap.range(), current.next);
+                    let message = format!(
+                        "{place}: gap {} does not begin at the position {}",
+                        gap.range(),
+                        current.next
+                    );
                     return Err(Error::refused(message));
                 }
                 current.next = gap.end;
@@ -323,9 +360,14 @@ impl State {
                 for entry in gone {
                     state.gaps.push(Gap { first: entry.first, end: entry.end, reason: GapReason::Pruned });
                 }
-                state.gaps.sort_by_key(|gap| gap.first);
+                join_pruned(&mut state.gaps);
                 let removed = removed.clone();
-                changes.push(SegmentChange { partition: place, lineage: *lineage, removed, added: Vec::new() });
+                changes.push(SegmentChange {
+                    partition: place,
+                    lineage: *lineage,
+                    removed,
+                    added: Vec::new(),
+                });
             }
             Op::Retire { incarnation } => {
                 if *incarnation == commit.incarnation {
@@ -335,8 +377,10 @@ impl State {
             }
             Op::Deleted { objects } => {
                 for key in objects {
-                    if Arc::make_mut(&mut self.dropped).remove(key).is_none() {
-                        return Err(Error::refused(format!("{key} is reported as deleted but was not dropped")));
+                    // Nothing may be deleted before the commit that drops it is durable.
+                    if Arc::make_mut(&mut self.dropped).remove(key).is_none_or(|seq| seq >= commit.seq) {
+                        let message = format!("{key} is reported as deleted but was not dropped before");
+                        return Err(Error::refused(message));
                     }
                 }
             }
@@ -344,10 +388,17 @@ impl State {
                 if *covers >= commit.seq {
                     return Err(Error::refused(format!("schemas cannot cover commit {covers} already")));
                 }
+                check_snapshot(commit, op, object)?;
                 self.schemas = Some((object.clone(), *covers));
             }
-            Op::Groups { object } => self.groups = Some(object.clone()),
-            Op::Cluster { object } => self.cluster = Some(object.clone()),
+            Op::Groups { object } => {
+                check_snapshot(commit, op, object)?;
+                self.groups = Some(object.clone());
+            }
+            Op::Cluster { object } => {
+                check_snapshot(commit, op, object)?;
+                self.cluster = Some(object.clone());
+            }
         }
         Ok(())
     }
@@ -357,16 +408,30 @@ impl State {
         let topic = Arc::make_mut(self.topics.entry(lineage.topic.clone()).or_default());
         let partition = topic.entry(lineage.partition).or_default();
         if lineage.partition < 0 || lineage.start < 0 {
-            return Err(Error::refused(format!("{place}: a lineage cannot begin at offset {}", lineage.start)));
+            return Err(Error::refused(format!(
+                "{place}: a lineage cannot begin at offset {}",
+                lineage.start
+            )));
         }
         if partition.lineage(lineage.lineage).is_some() {
             return Err(Error::refused(format!("{place}: lineage {} is there already", lineage.lineage)));
+        }
+        let first = lineage.reason == LineageReason::First;
+        let truncated = lineage.reason == LineageReason::Truncated;
+        if first != partition.lineages.is_empty() || truncated != lineage.fork.is_some() {
+            let (id, reason) = (lineage.lineage, lineage.reason);
+            return Err(Error::refused(format!(
+                "{place}: lineage {id} cannot begin with reason {reason:?} here"
+            )));
         }
         if let Some(fork) = lineage.fork {
             let parent = partition.lineage(fork.parent);
             let fits = parent.is_some_and(|p| fork.offset <= p.next && fork.offset >= p.start);
             if !fits || fork.offset != lineage.start {
-                return Err(Error::refused(format!("{place}: lineage {} cannot fork from {} at offset {}", lineage.lineage, fork.parent, fork.offset)));
+                return Err(Error::refused(format!(
+                    "{place}: lineage {} cannot fork from {} at offset {}",
+                    lineage.lineage, fork.parent, fork.offset
+                )));
             }
         }
         partition.lineages.push(LineageState {
@@ -386,8 +451,14 @@ impl State {
         Ok(())
     }
 
-    fn continue_with(&mut self, commit: &Commit, place: &TopicPartition, id: LineageId, entry: &SegmentEntry) -> Result<()> {
-        check_entry(commit, entry)?;
+    fn continue_with(
+        &mut self,
+        commit: &Commit,
+        place: &TopicPartition,
+        id: LineageId,
+        entry: &SegmentEntry,
+    ) -> Result<()> {
+        self.check_entry(commit, place, id, entry)?;
         let current = self.current_mut(&place.topic, place.partition, id)?;
         if entry.first != current.next {
             let (range, next) = (entry.range(), current.next);
@@ -403,7 +474,13 @@ impl State {
         Ok(())
     }
 
-    fn remove(&mut self, seq: u64, place: &TopicPartition, id: LineageId, removed: &[SegmentRef]) -> Result<Vec<SegmentEntry>> {
+    fn remove(
+        &mut self,
+        seq: u64,
+        place: &TopicPartition,
+        id: LineageId,
+        removed: &[SegmentRef],
+    ) -> Result<Vec<SegmentEntry>> {
         let lineage = self.lineage_mut(&place.topic, place.partition, id)?;
         let Some(list) = &mut lineage.segments else {
             return Err(Error::invalid(format!("the segment list of lineage {id} is not loaded")));
@@ -416,7 +493,10 @@ impl State {
                 Some(at) => gone.push(list.remove(at)),
                 None => {
                     let range = OffsetRange::new(reference.first, reference.end);
-                    return Err(Error::refused(format!("segment {range} in {} is not live", reference.object)));
+                    return Err(Error::refused(format!(
+                        "segment {range} in {} is not live",
+                        reference.object
+                    )));
                 }
             }
         }
@@ -433,17 +513,28 @@ impl State {
         Ok(gone)
     }
 
-    fn replace(&mut self, commit: &Commit, place: &TopicPartition, id: LineageId, removed: &[SegmentRef], added: &[SegmentEntry]) -> Result<()> {
+    fn replace(
+        &mut self,
+        commit: &Commit,
+        place: &TopicPartition,
+        id: LineageId,
+        removed: &[SegmentRef],
+        added: &[SegmentEntry],
+    ) -> Result<()> {
         let gone = self.remove(commit.seq, place, id, removed)?;
         let (Some(range), Some(new)) = (chain(&gone), chain(added)) else {
-            return Err(Error::refused("a replacement needs segments that continue each other on both sides"));
+            return Err(Error::refused(
+                "a replacement needs segments that continue each other on both sides",
+            ));
         };
         for entry in added {
-            check_entry(commit, entry)?;
+            self.check_entry(commit, place, id, entry)?;
         }
         let records = |entries: &[SegmentEntry]| entries.iter().map(|entry| entry.records).sum::<u64>();
         if range != new || records(&gone) != records(added) || !same_content(&gone, added) {
-            return Err(Error::refused(format!("the replacement {new} does not hold exactly what {range} holds")));
+            return Err(Error::refused(format!(
+                "the replacement {new} does not hold exactly what {range} holds"
+            )));
         }
         let lineage = self.lineage_mut(&place.topic, place.partition, id)?;
         if let Some(list) = &mut lineage.segments {
@@ -451,6 +542,35 @@ impl State {
             let at = list.partition_point(|entry| entry.first < new.first);
             list.splice(at..at, added.iter().cloned());
             lineage.totals = Totals::of(list);
+        }
+        Ok(())
+    }
+
+    fn check_entry(
+        &self,
+        commit: &Commit,
+        place: &TopicPartition,
+        id: LineageId,
+        entry: &SegmentEntry,
+    ) -> Result<()> {
+        let range = entry.range();
+        let full = entry.records.checked_add(entry.missing) == Some(range.len());
+        let last = entry.last.is_none_or(|last| range.contains(last.offset));
+        let end = entry.position.checked_add(entry.length);
+        if range.is_empty() || range.first < 0 || !full || !last || entry.length == 0 || end.is_none() {
+            return Err(Error::refused(format!("the entry of segment {range} contradicts itself")));
+        }
+        if entry.object.incarnation() != commit.incarnation {
+            let message = format!("segment {range} lies in {}, an object of another writer", entry.object);
+            return Err(Error::refused(message));
+        }
+        // A pack may have lost one segment and get the entry of another; an object of its own is gone for good.
+        let own = matches!(entry.object, SegmentObject::Own(..));
+        if own && self.dropped.contains_key(&entry.key(place, id)) {
+            return Err(Error::refused(format!(
+                "segment {range} lies in {}, which was dropped",
+                entry.object
+            )));
         }
         Ok(())
     }
@@ -463,7 +583,8 @@ impl State {
     }
 
     fn current_mut(&mut self, topic: &Topic, partition: i32, id: LineageId) -> Result<&mut LineageState> {
-        let current = self.partition(topic, partition).and_then(PartitionState::current).map(|lineage| lineage.id);
+        let current =
+            self.partition(topic, partition).and_then(PartitionState::current).map(|lineage| lineage.id);
         match current {
             Some(current) if current == id => self.lineage_mut(topic, partition, id),
             Some(current) => Err(Error::refused(format!("lineage {id} was superseded by {current}"))),
@@ -472,17 +593,32 @@ impl State {
     }
 }
 
-fn check_entry(commit: &Commit, entry: &SegmentEntry) -> Result<()> {
-    let range = entry.range();
-    let full = entry.records.checked_add(entry.missing) == Some(range.len());
-    let last = entry.last.is_none_or(|last| range.contains(last.offset));
-    if range.is_empty() || range.first < 0 || !full || !last || entry.length == 0 || entry.position.checked_add(entry.length).is_none() {
-        return Err(Error::refused(format!("the entry of segment {range} contradicts itself")));
+/// Joins what pruning left behind: retention drops segments for ever, and each would leave a gap.
+fn join_pruned(gaps: &mut Vec<Gap>) {
+    gaps.sort_by_key(|gap| gap.first);
+    gaps.dedup_by(|next, gap| {
+        let joined =
+            gap.reason == GapReason::Pruned && next.reason == GapReason::Pruned && gap.end == next.first;
+        if joined {
+            gap.end = next.end;
+        }
+        joined
+    });
+}
+
+/// A snapshot lies where its kind belongs, and is the writer's own: others' may be deleted as orphans.
+fn check_snapshot(commit: &Commit, op: &Op, object: &ObjectRef) -> Result<()> {
+    let fits = match (op, ObjectName::parse(&object.key)) {
+        (Op::Schemas { .. }, Ok(ObjectName::SchemaRegistry(_))) => true,
+        (Op::Groups { .. }, Ok(ObjectName::Groups(_, incarnation)))
+        | (Op::Cluster { .. }, Ok(ObjectName::Cluster(_, incarnation))) => incarnation == commit.incarnation,
+        _ => false,
+    };
+    if fits {
+        Ok(())
+    } else {
+        Err(Error::refused(format!("{} is no snapshot that this commit may name", object.key)))
     }
-    if entry.object.incarnation() != commit.incarnation {
-        return Err(Error::refused(format!("segment {range} lies in {}, an object of another writer", entry.object)));
-    }
-    Ok(())
 }
 
 /// The range of segments that continue each other.

@@ -3,9 +3,9 @@
 use bytes::Bytes;
 
 use super::{
-    EpochStart, Frame, FrameCodec, FrameFlags, SegmentIdentity, SegmentIndex, END_MAGIC, FIXED_HEADER,
-    FLAG_ABORTED_LISTED, MAGIC, SECTION_ABORTED, SECTION_EPOCHS, SECTION_FRAMES, SECTION_MARKERS, SECTION_OPEN,
-    SECTION_REQUIRED, TAIL, VERSION,
+    END_MAGIC, EpochStart, FIXED_HEADER, FLAG_ABORTED_LISTED, Frame, FrameCodec, FrameFlags, MAGIC,
+    MAX_INDEX, SECTION_ABORTED, SECTION_EPOCHS, SECTION_FRAMES, SECTION_MARKERS, SECTION_OPEN,
+    SECTION_REQUIRED, SegmentIdentity, SegmentIndex, TAIL, VERSION,
 };
 use crate::codec::{Codec, Compressor};
 use crate::digest::BatchDigest;
@@ -153,7 +153,11 @@ fn min_timestamp(batch: &RecordBatch<'_>) -> (i64, bool) {
         // The base timestamp field holds the horizon instead.
         return (batch.max_timestamp(), single);
     }
-    if single { (batch.max_timestamp(), true) } else { (batch.base_timestamp().min(batch.max_timestamp()), false) }
+    if single {
+        (batch.max_timestamp(), true)
+    } else {
+        (batch.base_timestamp().min(batch.max_timestamp()), false)
+    }
 }
 
 /// Turns batches into segments; one for each worker, because codec contexts are reused.
@@ -176,6 +180,9 @@ impl SegmentEncoder {
     /// Bytes that are not whole batches in rising offset order inside the range, or a frame that does not compress.
     pub fn encode(&mut self, input: SegmentInput) -> Result<EncodedSegment> {
         let SegmentInput { identity, runs, transactions } = input;
+        if identity.range.is_empty() || identity.range.first < 0 {
+            return Err(Error::invalid(format!("{} has no segment {}", identity.partition, identity.range)));
+        }
         let mut out = Out { parts: Vec::new(), length: 0, owned: 0 };
         out.push_owned(header(&identity)?);
         let mut stats = SegmentStats::new();
@@ -204,11 +211,17 @@ impl SegmentEncoder {
                 stats.add(&batch)?;
                 open.add(&batch, compressed);
                 if index.epochs.last().is_none_or(|e| e.epoch != batch.leader_epoch()) {
-                    index.epochs.push(EpochStart { offset: batch.base_offset(), epoch: batch.leader_epoch() });
+                    index
+                        .epochs
+                        .push(EpochStart { offset: batch.base_offset(), epoch: batch.leader_epoch() });
                 }
             }
             if !batches.rest().is_empty() {
-                let message = format!("{}: {} bytes after offset {next} are no whole batch", identity.partition, batches.rest().len());
+                let message = format!(
+                    "{}: {} bytes after offset {next} are no whole batch",
+                    identity.partition,
+                    batches.rest().len()
+                );
                 return Err(Error::invalid(message));
             }
             open.pieces.push(run.slice(from..));
@@ -236,7 +249,9 @@ impl SegmentEncoder {
 
     fn close_frame(&mut self, open: OpenFrame, out: &mut Out, index: &mut SegmentIndex) -> Result<()> {
         let Some(mut frame) = open.frame else { return Ok(()) };
-        let too_large = || Error::unsupported(format!("a frame of {} bytes at {} is beyond 4 GiB", open.raw, frame.range));
+        let too_large = || {
+            Error::unsupported(format!("a frame of {} bytes at {} is beyond 4 GiB", open.raw, frame.range))
+        };
         frame.raw = u32::try_from(open.raw).map_err(|_| too_large())?;
         frame.position = out.length;
         let codec = match self.compression {
@@ -370,7 +385,8 @@ fn header(identity: &SegmentIdentity) -> Result<Vec<u8>> {
 }
 
 fn tail(position: u64, index: usize, length: u64) -> Result<Vec<u8>> {
-    let index = u32::try_from(index).map_err(|_| Error::unsupported("a segment index beyond 4 GiB"))?;
+    let too_large = || Error::invalid(format!("a segment index of {index} bytes, {MAX_INDEX} are the limit"));
+    let index = u32::try_from(index).ok().filter(|_| index <= MAX_INDEX).ok_or_else(too_large)?;
     let mut out = Vec::with_capacity(TAIL);
     out.extend_from_slice(&position.to_le_bytes());
     out.extend_from_slice(&index.to_le_bytes());
