@@ -54,16 +54,6 @@ enum Command {
     Prune(cmd::prune::PruneArgs),
     /// Check a job file and say what it means.
     CheckConfig(cmd::check_config::CheckConfigArgs),
-    /// List the backups in a store.
-    List(cmd::list::ListArgs),
-    /// Show what a backup holds.
-    Describe(cmd::describe::DescribeArgs),
-    /// Prove that a backup is whole.
-    Verify(cmd::verify::VerifyArgs),
-    /// Print records, or extract log files that Kafka's own tools read.
-    Dump(cmd::dump::DumpArgs),
-    /// Remove what no commit names.
-    Prune(cmd::prune::PruneArgs),
     /// Print shell completions.
     Completions(cmd::completions::CompletionsArgs),
     /// Print the man page.
@@ -99,11 +89,6 @@ async fn run(command: Command, output: &Output) -> pipeline::Result<u8> {
         Command::Dump(args) => cmd::dump::run(args, output).await,
         Command::Prune(args) => cmd::prune::run(args, output).await,
         Command::CheckConfig(args) => cmd::check_config::run(&args, output),
-        Command::List(args) => cmd::list::run(args, output).await,
-        Command::Describe(args) => cmd::describe::run(args, output).await,
-        Command::Verify(args) => cmd::verify::run(args, output).await,
-        Command::Dump(args) => cmd::dump::run(args, output).await,
-        Command::Prune(args) => cmd::prune::run(args, output).await,
         Command::Completions(args) => cmd::completions::run(&args, &mut Cli::command()),
         Command::Man => cmd::completions::man(Cli::command()),
     }
