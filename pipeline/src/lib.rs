@@ -3,6 +3,7 @@
 //! The stages of backup and restore, the Kafka connection layer and the object stores. What the bytes mean is the
 //! business of `formats`; what a person sees is the business of `daemon`.
 
+pub mod archive;
 pub mod budget;
 pub mod commit_log;
 pub mod error;

@@ -21,6 +21,8 @@ mod tail;
 #[cfg(test)]
 mod tests;
 
+pub use lists::TopicLists;
+
 use std::sync::Arc;
 use std::time::Duration;
 
