@@ -112,7 +112,9 @@ mod tests {
         assert_eq!(again, snapshot);
         assert_eq!(snapshot.topics[0].extra["later"], 7);
         assert!(snapshot.topic(&Topic::new("t").expect("legal")).is_some());
-        for wrong in [text.replace("replevin.cluster", "other"), text.replace("\"version\":1", "\"version\":2")] {
+        for wrong in
+            [text.replace("replevin.cluster", "other"), text.replace("\"version\":1", "\"version\":2")]
+        {
             assert_eq!(
                 ClusterSnapshot::decode(wrong.as_bytes()).expect_err("refused").kind(),
                 crate::ErrorKind::Unsupported

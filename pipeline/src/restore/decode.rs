@@ -193,12 +193,7 @@ impl Lane {
     }
 
     /// Takes the next batch; `shared` is the buffer that it lies in. Checks its CRC.
-    pub(super) fn push(
-        &mut self,
-        clipped: &ClippedBatch<'_>,
-        fate: BatchFate,
-        shared: &Bytes,
-    ) -> Result<()> {
+    pub(super) fn push(&mut self, clipped: &ClippedBatch<'_>, fate: BatchFate, shared: &Bytes) -> Result<()> {
         let batch = &clipped.batch;
         batch.verify_crc()?;
         let records = u64::from(batch.record_count().unsigned_abs());

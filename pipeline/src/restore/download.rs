@@ -72,7 +72,9 @@ impl Source {
     fn beginning(&self, present: u64, window: TimeWindow, start: i64) -> Beginning {
         let mut sums = vec![0_u64];
         for segment in self.segments.iter() {
-            let (Some(sum), Some(records)) = (sums.last().copied(), records_of(segment, window)) else { break };
+            let (Some(sum), Some(records)) = (sums.last().copied(), records_of(segment, window)) else {
+                break;
+            };
             if sum + records > present {
                 break;
             }
@@ -128,9 +130,9 @@ pub(super) async fn feed(
     settings: LaneSettings,
     start: i64,
     present: u64,
-    out: mpsc::Sender<Result<Prepared>>,
+    out: &mpsc::Sender<Result<Prepared>>,
 ) -> Option<LaneResults> {
-    match decode(&reading, &source, settings, start, present, &out).await {
+    match decode(&reading, &source, settings, start, present, out).await {
         Ok(results) => results,
         Err(error) => {
             // Where nobody waits for batches any more, nobody wants to know.
@@ -154,13 +156,8 @@ async fn decode(
     let lane = Lane::new(settings, reading.budget.clone(), begin.index, present, begin.runs)?;
     let mut lane = lane.counting_below(begin.offset);
     let (to_decode, mut chunks) = mpsc::channel(1);
-    let download = tokio::spawn(download(
-        reading.clone(),
-        source.clone(),
-        begin.segment,
-        settings.window,
-        to_decode,
-    ));
+    let download =
+        tokio::spawn(download(reading.clone(), source.clone(), begin.segment, settings.window, to_decode));
     while let Some(chunk) = chunks.recv().await {
         let records: u64 = chunk.run.frames().iter().map(|frame| u64::from(frame.records)).sum();
         let bytes: u64 = chunk.run.frames().iter().map(|frame| u64::from(frame.raw)).sum();
@@ -174,7 +171,7 @@ async fn decode(
         }
     }
     download.await.unwrap_or_else(|e| Err(Error::permanent("the download stage was lost").caused_by(e)))?;
-    lane = on_worker(reading, move || lane.finish().map(|()| lane)).await?;
+    lane = on_worker(reading, move || lane.ended()).await?;
     for batch in lane.take() {
         if out.send(Ok(batch)).await.is_err() {
             return Ok(None);
@@ -197,6 +194,12 @@ async fn on_worker<T: Send + 'static>(
 }
 
 impl Lane {
+    /// Gives out what waits for neighbours.
+    fn ended(mut self) -> Result<Self> {
+        self.finish()?;
+        Ok(self)
+    }
+
     /// Takes the batches of a chunk.
     fn chunk(mut self, chunk: &Chunk) -> Result<Self> {
         let mut decompressor = Decompressor::new();
@@ -219,8 +222,12 @@ async fn download(
     to_decode: mpsc::Sender<Chunk>,
 ) -> Result<()> {
     let (store, budget) = (&reading.store, &reading.budget);
-    let mut fates =
-        FateReader::new(Arc::clone(store), budget.clone(), source.partition.clone(), Arc::clone(&source.segments));
+    let mut fates = FateReader::new(
+        Arc::clone(store),
+        budget.clone(),
+        source.partition.clone(),
+        Arc::clone(&source.segments),
+    );
     for (number, segment) in source.segments.iter().enumerate().skip(first) {
         let entry = &segment.entry;
         if is_outside(window, entry.min_exact.then_some(entry.min_timestamp), entry.max_timestamp) {

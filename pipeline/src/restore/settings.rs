@@ -13,6 +13,9 @@ use crate::select::TopicSelection;
 pub struct RestoreSettings {
     /// The backup's name: a part of the restore's identity.
     pub backup_id: BackupId,
+    /// The text of whatever makes this restore this one and no other, topic patterns above all: a part of the restore's
+    /// identity. The same text on every run of one restore.
+    pub identity: String,
     /// Which topics of the backup, by their names there.
     pub topics: TopicSelection,
     /// The names that topics get; others keep theirs.
@@ -61,9 +64,10 @@ pub struct RestoreSettings {
 
 impl RestoreSettings {
     /// Everything in the backup, with the defaults.
-    pub fn new(backup_id: BackupId, topics: TopicSelection) -> Self {
+    pub fn new(backup_id: BackupId, topics: TopicSelection, identity: impl Into<String>) -> Self {
         Self {
             backup_id,
+            identity: identity.into(),
             topics,
             topic_mapping: BTreeMap::new(),
             source_partitions: None,

@@ -248,8 +248,10 @@ impl Attempt {
                 let begin: Begin = read(value)?;
                 if begin.version != 1 {
                     let version = begin.version;
-                    return Err(Error::permanent(format!("its version {version} is not known to this build"))
-                        .hint("go on with the release that began this restore, or a newer one"));
+                    return Err(Error::permanent(format!(
+                        "its version {version} is not known to this build"
+                    ))
+                    .hint("go on with the release that began this restore, or a newer one"));
                 }
                 self.begin = Some(begin);
             }

@@ -18,7 +18,8 @@ use tokio::time::{Instant, sleep};
 use super::Journal;
 use crate::budget::Budget;
 use crate::kafka::{
-    At, Batch, Client, FetchSettings, Fetcher, Isolation, NewTopic, Placement, Position, ProduceConnection, Topics,
+    At, Batch, Client, FetchSettings, Fetcher, Isolation, NewTopic, Placement, Position, ProduceConnection,
+    Topics,
 };
 use crate::seam::backoff;
 use crate::{Error, Result};
@@ -122,7 +123,10 @@ impl TopicJournal {
             }
             failures = if next > before { 0 } else { failures + 1 };
             if failures >= MOST_FAILURES {
-                return Err(Error::retry(format!("{} gives nothing at offset {next} of {end}", self.partition)));
+                return Err(Error::retry(format!(
+                    "{} gives nothing at offset {next} of {end}",
+                    self.partition
+                )));
             }
         }
         Ok((entries, next))
@@ -137,8 +141,7 @@ impl TopicJournal {
 
     async fn offset(&self, at: At) -> Result<i64> {
         let partition = self.partition.clone();
-        let mut found =
-            self.client.list_offsets([partition.clone()], at, Isolation::ReadUncommitted).await;
+        let mut found = self.client.list_offsets([partition.clone()], at, Isolation::ReadUncommitted).await;
         let listed = found.remove(&partition).unwrap_or_else(|| Err(Error::permanent("no answer")));
         let listed = listed.map_err(|e| e.at("the restore journal"))?;
         Ok(listed.offset.unwrap_or(0))

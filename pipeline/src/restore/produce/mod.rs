@@ -107,8 +107,7 @@ impl Coordinator {
             while active < at_once.max(1) {
                 let Some(job) = jobs.next() else { break };
                 active += 1;
-                let work =
-                    Work::new(job.partition, job.start, job.producer, job.present, (job.feed)());
+                let work = Work::new(job.partition, job.start, job.producer, job.present, (job.feed)());
                 self.dispatch(Box::new(work));
             }
             if active == 0 {
@@ -138,7 +137,8 @@ impl Coordinator {
 
     fn over(&mut self, work: Work) {
         let progress = &self.shared.progress;
-        let counter = if work.error.is_some() { &progress.partitions_failed } else { &progress.partitions_done };
+        let counter =
+            if work.error.is_some() { &progress.partitions_failed } else { &progress.partitions_done };
         RestoreProgress::add(counter, 1);
         RestoreProgress::add(&progress.batches_resent, work.resent);
         let Work { partition, acked, error, resent, .. } = work;

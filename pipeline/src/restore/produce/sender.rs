@@ -199,7 +199,8 @@ impl Sender {
         let mut list: Vec<TopicPartition> = self.works.keys().cloned().collect();
         if let Some(turn) = &self.turn {
             let at = list.partition_point(|partition| partition <= turn);
-            list.rotate_left(at % list.len().max(1));
+            let at = at % list.len().max(1);
+            list.rotate_left(at);
         }
         list
     }

@@ -130,7 +130,8 @@ impl Work {
     /// The next batch with its header renewed, now under way; and how many records it has.
     pub(super) fn send(&mut self) -> Result<Option<(Batch, u64)>> {
         let Some(batch) = self.queue.pop_front() else { return Ok(None) };
-        let expected = self.acked + self.in_flight.iter().map(|b| u64::from(b.records.unsigned_abs())).sum::<u64>();
+        let expected =
+            self.acked + self.in_flight.iter().map(|b| u64::from(b.records.unsigned_abs())).sum::<u64>();
         if batch.index != expected {
             let error = split_batch(&self.partition.to_string(), expected, &batch);
             self.fail(error);
