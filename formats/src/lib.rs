@@ -4,6 +4,7 @@
 //! byte-level contract is `formats/FORMAT.md`; this crate is its reference implementation.
 
 pub mod checkpoint;
+pub mod cluster;
 pub mod codec;
 pub mod commit;
 pub mod control;

@@ -51,6 +51,8 @@ pub struct EncodedSegment {
     pub parts: Vec<Bytes>,
     /// How many bytes the pieces have.
     pub length: u64,
+    /// How many of them are in new memory: compressed frames, header, index.
+    pub owned_bytes: usize,
     /// BLAKE3 over them.
     pub blake3: Hash,
     /// What was counted on the way.
@@ -181,8 +183,8 @@ impl SegmentEncoder {
         if identity.range.is_empty() || identity.range.first < 0 {
             return Err(Error::invalid(format!("{} has no segment {}", identity.partition, identity.range)));
         }
-        let mut out = Out { parts: vec![Bytes::from(header(&identity)?)], length: 0 };
-        out.length = out.parts[0].len() as u64;
+        let mut out = Out { parts: Vec::new(), length: 0, owned: 0 };
+        out.push_owned(header(&identity)?);
         let mut stats = SegmentStats::new();
         let mut index = SegmentIndex { transactions, ..SegmentIndex::default() };
         let mut open = OpenFrame::default();
@@ -232,16 +234,17 @@ impl SegmentEncoder {
         let position = out.length;
         let index_bytes = index.encode();
         let index_len = index_bytes.len();
-        out.push(index_bytes.into());
+        out.push_owned(index_bytes);
         let length = out.length + TAIL as u64;
-        out.push(tail(position, index_len, length)?.into());
+        out.push_owned(tail(position, index_len, length)?);
         let mut hasher = blake3::Hasher::new();
         for part in &out.parts {
             hasher.update(part);
         }
         let transactions = index.transactions;
         let blake3 = hasher.finalize().into();
-        Ok(EncodedSegment { identity, parts: out.parts, length, blake3, stats, transactions })
+        let owned_bytes = out.owned;
+        Ok(EncodedSegment { identity, parts: out.parts, length, owned_bytes, blake3, stats, transactions })
     }
 
     fn close_frame(&mut self, open: OpenFrame, out: &mut Out, index: &mut SegmentIndex) -> Result<()> {
@@ -273,6 +276,7 @@ impl SegmentEncoder {
             if packed.len() < input.len() {
                 frame.codec = frame_codec;
                 packed.shrink_to_fit();
+                out.owned += packed.len();
                 stored = vec![Bytes::from(packed)];
             }
         }
@@ -292,9 +296,15 @@ impl SegmentEncoder {
 struct Out {
     parts: Vec<Bytes>,
     length: u64,
+    owned: usize,
 }
 
 impl Out {
+    fn push_owned(&mut self, part: Vec<u8>) {
+        self.owned += part.len();
+        self.push(part.into());
+    }
+
     fn push(&mut self, part: Bytes) {
         if !part.is_empty() {
             self.length += part.len() as u64;

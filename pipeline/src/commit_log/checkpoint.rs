@@ -102,17 +102,6 @@ impl CommitLog {
         tracing::debug!(seq, "checkpoint written");
         Ok(())
     }
-
-    /// The pages of the checkpoint's runs that may hold a topic's changes, the oldest run first.
-    pub(super) async fn pages_of(&self, topic: &Topic) -> Result<Vec<PageRef>> {
-        let mut pages = Vec::new();
-        for run in self.root.iter().flat_map(|root| &root.runs) {
-            let index: RunIndex = read_page(&*self.store, run.index).await?;
-            let holds = |page: &&RunPageRef| page.first.topic <= *topic && *topic <= page.last.topic;
-            pages.extend(index.pages.iter().filter(holds).map(|page| page.page));
-        }
-        Ok(pages)
-    }
 }
 
 fn empty_root(seq: u64) -> Root {

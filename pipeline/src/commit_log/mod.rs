@@ -15,11 +15,15 @@
 //! A put without a clear answer is resolved by reading its number: own bytes are a success, others a loss, and where
 //! nothing is there *the same bytes* are sent again, never another commit.
 
-mod checkpoint;
+pub(crate) mod checkpoint;
 mod lists;
+mod manifest;
 mod tail;
 #[cfg(test)]
 mod tests;
+
+pub(crate) use lists::ListSource;
+pub use lists::TopicLists;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -218,6 +222,19 @@ impl CommitLog {
                         tracing::warn!(%error, seq = committed.seq, "no checkpoint was written");
                     }
                 }
+                return Ok(committed);
+            }
+        }
+    }
+
+    /// Makes operations true beside whoever is the writer: for maintenance, which takes nothing over and must not stop
+    /// because a daemon runs.
+    ///
+    /// # Errors
+    /// As [`CommitLog::commit`], except that a newer writer is no obstacle.
+    pub async fn commit_beside_writer(&mut self, ops: Vec<Op>) -> Result<Committed> {
+        loop {
+            if let Attempt::Won(committed) = self.attempt(ops.clone()).await? {
                 return Ok(committed);
             }
         }
