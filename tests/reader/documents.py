@@ -27,7 +27,7 @@ class Damaged(ReaderError):
 
 
 class Unsupported(ReaderError):
-    """Written by something newer: nobody can say what it means."""
+    """Whole, but written by something newer or something else: nobody can say what it means."""
 
 
 class Refused(ReaderError):
@@ -100,23 +100,23 @@ class Fields:
 
     def __init__(self, value, where):
         if not isinstance(value, dict):
-            raise Damaged(f"{where}: not a JSON object")
+            raise Unsupported(f"{where}: not a JSON object")
         self.value, self.where = value, where
 
     def get(self, name, kind, default=REQUIRED):
         if name not in self.value:
             if default is REQUIRED:
-                raise Damaged(f"{self.where}: {name!r} is missing")
+                raise Unsupported(f"{self.where}: {name!r} is missing")
             return default
         value = self.value[name]
         if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-            raise Damaged(f"{self.where}: {name!r} is not of type {kind.__name__}")
+            raise Unsupported(f"{self.where}: {name!r} is not of type {kind.__name__}")
         return value
 
     def int(self, name, default=REQUIRED, low=0, high=I64[1]):
         value = self.get(name, int, default)
         if value is not None and not low <= value <= high:
-            raise Damaged(f"{self.where}: {name!r} is {value}, outside of {low} to {high}")
+            raise Unsupported(f"{self.where}: {name!r} is {value}, outside of {low} to {high}")
         return value
 
     def str(self, name, default=REQUIRED):
@@ -126,7 +126,7 @@ class Fields:
         """A string of the form `pattern`, a regular expression for all of it."""
         value = self.str(name, default)
         if value is not default and not re.fullmatch(pattern, value):
-            raise Damaged(f"{self.where}: {name!r} is {value!r}, which is not of the form {pattern}")
+            raise Unsupported(f"{self.where}: {name!r} is {value!r}, which is not of the form {pattern}")
         return value
 
     def hash(self, name):
@@ -145,7 +145,7 @@ class Fields:
     def strings(self, name, default=REQUIRED):
         value = self.get(name, list, default)
         if not all(isinstance(item, str) for item in value):
-            raise Damaged(f"{self.where}: {name!r} holds something that is no string")
+            raise Unsupported(f"{self.where}: {name!r} holds something that is no string")
         return value
 
     def list(self, name, default=REQUIRED):
@@ -158,28 +158,34 @@ def parse_json(data, where):
     def members(pairs):
         value = dict(pairs)
         if len(value) != len(pairs):
-            raise Damaged(f"{where}: a member occurs twice")
+            raise Unsupported(f"{where}: a member occurs twice")
         return value
 
     try:
         return Fields(json.loads(data.decode("utf-8"), object_pairs_hook=members), where)
     except (ValueError, RecursionError) as error:
-        raise Damaged(f"{where}: not JSON: {error}") from None
+        raise Unsupported(f"{where}: not JSON: {error}") from None
 
 
 def unzstd(data, limit, where):
-    """What zstd compressed: all of it, which may be `limit` bytes at most; never more are made."""
-    try:
-        # A window of 128 MiB is what zstd itself allows unasked.
-        reader = zstandard.ZstdDecompressor(max_window_size=1 << 27).stream_reader(data, read_across_frames=True)
-        parts, left = [], limit + 1
-        while left and (part := reader.read(min(left, 1 << 20))):
-            parts.append(part)
-            left -= len(part)
-    except zstandard.ZstdError as error:
-        raise Damaged(f"{where}: not zstd: {error}") from None
-    if left == 0:
-        raise Damaged(f"{where}: holds more than {limit} bytes")
+    """What one or more whole zstd frames hold, `limit` bytes at most."""
+    parts, left, at = [], limit, 0
+    while at < len(data):
+        # A window of 128 MiB is what zstd itself allows unasked. Input goes in by small pieces, because each piece's
+        # output is made before it can be counted.
+        frame = zstandard.ZstdDecompressor(max_window_size=1 << 27).decompressobj()
+        while not frame.eof:
+            if at == len(data):
+                raise Damaged(f"{where}: zstd is cut off")
+            piece = data[at : at + 1024]
+            try:
+                parts.append(frame.decompress(piece))
+            except zstandard.ZstdError as error:
+                raise Damaged(f"{where}: not zstd: {error}") from None
+            at, left = at + len(piece), left - len(parts[-1])
+            if left < 0:
+                raise Damaged(f"{where}: holds more than {limit} bytes")
+        at -= len(frame.unused_data)
     return b"".join(parts)
 
 

@@ -223,7 +223,7 @@ class Follow:
 def follow(opened, batch, marker):
     if marker:
         opened.pop(marker.producer_id, None)
-    elif batch.transactional and not batch.control and batch.count and batch.producer_id not in opened:
+    elif batch.transactional and not batch.control and batch.producer_id not in opened:
         opened[batch.producer_id] = Open(batch.producer_id, batch.base, batch.producer_epoch)
 
 
@@ -244,13 +244,13 @@ class Tally:
         self.bytes[CODECS[batch.codec]] = self.bytes.get(CODECS[batch.codec], 0) + batch.size
         self.batch_digest = digests.add(self.batch_digest, batch.encoding())
         self.last = {"offset": batch.base, "epoch": batch.epoch, "crc": batch.crc}
-        if batch.log_append_time and batch.count:
-            self.stamped += batch.size
-        elif batch.holes:
-            self.holes += batch.size
         if self.marker:
             self.markers.append(self.marker)
         if not batch.control and records:
+            if batch.log_append_time:
+                self.stamped += batch.size
+            elif batch.holes:
+                self.holes += batch.size
             self.data_records += batch.count
             self.greatest = max(self.greatest, batch.max_timestamp)
             least = min(record.timestamp for record in records)

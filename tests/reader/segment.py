@@ -16,7 +16,7 @@ import digests
 from documents import Damaged, Unsupported, unzstd
 
 MAX_INDEX = 64 << 20
-MAX_FRAME = MAX_RECORDS = 1 << 30
+MAX_RECORDS = 1 << 30
 HEADER = struct.Struct("<8sHHIQqqiB")
 TAIL = struct.Struct("<QIIQHHI8s")
 FRAME = struct.Struct("<qqqqQIIIIIBBH")
@@ -29,7 +29,13 @@ Aborted = namedtuple("Aborted", "producer_id first_offset")
 Open = namedtuple("Open", "producer_id first_offset producer_epoch")
 Epoch = namedtuple("Epoch", "offset epoch")
 Record = namedtuple("Record", "offset timestamp key value headers")
-SECTIONS = {1: (FRAME, Frame), 2: (struct.Struct("<qqqhB5x"), Marker), 3: (struct.Struct("<qq"), Aborted), 4: (struct.Struct("<qqh6x"), Open), 5: (struct.Struct("<qi4x"), Epoch)}
+SECTIONS = {
+    1: (FRAME, Frame),
+    2: (struct.Struct("<qqqhB5x"), Marker),
+    3: (struct.Struct("<qq"), Aborted),
+    4: (struct.Struct("<qqh6x"), Open),
+    5: (struct.Struct("<qi4x"), Epoch),
+}
 CODECS = ("none", "gzip", "snappy", "lz4", "zstd")
 
 
@@ -133,8 +139,10 @@ class Batch:
         return records
 
     def marker(self):
-        """What a control batch says, or None where it is no marker."""
+        """What a control batch says, or None where it is no marker: of another type, or emptied by compaction."""
         records = self.records()
+        if not records:
+            return None
         if len(records) != 1 or self.codec:
             raise Damaged(f"{self.where}: the control batch at {self.base} holds {len(records)} records of codec {self.codec}")
         record = records[0]
@@ -150,7 +158,7 @@ def inflate(codec, data, where):
         if codec == 2:
             return unsnappy(data, where)
         if codec == 3:
-            return unlz4(data, MAX_RECORDS, where)
+            return unlz4(data, MAX_RECORDS, where, frames=True)
     except (zlib.error, RuntimeError, ValueError, cramjam.DecompressionError) as error:
         raise Damaged(f"{where}: does not decompress: {error}") from None
     return unzstd(data, MAX_RECORDS, where) if codec == 4 else data
@@ -170,14 +178,21 @@ def gunzip(data, where):
     return b"".join(parts)
 
 
-def unlz4(data, limit, where):
-    stream = lz4.frame.LZ4FrameDecompressor()
-    out = stream.decompress(data, limit + 1)
-    if len(out) > limit:
+def unlz4(data, limit, where, frames=False):
+    """One LZ4 frame, or with `frames` several."""
+    parts, left = [], limit + 1
+    while data and left:
+        stream = lz4.frame.LZ4FrameDecompressor()
+        parts.append(stream.decompress(data, left))
+        left -= len(parts[-1])
+        if left and not stream.eof:
+            raise Damaged(f"{where}: an LZ4 frame is cut off")
+        data = stream.unused_data
+        if data and not frames:
+            raise Damaged(f"{where}: is not one LZ4 frame")
+    if not left:
         raise Damaged(f"{where}: holds more than {limit} bytes")
-    if not stream.eof or stream.unused_data:
-        raise Damaged(f"{where}: is not one LZ4 frame")
-    return out
+    return b"".join(parts)
 
 
 XERIAL = b"\x82SNAPPY\0"
@@ -295,8 +310,6 @@ class Segment:
         stored = self.data[frame.position : frame.position + frame.stored]
         if google_crc32c.value(stored) != frame.crc:
             raise Damaged(f"{where}: its CRC is wrong")
-        if frame.raw > MAX_FRAME:
-            raise Damaged(f"{where}: {frame.raw} bytes are more than a frame may hold")
         if frame.codec == 0:
             raw = stored
         elif frame.codec == 3:
@@ -331,8 +344,8 @@ class Segment:
             if flags != frame.flags & 0b11110:
                 raise self.fail(f"the frame at {frame.position} has the flags {frame.flags:#x}, its batches {flags:#x}")
             times = [record.timestamp for batch in batches for record in batch.records()] if exact else []
-            if frame.flags & EXACT and times and min(times) != frame.min_timestamp:
-                raise self.fail(f"the frame at {frame.position} has another least timestamp than its records")
+            if frame.flags & EXACT and times and min(times) < frame.min_timestamp:
+                raise self.fail(f"the frame at {frame.position} has records older than its least timestamp")
             if max(batch.max_timestamp for batch in batches) != frame.max_timestamp:
                 raise self.fail(f"the frame at {frame.position} has another greatest timestamp than its batches")
             yield from batches

@@ -4,6 +4,7 @@ REPLEVIN_READER_BACKUP=PATH verifies and dumps that backup as well.
 """
 
 import contextlib
+import gzip
 import io
 import json
 import os
@@ -16,6 +17,7 @@ from pathlib import Path
 import blake3
 import cramjam
 import google_crc32c
+import lz4.frame
 import zstandard
 
 import digests
@@ -466,7 +468,7 @@ class Rules(Folder):
         self.refused([{"op": "cluster", "object": SNAPSHOT | {"key": f"cluster/{2:020}-{OTHER}.json"}}])
         self.assertEqual(self.admitted([schemas, {"op": "cluster", "object": SNAPSHOT}]).cluster, SNAPSHOT)
 
-    def test_malformed_documents_are_damage(self):
+    def test_documents_with_other_members_are_unsupported(self):
         for op in (
             {},
             {"op": 1},
@@ -481,7 +483,7 @@ class Rules(Folder):
             {"op": "deleted", "objects": [[]]},
         ):
             self.put_commits([begin()], [op])
-            with self.assertRaises(Damaged, msg=op):
+            with self.assertRaises(Unsupported, msg=op):
                 self.replayed()
 
 
@@ -570,6 +572,37 @@ class Batches(unittest.TestCase):
         self.assertEqual(segments.inflate(2, header + framed(b"abc") + header + framed(b"def"), ""), b"abcdef")
         for data in (header + framed(b"abc")[:-1], header + b"\0", b"\xff\xff\xff\xff\x0f", block(b"abc")[:-1], b""):
             self.assertRaises(Damaged, segments.inflate, 2, data, "")
+
+    def batch(self, attributes, count=0, payload=b""):
+        """A batch at offset 5 whose last offset is 6, of producer 3."""
+        body = struct.pack(">hiqqqhii", attributes, 1, 100, 110, 3, 1, -1, count) + payload
+        data = struct.pack(">qiibI", 5, len(body) + 9, 0, 2, google_crc32c.value(body)) + body
+        return segments.Batch(data, "here")
+
+    def test_batches_that_compaction_emptied_hold_no_records_and_no_marker(self):
+        self.assertEqual(self.batch(0).records(), [])
+        self.assertIsNone(self.batch(0x30).marker())
+        self.assertRaises(Damaged, self.batch(0, 0, b"?").records)
+
+    def test_streams_may_be_several_frames_in_a_row(self):
+        two = {1: gzip.compress(b"ab") + gzip.compress(b"c"), 3: lz4.frame.compress(b"ab") + lz4.frame.compress(b"c")}
+        two[4] = zstandard.compress(b"ab") + zstandard.compress(b"c")
+        for codec, data in two.items():
+            self.assertEqual(segments.inflate(codec, data, ""), b"abc")
+            for damaged in (data[:-1], data + b"?"):
+                self.assertRaises(Damaged, segments.inflate, codec, damaged, "")
+        self.assertRaises(Damaged, segments.unlz4, two[3], 3, "")
+        self.assertRaises(Damaged, segments.unlz4, two[3], 2, "", frames=True)
+
+    def test_records_are_read_with_both_kinds_of_timestamp(self):
+        # Two records, offset deltas 0 and 1, timestamp deltas 0 and 5; no key, value "x", one header "h" without value.
+        record = lambda timestamp, delta: bytes([0, timestamp * 2, delta * 2, 1, 2, 120, 2, 2, 104, 1])
+        payload = b"".join(bytes([20]) + record(*pair) for pair in ((0, 0), (5, 1)))
+        expected = lambda *times: [(5 + i, time, None, b"x", [(b"h", None)]) for i, time in enumerate(times)]
+        self.assertEqual([tuple(record) for record in self.batch(0, 2, payload).records()], expected(100, 105))
+        self.assertEqual([tuple(record) for record in self.batch(8, 2, payload).records()], expected(110, 110))
+        for damaged in (payload[:-1], payload + b"?", payload[:11] * 2, b"\x12" + payload[1:], b"\xff" * 9):
+            self.assertRaises(Damaged, self.batch(0, 2, damaged).records)
 
     def test_digests_of_parts_combine(self):
         one = lambda items: digests.NOTHING if not items else digests.add(one(items[:-1]), items[-1])
