@@ -96,17 +96,17 @@ pub async fn run(
     let started = Instant::now();
     let budget = Budget::new(settings.memory_limit);
     progress.begin(&budget);
-    let prepared = tokio::select! {
-        () = stop.cancelled() => return Err(interrupted()),
-        prepared = prepare::prepare(settings, client, store, seam, &budget) => prepared?,
-    };
-    if let Some(first) = prepared.plan.problems.first() {
-        let more = prepared.plan.problems.len() - 1;
-        let text = if more == 0 { first.clone() } else { format!("{first} (and {more} more)") };
-        return Err(
-            Error::input(text).hint("`replevin restore --plan` lists everything; nothing was touched")
-        );
+    let mut prepared = prepare_possible(settings, client, store, seam, &budget, &stop).await?;
+    failpoint::hit("before_journal_begin");
+    while prepared.plan.state == PlanState::New {
+        let Prepared { entries, attempt, begin, topics, .. } = &prepared;
+        if entries.begin(attempt.number, begin, topics).await? {
+            break;
+        }
+        // Another copy of the job began first: go on with what it set out to do.
+        prepared = prepare_possible(settings, client, store, seam, &budget, &stop).await?;
     }
+    failpoint::hit("after_journal_begin");
     let restore = Restore { settings, client, store, seam, progress, stop, budget };
     let mut report = restore.run(prepared).await?;
     report.duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);

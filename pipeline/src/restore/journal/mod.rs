@@ -28,7 +28,6 @@ pub use topic::JOURNAL_TOPIC;
 pub(super) use topic::TopicJournal;
 
 use super::settings::TimeWindow;
-use crate::kafka::ProducerId;
 use crate::{Error, Result};
 
 /// How many partitions one entry tells about: it must fit into a Kafka message.
@@ -128,12 +127,6 @@ pub(super) struct ProducerEntry {
     pub(super) epoch: i16,
     /// The number of the partition's record that it begins with, at sequence 0.
     pub(super) base: u64,
-}
-
-impl ProducerEntry {
-    pub(super) fn id(&self) -> ProducerId {
-        ProducerId { id: self.producer, epoch: self.epoch }
-    }
 }
 
 /// Where a partition ended when everything was done.
