@@ -31,10 +31,11 @@ mod topics;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use formats::ids::{OffsetRange, Topic, TopicPartition};
 use tokio::sync::mpsc;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 pub use decode::LaneCounts;
@@ -62,6 +63,9 @@ use crate::{Error, ErrorKind, Result};
 
 /// Batches that wait between decode and produce, for each partition.
 const QUEUE: usize = 16;
+/// Looks at the target's ends before one that is behind is believed.
+const CONFIRM_LOOKS: u32 = 10;
+const CONFIRM_PAUSE: Duration = Duration::from_millis(500);
 
 /// What a restore would do. Touches nothing.
 ///
@@ -275,7 +279,18 @@ impl Restore<'_> {
     async fn confirm(&self, report: &mut RestoreReport) -> Result<()> {
         let places: Vec<TopicPartition> =
             report.partitions().map(|(topic, partition)| place(topic, partition)).collect();
-        let ends = topics::ends(self.client, &places).await?;
+        let mut ends = topics::ends(self.client, &places).await?;
+        // A leader that just took over may know an older high watermark for a moment.
+        for _ in 0..CONFIRM_LOOKS {
+            let behind = report.partitions().any(|(topic, partition)| {
+                ends.get(&place(topic, partition)).is_some_and(|(_, end)| *end < partition.target_range.end)
+            });
+            if !behind {
+                break;
+            }
+            sleep(CONFIRM_PAUSE).await;
+            ends = topics::ends(self.client, &places).await?;
+        }
         for topic in &mut report.topics {
             for partition in &mut topic.partitions {
                 let place = TopicPartition::new(topic.target.clone(), partition.target);

@@ -53,7 +53,11 @@ async fn long(sample: &mut Sample) -> Source {
     while offset < 2 * ALIGN + 20_000 {
         let (first, mut batches) = (offset, Vec::new());
         for _ in 0..(number % 7) * 3 + 1 {
-            let count = if number % 5 == 0 { 4000 } else { number * 37 % 300 + 1 };
+            let count = match number % 10 {
+                0 => 4000,
+                5 => 1000,
+                _ => number * 37 % 300 + 1,
+            };
             batches.push(batch(offset, count, None));
             offset += count as i64;
             number += 1;

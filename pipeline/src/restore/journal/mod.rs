@@ -30,6 +30,9 @@ pub(super) use topic::TopicJournal;
 use super::settings::TimeWindow;
 use crate::{Error, Result};
 
+/// What [`Begin::version`] is. Another number for every change of an entry's meaning, and for every change of what
+/// [`super::decode`] makes of the same archive: a run that goes on must make the same batches as the one before it.
+pub(super) const VERSION: u32 = 1;
 /// How many partitions one entry tells about: it must fit into a Kafka message.
 const CHUNK: usize = 1000;
 
@@ -47,7 +50,7 @@ pub(super) trait Journal: Send + Sync {
 /// What a restore set out to do.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Begin {
-    /// The version of these entries.
+    /// The version of these entries, and of the rules by which batches are cut: [`VERSION`].
     pub(super) version: u32,
     /// Which backup.
     pub(super) backup_id: BackupId,
@@ -76,6 +79,8 @@ pub(super) struct TopicEntry {
     pub(super) finals: BTreeMap<String, Option<String>>,
     /// Whether retention is held back at the end.
     pub(super) held: bool,
+    /// The largest batch that is sent: what batches are cut to must be the same on every run.
+    pub(super) max_batch: u64,
     /// The pinned source of each partition.
     pub(super) pins: Vec<Pin>,
 }
@@ -270,7 +275,7 @@ impl Attempt {
         match kind {
             "begin" => {
                 let begin: Begin = read(value)?;
-                if begin.version != 1 {
+                if begin.version != VERSION {
                     let version = begin.version;
                     return Err(Error::permanent(format!(
                         "its version {version} is not known to this build"
