@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use formats::ids::BackupId;
 use formats::segment::FrameCompression;
+use pipeline::Result;
 use pipeline::backup::{BackupSettings, StartOffset};
 use pipeline::kafka::{Client, ClientConfig, HostPort, Isolation};
+use pipeline::restore::{self, RestoreSettings};
 use pipeline::seam::Seam;
 use pipeline::storage::wrap::Prefixed;
 use pipeline::storage::{self, IoSettings, StorageSettings, Store};
-use pipeline::Result;
 
 use crate::config;
 
@@ -70,6 +71,50 @@ pub(crate) fn backup_settings(job: &config::BackupJob) -> Result<BackupSettings>
         upload_parallelism: backup.upload_parallelism,
         refresh_interval: Duration::from_millis(backup.refresh_interval_ms),
         commit_interval: COMMIT_INTERVAL,
+    })
+}
+
+/// What a restore job says.
+pub(crate) fn restore_settings(job: &config::RestoreJob) -> Result<RestoreSettings> {
+    let values = &job.restore;
+    let topics = job.target.selection(true, &[])?;
+    let identity = format!("{:?} {:?}", job.target.include, job.target.exclude);
+    Ok(RestoreSettings {
+        topic_mapping: values.topic_mapping.clone(),
+        source_partitions: values.source_partitions.clone(),
+        partition_mapping: values.partition_mapping.clone(),
+        lineages: values.lineage.clone(),
+        create_topics: values.create_topics,
+        default_replication_factor: (values.default_replication_factor > 0).then_some(values.default_replication_factor),
+        window: restore::TimeWindow { start: values.time_window_start, end: values.time_window_end },
+        into_non_empty: match values.into_non_empty {
+            config::IntoNonEmpty::Refuse => restore::NonEmpty::Refuse,
+            config::IntoNonEmpty::Append => restore::NonEmpty::Append,
+        },
+        retention: match values.retention {
+            None => restore::Retention::Auto,
+            Some(config::Retention::Hold) => restore::Retention::Hold,
+            Some(config::Retention::Original) => restore::Retention::Original,
+        },
+        journal: match values.journal {
+            config::Journal::Topic => restore::JournalPlace::Topic,
+            config::Journal::Object => restore::JournalPlace::Object,
+        },
+        restore_topic_configs: values.restore_topic_configs,
+        existing_topic_configs: match values.existing_topic_config_policy {
+            config::ExistingTopicConfigPolicy::ValidateOnly => restore::ExistingConfigs::ValidateOnly,
+            config::ExistingTopicConfigPolicy::Apply => restore::ExistingConfigs::Apply,
+            config::ExistingTopicConfigPolicy::Fail => restore::ExistingConfigs::Fail,
+        },
+        topic_config_overrides: values.topic_config_overrides.all.clone(),
+        topic_config_overrides_by_topic: values.topic_config_overrides.by_topic.clone(),
+        proof: values.proof,
+        bytes_per_second: values.rate_limit_bytes_per_sec,
+        records_per_second: values.rate_limit_records_per_sec,
+        max_concurrent_partitions: values.max_concurrent_partitions,
+        memory_limit: bytes(job.memory_limit),
+        produce_timeout: Duration::from_millis(values.produce_timeout_ms),
+        ..RestoreSettings::new(job.backup_id.clone(), topics, identity)
     })
 }
 

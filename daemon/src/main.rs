@@ -42,6 +42,8 @@ enum LogFormat {
 enum Command {
     /// Back up topics into object storage, once or for ever.
     Backup(cmd::backup::BackupArgs),
+    /// Bring a backup back into a cluster, and prove it.
+    Restore(cmd::restore::RestoreArgs),
     /// List the backups of a store.
     List(cmd::list::ListArgs),
     /// Show what a backup holds: topics, offsets, times, sizes, gaps.
@@ -83,6 +85,7 @@ fn main() -> ExitCode {
 async fn run(command: Command, output: &Output) -> pipeline::Result<u8> {
     match command {
         Command::Backup(args) => cmd::backup::run(args, output).await,
+        Command::Restore(args) => cmd::restore::run(args, output).await,
         Command::List(args) => cmd::list::run(args, output).await,
         Command::Describe(args) => cmd::describe::run(args, output).await,
         Command::Verify(args) => cmd::verify::run(args, output).await,

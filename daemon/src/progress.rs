@@ -1,12 +1,13 @@
 //! Progress for people: one bar on a terminal, nothing elsewhere (logs and metrics tell it there).
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use indicatif::{HumanBytes, HumanCount, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use pipeline::backup::BackupProgress;
+use pipeline::restore::RestoreProgress;
 use tokio::task::JoinHandle;
 
 /// A bar that follows counters until it is finished.
@@ -16,6 +17,13 @@ pub(crate) struct Bar {
 }
 
 impl Bar {
+    /// Prints lines to stderr above the bar.
+    pub(crate) fn above(&self, lines: &str) {
+        self.bar.suspend(|| {
+            let _ = writeln!(std::io::stderr().lock(), "{lines}");
+        });
+    }
+
     /// Removes it from the terminal.
     pub(crate) fn finish(self) {
         if let Some(follow) = self.follow {
@@ -43,6 +51,25 @@ pub(crate) fn show_backup(counters: Arc<BackupProgress>, continuous: bool) -> Ba
             HumanBytes(bytes),
             HumanBytes((bytes as f64 / seconds) as u64),
             HumanCount(counters.records_committed.load(Relaxed)),
+            counters.partitions_done.load(Relaxed),
+            counters.partitions.load(Relaxed),
+        ));
+    })
+}
+
+/// Follows a restore.
+pub(crate) fn show_restore(counters: Arc<RestoreProgress>) -> Bar {
+    follow("{spinner} {elapsed_precise} [{bar:30}] {percent}% {msg} left {eta}", move |bar| {
+        bar.set_length(counters.records_wanted.load(Relaxed).max(1));
+        bar.set_position(counters.records_read.load(Relaxed));
+        let seconds = bar.elapsed().as_secs_f64().max(0.001);
+        let bytes = counters.bytes_acked.load(Relaxed);
+        bar.set_message(format!(
+            "{} records acknowledged, {} ({}/s), {} proven, partitions {}/{}",
+            HumanCount(counters.records_acked.load(Relaxed)),
+            HumanBytes(bytes),
+            HumanBytes((bytes as f64 / seconds) as u64),
+            HumanCount(counters.records_proven.load(Relaxed)),
             counters.partitions_done.load(Relaxed),
             counters.partitions.load(Relaxed),
         ));

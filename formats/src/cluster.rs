@@ -1,7 +1,7 @@
-//! `cluster/<seq>-<incarnation>.json`: the source cluster's topics with their settings, a plain JSON document.
+//! A snapshot of a cluster's settings: `cluster/<seq>-<incarnation>.json`, pinned by the commit that names it.
 //!
-//! A commit names it with its BLAKE3. A new one is written only when something changed, so the same cluster gives the
-//! same bytes: nothing in it tells the time.
+//! Plain JSON, for people and for restore: how many partitions and replicas each topic had, and the configs that were set
+//! on the topic itself. Members that this build does not know are kept.
 
 use std::collections::BTreeMap;
 
@@ -11,21 +11,21 @@ use serde_json::{Map, Value};
 use crate::ids::{Topic, TopicId};
 use crate::{Error, Result};
 
-/// The value of `format`.
+/// What `format` says.
 pub const CLUSTER_FORMAT: &str = "replevin.cluster";
-/// The newest version that this build writes and reads.
+/// The version that this build writes, and the newest that it reads.
 pub const CLUSTER_VERSION: u32 = 1;
 
-/// A cluster's settings.
+/// A cluster's settings at one moment.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ClusterSnapshot {
     /// [`CLUSTER_FORMAT`].
     pub format: String,
-    /// The document's version.
+    /// [`CLUSTER_VERSION`].
     pub version: u32,
     /// The cluster's own name for itself.
     pub cluster_id: String,
-    /// The topics that the backup takes, by name.
+    /// Its topics, those of the backup at least.
     pub topics: Vec<TopicSnapshot>,
     /// Members that this build does not know, kept.
     #[serde(flatten)]
@@ -35,18 +35,19 @@ pub struct ClusterSnapshot {
 /// A topic's settings.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TopicSnapshot {
-    /// The topic.
+    /// Its name.
     pub topic: Topic,
     /// Kafka's id of it; zero where the broker gave none.
     pub topic_id: TopicId,
-    /// How many partitions it has.
+    /// How many partitions it had.
     pub partitions: i32,
-    /// How many replicas each of them has.
+    /// How many replicas each had.
     pub replication_factor: i16,
-    /// Whether it belongs to Kafka itself.
+    /// Whether Kafka keeps its own state in it.
     #[serde(default)]
     pub internal: bool,
-    /// What is set on the topic itself, by Kafka's names. Broker-wide settings are not the topic's.
+    /// The configs set on the topic itself; others follow the broker.
+    #[serde(default)]
     pub configs: BTreeMap<String, String>,
     /// Members that this build does not know, kept.
     #[serde(flatten)]
@@ -55,10 +56,14 @@ pub struct TopicSnapshot {
 
 impl ClusterSnapshot {
     /// A snapshot of these topics.
-    pub fn new(cluster_id: impl Into<String>, mut topics: Vec<TopicSnapshot>) -> Self {
-        topics.sort_by(|a, b| a.topic.cmp(&b.topic));
-        let format = CLUSTER_FORMAT.into();
-        Self { format, version: CLUSTER_VERSION, cluster_id: cluster_id.into(), topics, extra: Map::new() }
+    pub fn new(cluster_id: impl Into<String>, topics: Vec<TopicSnapshot>) -> Self {
+        Self {
+            format: CLUSTER_FORMAT.into(),
+            version: CLUSTER_VERSION,
+            cluster_id: cluster_id.into(),
+            topics,
+            extra: Map::new(),
+        }
     }
 
     /// The stored bytes.
@@ -66,20 +71,23 @@ impl ClusterSnapshot {
     /// # Errors
     /// None in practice: the document always serializes.
     pub fn encode(&self) -> Result<Vec<u8>> {
-        serde_json::to_vec_pretty(self).map_err(|e| Error::invalid(e.to_string()))
+        serde_json::to_vec(self)
+            .map_err(|e| Error::invalid("the cluster snapshot does not serialize").caused_by(e))
     }
 
-    /// Reads the stored bytes, whose hash the caller has compared with the commit's.
+    /// Reads the stored bytes, whose hash the caller has checked.
     ///
     /// # Errors
-    /// Another document, or a newer version.
+    /// Another format or a newer version.
     pub fn decode(stored: &[u8]) -> Result<Self> {
         let snapshot: Self = serde_json::from_slice(stored)
-            .map_err(|e| Error::corrupt("the cluster snapshot cannot be read").caused_by(e))?;
+            .map_err(|e| Error::unsupported("this is no cluster snapshot").caused_by(e))?;
         if snapshot.format != CLUSTER_FORMAT || snapshot.version > CLUSTER_VERSION {
-            let what = format!("format {:?} version {}", snapshot.format, snapshot.version);
-            return Err(Error::unsupported(format!("a cluster snapshot of {what} is not known to this build"))
-                .hint("use the release that wrote it, or a newer one"));
+            let (format, version) = (&snapshot.format, snapshot.version);
+            return Err(Error::unsupported(format!(
+                "cluster snapshot of format {format:?} version {version} is not known to this build"
+            ))
+            .hint("use the release that wrote it, or a newer one"));
         }
         Ok(snapshot)
     }
@@ -87,5 +95,31 @@ impl ClusterSnapshot {
     /// A topic's settings.
     pub fn topic(&self, topic: &Topic) -> Option<&TopicSnapshot> {
         self.topics.iter().find(|snapshot| snapshot.topic == *topic)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unknown_members_are_kept_and_other_formats_refused() {
+        let text = r#"{"format":"replevin.cluster","version":1,"cluster_id":"c","topics":[{"topic":"t",
+            "topic_id":"00000000-0000-0000-0000-000000000000","partitions":3,"replication_factor":1,"internal":false,
+            "configs":{"retention.ms":"1"},"later":7}],"also":[]}"#;
+        let snapshot = ClusterSnapshot::decode(text.as_bytes()).expect("decodes");
+        let again = ClusterSnapshot::decode(&snapshot.encode().expect("encodes")).expect("decodes");
+        assert_eq!(again, snapshot);
+        assert_eq!(snapshot.topics[0].extra["later"], 7);
+        assert!(snapshot.topic(&Topic::new("t").expect("legal")).is_some());
+        for wrong in
+            [text.replace("replevin.cluster", "other"), text.replace("\"version\":1", "\"version\":2")]
+        {
+            assert_eq!(
+                ClusterSnapshot::decode(wrong.as_bytes()).expect_err("refused").kind(),
+                crate::ErrorKind::Unsupported
+            );
+        }
+        assert!(ClusterSnapshot::decode(b"{").is_err());
     }
 }

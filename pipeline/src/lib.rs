@@ -12,6 +12,7 @@ pub mod error;
 pub mod failpoint;
 pub mod kafka;
 pub mod prune;
+pub mod restore;
 pub mod seam;
 pub mod secret;
 pub mod select;
