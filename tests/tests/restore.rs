@@ -2,7 +2,9 @@
 
 mod restore_support;
 
-use pipeline::restore::{self, JournalPlace, PlanState, RestoreProgress, RestoreReport, RestoreSettings, Verdict};
+use pipeline::restore::{
+    self, JournalPlace, PlanState, RestoreProgress, RestoreReport, RestoreSettings, Verdict,
+};
 use pipeline::seam::Seam;
 use pipeline::storage::Store;
 use restore_support::{back_up, connect, own_configs, settings, store};
@@ -33,7 +35,8 @@ async fn run(
 fn load_plain(bootstrap: &str) {
     client::create_topic(bootstrap, "plain", 3, 1, &[("retention.ms", "-1"), ("segment.bytes", "1048576")]);
     for (turn, codec) in CODECS.iter().enumerate() {
-        let producer = Producer::new(bootstrap, &[("compression.codec", codec), ("batch.num.messages", "100")]);
+        let producer =
+            Producer::new(bootstrap, &[("compression.codec", codec), ("batch.num.messages", "100")]);
         let record = |n: usize| {
             let record = NewRecord::new(format!("{codec}-{n}"), format!("{n}").repeat(60))
                 .at(1_500_000_000_000 + (turn * 1000 + n) as i64)
@@ -72,7 +75,8 @@ fn load_stamped(bootstrap: &str) {
     client::create_topic(bootstrap, "stamped", 1, 1, &[("message.timestamp.type", "LogAppendTime")]);
     let producer = Producer::new(bootstrap, &[("compression.codec", "lz4")]);
     for _ in 0..5 {
-        let records: Vec<_> = (0..200).map(|n| NewRecord::new(format!("{n}"), "v".repeat(100)).at(1)).collect();
+        let records: Vec<_> =
+            (0..200).map(|n| NewRecord::new(format!("{n}"), "v".repeat(100)).at(1)).collect();
         producer.send("stamped", &records);
     }
 }
@@ -91,7 +95,8 @@ fn load_compacted(bootstrap: &str) {
         let records: Vec<_> = (0..200_usize)
             .map(|n| {
                 let key = if n % 5 == 0 { format!("{n}") } else { format!("{round}-{n}") };
-                let value: String = (0..40).map(|i| format!("{:x}", (n * 7919 + round * 31 + i) % 65_521)).collect();
+                let value: String =
+                    (0..40).map(|i| format!("{:x}", (n * 7919 + round * 31 + i) % 65_521)).collect();
                 let record = NewRecord::new(key, value);
                 if n % 50 == 0 { record.tombstone() } else { record }
             })
@@ -136,7 +141,8 @@ fn fidelity(version: KafkaVersion) {
             let report = run(&bootstrap, &store, &settings).await.expect("restored");
             assert_eq!(report.verdict, Verdict::Proven, "{report:#?}");
             let lanes = |topic: &str| {
-                let report = report.topics.iter().find(|report| report.source.as_str() == topic).expect("there");
+                let report =
+                    report.topics.iter().find(|report| report.source.as_str() == topic).expect("there");
                 report.partitions[0].lanes
             };
             assert!(lanes("plain").passthrough_batches > 0 && lanes("plain").rebuilt_tiny > 0);

@@ -223,7 +223,9 @@ fn variables_fill_values_and_cannot_bring_structure() {
     assert!(job.backup.continuous);
     assert_eq!((job.backup.segment_max_bytes, job.backup.segment_max_records), (64 << 20, None));
     assert_eq!(job.backup.compression, Compression::Zstd { level: 5 });
-    assert!(matches!(job.storage, StorageSettings::Filesystem { path, .. } if path.to_string_lossy().ends_with("# \"'")));
+    assert!(
+        matches!(job.storage, StorageSettings::Filesystem { path, .. } if path.to_string_lossy().ends_with("# \"'"))
+    );
 }
 
 #[test]

@@ -226,7 +226,8 @@ mod tests {
         assert!(kind(&none, &[home, ("AWS_PROFILE", "missing")]).is_err());
         let half = S3Settings { access_key: Some(crate::secret::Secret::new("a")), ..S3Settings::default() };
         assert!(kind(&half, &[home, env]).is_err(), "half a pair must not be completed from elsewhere");
-        let token = S3Settings { session_token: Some(crate::secret::Secret::new("t")), ..S3Settings::default() };
+        let token =
+            S3Settings { session_token: Some(crate::secret::Secret::new("t")), ..S3Settings::default() };
         assert!(kind(&token, &[home, env]).is_err());
     }
 
