@@ -187,7 +187,6 @@ impl Files {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::secret::Secret;
 
     fn kind(settings: &S3Settings, variables: &[(&str, &str)]) -> Result<&'static str> {
         let variable =
