@@ -2,7 +2,9 @@
 
 mod restore_support;
 
-use pipeline::restore::{self, JournalPlace, PlanState, RestoreProgress, RestoreReport, RestoreSettings, Verdict};
+use pipeline::restore::{
+    self, JournalPlace, PlanState, RestoreProgress, RestoreReport, RestoreSettings, Verdict,
+};
 use pipeline::seam::Seam;
 use pipeline::storage::Store;
 use restore_support::{back_up, connect, own_configs, settings, store};
@@ -33,7 +35,8 @@ async fn run(
 fn load_plain(bootstrap: &str) {
     client::create_topic(bootstrap, "plain", 3, 1, &[("retention.ms", "-1"), ("segment.bytes", "1048576")]);
     for (turn, codec) in CODECS.iter().enumerate() {
-        let producer = Producer::new(bootstrap, &[("compression.codec", codec), ("batch.num.messages", "100")]);
+        let producer =
+            Producer::new(bootstrap, &[("compression.codec", codec), ("batch.num.messages", "100")]);
         let record = |n: usize| {
             let record = NewRecord::new(format!("{codec}-{n}"), format!("{n}").repeat(60))
                 .at(1_500_000_000_000 + (turn * 1000 + n) as i64)
@@ -72,7 +75,8 @@ fn load_stamped(bootstrap: &str) {
     client::create_topic(bootstrap, "stamped", 1, 1, &[("message.timestamp.type", "LogAppendTime")]);
     let producer = Producer::new(bootstrap, &[("compression.codec", "lz4")]);
     for _ in 0..5 {
-        let records: Vec<_> = (0..200).map(|n| NewRecord::new(format!("{n}"), "v".repeat(100)).at(1)).collect();
+        let records: Vec<_> =
+            (0..200).map(|n| NewRecord::new(format!("{n}"), "v".repeat(100)).at(1)).collect();
         producer.send("stamped", &records);
     }
 }
@@ -91,7 +95,8 @@ fn load_compacted(bootstrap: &str) {
         let records: Vec<_> = (0..200_usize)
             .map(|n| {
                 let key = if n % 5 == 0 { format!("{n}") } else { format!("{round}-{n}") };
-                let value: String = (0..40).map(|i| format!("{:x}", (n * 7919 + round * 31 + i) % 65_521)).collect();
+                let value: String =
+                    (0..40).map(|i| format!("{:x}", (n * 7919 + round * 31 + i) % 65_521)).collect();
                 let record = NewRecord::new(key, value);
                 if n % 50 == 0 { record.tombstone() } else { record }
             })
@@ -136,7 +141,8 @@ fn fidelity(version: KafkaVersion) {
             let report = run(&bootstrap, &store, &settings).await.expect("restored");
             assert_eq!(report.verdict, Verdict::Proven, "{report:#?}");
             let lanes = |topic: &str| {
-                let report = report.topics.iter().find(|report| report.source.as_str() == topic).expect("there");
+                let report =
+                    report.topics.iter().find(|report| report.source.as_str() == topic).expect("there");
                 report.partitions[0].lanes
             };
             assert!(lanes("plain").passthrough_batches > 0 && lanes("plain").rebuilt_tiny > 0);
@@ -259,4 +265,43 @@ fn converges_however_often_it_dies() {
         compare(&direct, "tx", Compared::Content);
         client::delete_topics(&direct, &["plain-restored", "tx-restored"]);
     }
+}
+
+/// A broker dies while partitions that it leads are being filled, and comes back.
+#[test]
+fn follows_leaders_that_move() {
+    let mut cluster = KafkaCluster::start(KafkaVersion::V4, 3, &[]);
+    let bootstrap = cluster.bootstrap();
+    load_plain(&bootstrap);
+    let (runtime, store) = (runtime(), store());
+    runtime.block_on(async { back_up(&connect(&bootstrap).await, &store, &["plain"]).await });
+    let mut settings = settings(&["plain"], JournalPlace::Topic);
+    settings.default_replication_factor = Some(3);
+    settings.topic_config_overrides.insert("min.insync.replicas".to_owned(), "2".to_owned());
+    settings.records_per_second = Some(300);
+    settings.produce_timeout = Duration::from_secs(3);
+    let progress = Arc::new(RestoreProgress::default());
+    let watched = Arc::clone(&progress);
+    let (from, kept) = (bootstrap.clone(), Arc::clone(&store));
+    let task = runtime.spawn(async move {
+        let client = connect(&from).await;
+        restore::run(&settings, &client, &kept, &Seam::system(), progress, CancellationToken::new()).await
+    });
+    let wait_for = |records: u64| {
+        let start = Instant::now();
+        while watched.records_acked.load(Ordering::Relaxed) < records && !task.is_finished() {
+            assert!(start.elapsed() < Duration::from_secs(150), "no progress to {records} records");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    };
+    for broker in cluster.brokers() {
+        let before = watched.records_acked.load(Ordering::Relaxed);
+        wait_for(before + 300);
+        cluster.kill9(broker);
+        wait_for(before + 700);
+        cluster.restart(broker);
+    }
+    let report = runtime.block_on(task).expect("no panic").expect("restored");
+    assert_eq!(report.verdict, Verdict::Proven, "{report:#?}");
+    compare(&bootstrap, "plain", Compared::Content);
 }

@@ -12,7 +12,8 @@ use formats::transactions::{AbortedTransaction, TransactionTracker};
 use pipeline::budget::Budget;
 use pipeline::commit_log::CommitLog;
 use pipeline::kafka::{
-    At, Client, ClientConfig, ConfigResource, ConfigSource, FetchSettings, Fetcher, Isolation, Position, Topics,
+    At, Client, ClientConfig, ConfigResource, ConfigSource, FetchSettings, Fetcher, Isolation, Position,
+    Topics,
 };
 use pipeline::restore::{JournalPlace, RestoreSettings};
 use pipeline::seam::Seam;
@@ -88,8 +89,7 @@ pub(crate) async fn back_up(client: &Client, store: &Arc<dyn Store>, topics: &[&
             let mut segments = Vec::new();
             for (identity, runs, tracked) in fetch(client, &place, lineage, start, end).await {
                 let input = SegmentInput { identity, runs, transactions: tracked };
-                let encoded =
-                    SegmentEncoder::new(FrameCompression::Zstd(3)).encode(input).expect("encodes");
+                let encoded = SegmentEncoder::new(FrameCompression::Zstd(3)).encode(input).expect("encodes");
                 counter += 1;
                 let entry = SegmentEntry::of(&encoded, SegmentObject::Own(log.incarnation(), counter), 0);
                 store.create(&entry.key(&place, lineage), encoded.parts).await.expect("created");
