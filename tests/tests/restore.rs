@@ -266,3 +266,42 @@ fn converges_however_often_it_dies() {
         client::delete_topics(&direct, &["plain-restored", "tx-restored"]);
     }
 }
+
+/// A broker dies while partitions that it leads are being filled, and comes back.
+#[test]
+fn follows_leaders_that_move() {
+    let mut cluster = KafkaCluster::start(KafkaVersion::V4, 3, &[]);
+    let bootstrap = cluster.bootstrap();
+    load_plain(&bootstrap);
+    let (runtime, store) = (runtime(), store());
+    runtime.block_on(async { back_up(&connect(&bootstrap).await, &store, &["plain"]).await });
+    let mut settings = settings(&["plain"], JournalPlace::Topic);
+    settings.default_replication_factor = Some(3);
+    settings.topic_config_overrides.insert("min.insync.replicas".to_owned(), "2".to_owned());
+    settings.records_per_second = Some(300);
+    settings.produce_timeout = Duration::from_secs(3);
+    let progress = Arc::new(RestoreProgress::default());
+    let watched = Arc::clone(&progress);
+    let (from, kept) = (bootstrap.clone(), Arc::clone(&store));
+    let task = runtime.spawn(async move {
+        let client = connect(&from).await;
+        restore::run(&settings, &client, &kept, &Seam::system(), progress, CancellationToken::new()).await
+    });
+    let wait_for = |records: u64| {
+        let start = Instant::now();
+        while watched.records_acked.load(Ordering::Relaxed) < records && !task.is_finished() {
+            assert!(start.elapsed() < Duration::from_secs(150), "no progress to {records} records");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    };
+    for broker in cluster.brokers() {
+        let before = watched.records_acked.load(Ordering::Relaxed);
+        wait_for(before + 300);
+        cluster.kill9(broker);
+        wait_for(before + 700);
+        cluster.restart(broker);
+    }
+    let report = runtime.block_on(task).expect("no panic").expect("restored");
+    assert_eq!(report.verdict, Verdict::Proven, "{report:#?}");
+    compare(&bootstrap, "plain", Compared::Content);
+}
