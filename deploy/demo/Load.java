@@ -3,18 +3,20 @@
 //   java -cp 'KAFKA/libs/*' Load.java BOOTSTRAP LIVE_SECONDS COUNTS_FILE
 //
 // First three days of history, as fast as it goes ("history written" on stdout when it is done), then LIVE_SECONDS of live
-// traffic. At the end COUNTS_FILE says for each topic how many records readers of committed data see, and how many belong
-// to aborted transactions. Not a benchmark, and not random: the same records each time, apart from the time of day.
+// traffic. At the end COUNTS_FILE says for each topic how many records readers of committed data see (keys, in a compacted
+// topic), and how many belong to aborted transactions. Not a benchmark, and not random: the same records each time, apart from the time of day.
 
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
+import java.util.HashSet;
 import java.util.HexFormat;
 import java.util.List;
 import java.util.Map;
 import java.util.Properties;
 import java.util.Random;
+import java.util.Set;
 import java.util.TreeMap;
 import java.util.concurrent.atomic.AtomicReference;
 import org.apache.kafka.clients.admin.Admin;
@@ -51,14 +53,19 @@ public final class Load {
             settings.put("bootstrap.servers", bootstrap);
             settings.put("compression.type", codec);
             settings.put("acks", "all");
-            settings.put("linger.ms", "20");
-            settings.put("batch.size", "65536");
+            settings.put("linger.ms", "50");
+            settings.put("batch.size", "262144");
             settings.put("delivery.timeout.ms", "60000");
             settings.putAll(more);
             producer = new KafkaProducer<>(settings, new ByteArraySerializer(), new ByteArraySerializer());
         }
 
         abstract ProducerRecord<byte[], byte[]> make(long number, long timestamp);
+
+        /** How many records a reader of committed data sees, or keys where the topic is compacted. */
+        long visible() {
+            return committed;
+        }
 
         void send(long number, long timestamp) {
             producer.send(make(number, timestamp), Load::remember);
@@ -161,9 +168,17 @@ public final class Load {
                     }
                 },
                 new Traffic(bootstrap, "customers", "lz4", 15_000, 150, Map.of()) {
+                    private final Set<String> keys = new HashSet<>();
+
+                    @Override
+                    long visible() {
+                        return keys.size();
+                    }
+
                     @Override
                     ProducerRecord<byte[], byte[]> make(long number, long timestamp) {
                         String customer = "customer-" + random.nextInt(1_500);
+                        keys.add(customer);
                         boolean forgotten = random.nextInt(40) == 0; // a tombstone
                         String value = "{\"city\":\"" + pick(random, CITIES) + "\",\"points\":" + random.nextInt(5_000) + "}";
                         return fill(timestamp, customer, forgotten ? null : value, List.of(header("source", "crm")));
@@ -174,7 +189,7 @@ public final class Load {
     /** Sends `records` records with the given timestamps, in transactions where the producer has them: each sixth is aborted. */
     private static void send(Traffic traffic, long first, int records, long from, long until) {
         boolean transactional = traffic.topic.equals("payments");
-        int most = transactional ? 100 : Math.max(records, 1);
+        int most = transactional ? 500 : Math.max(records, 1);
         for (int done = 0; done < records; done += most) {
             int size = Math.min(most, records - done);
             boolean abort = transactional && (first + done) / most % 6 == 5;
@@ -235,7 +250,7 @@ public final class Load {
         var lines = new ArrayList<String>();
         for (Traffic traffic : all) {
             traffic.producer.close();
-            lines.add(traffic.topic + " " + traffic.committed + " " + traffic.aborted);
+            lines.add(traffic.topic + " " + traffic.visible() + " " + traffic.aborted);
         }
         check();
         lines.add("dead-letters 0 0");
