@@ -3,6 +3,8 @@
 //! `REPLEVIN_CRASH_ROUNDS` is the number of deaths of each test that deals in random ones, 30 in all by default;
 //! `REPLEVIN_CRASH_SEED` repeats a run whose seed was printed. The binary must have the `failpoints` feature.
 
+#![allow(clippy::print_stdout, reason = "a failed run is replayed by what it printed")]
+
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use sandbox::binary::Running;

@@ -3,6 +3,8 @@
 //! Whatever happens, what the archive held stays as it was, what is lost is a gap with its exact offsets, and two histories are
 //! never mixed.
 
+#![allow(clippy::print_stdout, reason = "a failed run is replayed by what it printed")]
+
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};

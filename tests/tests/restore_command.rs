@@ -1,6 +1,8 @@
 //! What a restore brings back is what the source held, whatever version it comes from or goes to, and however often the
 //! restore dies on the way.
 
+#![allow(clippy::print_stdout, reason = "a failed run is replayed by what it printed")]
+
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use sandbox::client::{self, Compared, Isolation, NewRecord, Producer, Rec};
