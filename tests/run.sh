@@ -92,5 +92,6 @@ if [[ -d tests/reader ]]; then step 'reader in Python' reader; fi
 step 'servers' tests/install.sh kafka-3.9 kafka-4 versitygw toxiproxy azurite fake-gcs || finish
 # With the places where a test may kill it; the lints above see it without.
 step 'binary' cargo build --package replevin --features failpoints --locked || finish
-step 'tests with real servers' cargo test --workspace --test '*' --locked --no-fail-fast
+step 'tests with real servers' cargo test --package replevin-tests --locked --no-fail-fast \
+    --test servers --test backup --test restore
 finish
