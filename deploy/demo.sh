@@ -277,6 +277,7 @@ while read -r topic committed aborted; do
 done <"$work/counts"
 
 step 'The disaster'
+# shellcheck disable=SC2016 # shown as typed
 shown 'kill -KILL $KAFKA; rm -rf $KAFKA_DATA'
 kill -KILL "$server"
 wait "$server" 2>/dev/null || true
