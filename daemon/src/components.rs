@@ -85,7 +85,8 @@ pub(crate) fn restore_settings(job: &config::RestoreJob) -> Result<RestoreSettin
         partition_mapping: values.partition_mapping.clone(),
         lineages: values.lineage.clone(),
         create_topics: values.create_topics,
-        default_replication_factor: (values.default_replication_factor > 0).then_some(values.default_replication_factor),
+        default_replication_factor: (values.default_replication_factor > 0)
+            .then_some(values.default_replication_factor),
         window: restore::TimeWindow { start: values.time_window_start, end: values.time_window_end },
         into_non_empty: match values.into_non_empty {
             config::IntoNonEmpty::Refuse => restore::NonEmpty::Refuse,

@@ -69,7 +69,8 @@ fn main() -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
-            output.error(&pipeline::Error::permanent("the program cannot start its threads").caused_by(error));
+            output
+                .error(&pipeline::Error::permanent("the program cannot start its threads").caused_by(error));
             return ExitCode::from(exit::FAILED);
         }
     };

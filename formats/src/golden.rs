@@ -221,8 +221,10 @@ fn make() -> Making {
         header(b"\xff\xfe", Some(b"")),
     ];
     odd.records[3].timestamp_delta = -5_000;
+    // Enough for a frame of its own: what the producers compressed lies in another one.
+    let long = text.repeat(220);
     let first = [
-        at(0, Codec::None, &[text.as_bytes(), text.as_bytes()]),
+        at(0, Codec::None, &[long.as_bytes(), text.as_bytes()]),
         odd.bytes(),
         at(6, Codec::Gzip, &[text.as_bytes(), b"gzip"]),
         at(8, Codec::Snappy, &[text.as_bytes(), b"snappy"]),
@@ -233,9 +235,9 @@ fn make() -> Making {
     sparse.records = vec![Draft::new(1, "compacted"), Draft::new(4, "log")];
     (sparse.last_offset_delta, sparse.epoch) = (Some(5), 3);
     let mut timeless = Log::plain(24, Codec::None, &[b"without a time"]);
-    timeless.base_timestamp = -1;
+    (timeless.base_timestamp, timeless.epoch) = (-1, 3);
     let mut emptied = Log::plain(25, Codec::Zstd, &[]);
-    emptied.last_offset_delta = Some(1);
+    (emptied.last_offset_delta, emptied.epoch) = (Some(1), 3);
     let second = [
         at(10, Codec::Lz4, &[text.as_bytes(), b"lz4"]),
         at(12, Codec::Zstd, &[text.as_bytes(), b"zstd"]),
@@ -432,9 +434,11 @@ fn said(state: &State) -> Value {
 }
 
 fn hex(bytes: Option<&[u8]>) -> Value {
-    bytes.map_or(Value::Null, |bytes| {
-        bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>().into()
-    })
+    match bytes {
+        None => Value::Null,
+        Some(long) if long.len() > 1000 => json!({"length": long.len(), "blake3": Hash::of(long)}),
+        Some(bytes) => bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>().into(),
+    }
 }
 
 fn fate_word(fate: Option<Fate>) -> &'static str {

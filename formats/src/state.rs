@@ -417,8 +417,9 @@ impl State {
             return Err(Error::refused(format!("{place}: lineage {} is there already", lineage.lineage)));
         }
         let first = lineage.reason == LineageReason::First;
+        // A truncated log may share nothing with what the backup has: then it has no fork.
         let truncated = lineage.reason == LineageReason::Truncated;
-        if first != partition.lineages.is_empty() || truncated != lineage.fork.is_some() {
+        if first != partition.lineages.is_empty() || (lineage.fork.is_some() && !truncated) {
             let (id, reason) = (lineage.lineage, lineage.reason);
             return Err(Error::refused(format!(
                 "{place}: lineage {id} cannot begin with reason {reason:?} here"

@@ -53,15 +53,9 @@ fn as_json(backup_id: &formats::ids::BackupId, report: &BackupReport, code: u8) 
         json!({ "topic": partition.topic, "partition": partition.partition, "first": gap.first, "end": gap.end,
                 "reason": gap.reason, "loss": gap.reason.is_loss() })
     };
-    let failed = |(partition, why): &(formats::ids::TopicPartition, String)| {
-        json!({ "topic": partition.topic, "partition": partition.partition, "why": why })
-    };
-    let lineage = |(partition, reason): &(formats::ids::TopicPartition, formats::commit::LineageReason)| {
-        json!({ "topic": partition.topic, "partition": partition.partition, "reason": reason })
-    };
-    let held = |(partition, range): &(formats::ids::TopicPartition, formats::ids::OffsetRange)| {
-        json!({ "topic": partition.topic, "partition": partition.partition, "first": range.first, "end": range.end })
-    };
+    let failed = |(partition, why): &(formats::ids::TopicPartition, String)| json!({ "topic": partition.topic, "partition": partition.partition, "why": why });
+    let lineage = |(partition, reason): &(formats::ids::TopicPartition, formats::commit::LineageReason)| json!({ "topic": partition.topic, "partition": partition.partition, "reason": reason });
+    let held = |(partition, range): &(formats::ids::TopicPartition, formats::ids::OffsetRange)| json!({ "topic": partition.topic, "partition": partition.partition, "first": range.first, "end": range.end });
     json!({
         "backup_id": backup_id,
         "exit_code": code,
@@ -88,7 +82,11 @@ fn as_text(backup_id: &formats::ids::BackupId, report: &BackupReport) -> String 
         report.segments
     )];
     for (partition, gap) in report.gaps.iter().filter(|(_, gap)| gap.reason.is_loss()) {
-        lines.push(format!("gap: {partition}@{} is gone from the source ({})", gap.range(), gap.reason.name()));
+        lines.push(format!(
+            "gap: {partition}@{} is gone from the source ({})",
+            gap.range(),
+            gap.reason.name()
+        ));
     }
     for (partition, reason) in &report.lineages {
         lines.push(format!("new lineage: {partition} ({reason:?}); the old one stays restorable"));

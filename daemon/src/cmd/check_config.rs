@@ -27,11 +27,17 @@ pub(crate) fn run(args: &CheckConfigArgs, output: &Output) -> Result<u8> {
     let notices: Vec<_> = job
         .notices()
         .iter()
-        .map(|notice| json!({ "line": notice.at.line, "column": notice.at.column, "message": notice.message }))
+        .map(
+            |notice| json!({ "line": notice.at.line, "column": notice.at.column, "message": notice.message }),
+        )
         .collect();
     let result = json!({ "file": args.config, "valid": true, "mode": mode, "backup_id": backup_id, "notices": notices });
     output.print(&result, || {
-        format!("{} is a valid {mode} job of backup {backup_id}; {} notices", args.config.display(), notices.len())
+        format!(
+            "{} is a valid {mode} job of backup {backup_id}; {} notices",
+            args.config.display(),
+            notices.len()
+        )
     });
     Ok(exit::DONE)
 }

@@ -30,8 +30,12 @@ pub(crate) struct RestoreArgs {
 
 /// Runs a restore, or shows its plan.
 pub(crate) async fn run(args: RestoreArgs, output: &Output) -> Result<u8> {
-    let overrides =
-        Overrides { mode: Some(Mode::Restore), dry_run: args.plan, proof: args.proof, ..Overrides::default() };
+    let overrides = Overrides {
+        mode: Some(Mode::Restore),
+        dry_run: args.plan,
+        proof: args.proof,
+        ..Overrides::default()
+    };
     let Job::Restore(job) = super::job::load(&args.config, &overrides)? else {
         return Err(Error::input(format!("{} is not a restore job", args.config.display())));
     };
@@ -95,7 +99,8 @@ fn plan_text(plan: &RestorePlan) -> String {
         };
         let action = match &topic.action {
             TopicAction::Create { partitions, replication_factor } => {
-                let replicas = replication_factor.map_or_else(|| "the broker's default of".to_owned(), |n| n.to_string());
+                let replicas = replication_factor
+                    .map_or_else(|| "the broker's default of".to_owned(), |n| n.to_string());
                 format!("create with {partitions} partitions, {replicas} replicas")
             }
             TopicAction::Fill { partitions, non_empty: 0 } => format!("fill {partitions} empty partitions"),
@@ -112,12 +117,18 @@ fn plan_text(plan: &RestorePlan) -> String {
             .map(|p| p.rebuild_holes + p.rebuild_log_append_time + p.rebuild_tiny + p.decoded_for_window)
             .sum();
         if rebuilt > 0 {
-            lines.push(format!("    about {} of it is rebuilt; the rest travels untouched", human_bytes(rebuilt)));
+            lines.push(format!(
+                "    about {} of it is rebuilt; the rest travels untouched",
+                human_bytes(rebuilt)
+            ));
         }
         for partition in &topic.partitions {
             for gap in &partition.gaps {
                 let (range, reason) = (gap.range(), gap.reason.name());
-                lines.push(format!("    {}-{}@{range} is not in the archive ({reason})", topic.source, partition.source));
+                lines.push(format!(
+                    "    {}-{}@{range} is not in the archive ({reason})",
+                    topic.source, partition.source
+                ));
             }
         }
         if topic.retention.records_at_risk > 0 {
@@ -132,11 +143,14 @@ fn plan_text(plan: &RestorePlan) -> String {
 }
 
 fn report_text(report: &RestoreReport) -> String {
-    let partitions: Vec<_> = report.topics.iter().flat_map(|topic| topic.partitions.iter().map(move |p| (topic, p))).collect();
+    let partitions: Vec<_> =
+        report.topics.iter().flat_map(|topic| topic.partitions.iter().map(move |p| (topic, p))).collect();
     let records: u64 = partitions.iter().map(|(_, p)| p.records).sum();
     let verdict = match report.verdict {
         Verdict::Proven => "proven: the digests of archive and target are equal",
-        Verdict::Restored => "restored: everything was acknowledged at the expected offsets (--proof reads it back)",
+        Verdict::Restored => {
+            "restored: everything was acknowledged at the expected offsets (--proof reads it back)"
+        }
         Verdict::AlreadyRestored => "an earlier run restored everything, and the partitions still end there",
         Verdict::Partial => "partial: see what failed below",
         Verdict::Different => "different: the target does not hold what the archive holds",
@@ -152,10 +166,14 @@ fn report_text(report: &RestoreReport) -> String {
         }
         if let (Some(archive), Some(target)) = (&partition.archive_digest, &partition.target_digest) {
             let sign = if archive == target { "=" } else { "differs from" };
-            lines.push(format!("{}-{}: archive {archive} {sign} target {target}", topic.target, partition.target));
+            lines.push(format!(
+                "{}-{}: archive {archive} {sign} target {target}",
+                topic.target, partition.target
+            ));
         }
     }
-    let skipped: u64 = partitions.iter().map(|(_, p)| p.lanes.aborted_records + p.lanes.undecided_records).sum();
+    let skipped: u64 =
+        partitions.iter().map(|(_, p)| p.lanes.aborted_records + p.lanes.undecided_records).sum();
     if skipped > 0 {
         lines.push(format!("{skipped} records of aborted or undecided transactions were left out"));
     }
@@ -188,7 +206,10 @@ fn write_offset_report(path: &Path, report: &RestoreReport) -> Result<()> {
             entries.insert(format!("{}/{}", topic.target, partition.target), entry);
         }
     }
-    let text = serde_json::to_string_pretty(&Value::from(serde_json::Map::from_iter([("entries".to_owned(), entries.into())])));
+    let text = serde_json::to_string_pretty(&Value::from(serde_json::Map::from_iter([(
+        "entries".to_owned(),
+        entries.into(),
+    )])));
     std::fs::write(path, text.unwrap_or_default()).map_err(|e| {
         Error::permanent(format!("restore.offset_report {} cannot be written", path.display()))
             .caused_by(e)

@@ -30,15 +30,14 @@ pub(crate) static BACKUP: Table = Table {
         oso("compression", Kind::Choice(&["none", "zstd", "lz4"]), "for batches that the producer left uncompressed; compressed ones stay as they are")
             .default("zstd"),
         oso("compression_level", Kind::Int { min: 1, max: 22 }, "of zstd").default("3"),
-        ours("recompress", Kind::Bool, "decompress what producers compressed and compress it anew: smaller archives for more CPU").default("false"),
-        oso("segment_max_bytes", Kind::Size { min: 64 << 10, max: 4 << 30 }, "cut a segment at this size").default("128MiB"),
+        oso("segment_max_bytes", Kind::Size { min: 1, max: 4 << 30 }, "cut a segment at this size").default("128MiB"),
         oso("segment_max_interval_ms", Kind::Duration { plain: Some(1), min: 100 }, "cut a segment at this age, which bounds what a disaster can cost").default("60000"),
         oso("segment_max_records", Kind::Int { min: 1, max: i64::MAX }, "cut a segment at this many records; unset: no limit").example("1000000"),
         oso("fetch_max_bytes", Kind::Size { min: 64 << 10, max: 1 << 30 }, "the most that one fetch asks a broker for; unset: 16MiB or segment_max_bytes, whichever is less")
             .example("16MiB"),
         ours("upload_parallelism", Kind::Int { min: 1, max: 256 }, "uploads at the same time").default("8"),
         ours("refresh_interval", Kind::Duration { plain: None, min: 1_000 }, "how often to look for new topics and partitions").default("30s"),
-        oso("source_cluster_id", Kind::Text, "a name for the source cluster to keep in the backup beside the id that Kafka reports").example("prod-cluster-east"),
+        no_effect("source_cluster_id", Kind::Text, "the backup keeps the id that Kafka itself reports"),
         no_effect("checkpoint_interval_secs", Kind::Any, NO_POSITION),
         no_effect("checkpoint_interval_ms", Kind::Any, NO_POSITION),
         no_effect("sync_interval_secs", Kind::Any, "commits are written as soon as their segments are durable"),
@@ -50,6 +49,8 @@ pub(crate) static BACKUP: Table = Table {
             .unless(Harmless::Values(&["false"])),
         refused("consumer_group_snapshot", NO_GROUPS, LEAVE_OUT).unless(Harmless::Values(&["false"])),
         refused("require_topic_configs", "not yet supported: failing a backup whose topic configs cannot be read", LEAVE_OUT)
+            .unless(Harmless::Values(&["false"])),
+        refused("recompress", "not yet supported: compressing anew what producers compressed", LEAVE_OUT)
             .unless(Harmless::Values(&["false"])),
         refused("retention", "not yet supported: retention", LEAVE_OUT).unless(Harmless::Disabled),
     ],
@@ -65,14 +66,12 @@ pub(crate) struct Backup {
     pub(crate) include_internal_topics: bool,
     pub(crate) internal_topics: Vec<String>,
     pub(crate) compression: Compression,
-    pub(crate) recompress: bool,
     pub(crate) segment_max_bytes: u64,
     pub(crate) segment_max_interval_ms: u64,
     pub(crate) segment_max_records: Option<u64>,
     pub(crate) fetch_max_bytes: u64,
     pub(crate) upload_parallelism: usize,
     pub(crate) refresh_interval_ms: u64,
-    pub(crate) source_cluster_id: Option<String>,
 }
 
 /// Where a partition begins that the backup has no position for.
@@ -152,14 +151,12 @@ impl Backup {
             include_internal_topics,
             internal_topics: section.texts("internal_topics"),
             compression,
-            recompress: section.bool("recompress")?,
             segment_max_bytes,
             segment_max_interval_ms: section.unsigned("segment_max_interval_ms")?,
             segment_max_records: section.unsigned("segment_max_records"),
             fetch_max_bytes,
             upload_parallelism: usize::try_from(section.int("upload_parallelism")?).ok()?,
             refresh_interval_ms: section.unsigned("refresh_interval")?,
-            source_cluster_id: section.text("source_cluster_id").map(str::to_owned),
         })
     }
 }

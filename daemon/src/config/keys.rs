@@ -9,6 +9,7 @@
 pub(crate) struct Table {
     /// The section's path, `""` at the top level. Sections with kinds name the kind: `storage (s3)`.
     pub(crate) path: &'static str,
+    #[cfg_attr(not(test), expect(dead_code, reason = "for the pages made from the tables"))]
     pub(crate) about: &'static str,
     pub(crate) keys: &'static [Key],
 }
@@ -26,6 +27,7 @@ pub(crate) struct Key {
     pub(crate) example: &'static str,
     pub(crate) required: bool,
     pub(crate) about: &'static str,
+    #[cfg_attr(not(test), expect(dead_code, reason = "for the pages made from the tables"))]
     pub(crate) origin: Origin,
     pub(crate) handling: Handling,
 }

@@ -29,13 +29,11 @@ mod tests;
 use std::io::Read;
 use std::path::Path;
 
-pub(crate) use backup::{Backup, Compression, Isolation, StartOffset};
-pub(crate) use error::{ConfigError, Notice};
+pub(crate) use backup::{Compression, Isolation, StartOffset};
+pub(crate) use error::ConfigError;
 pub(crate) use job::{BackupJob, Job, Mode, Overrides, RestoreJob};
-pub(crate) use kafka::{Connection, Kafka, Server};
-pub(crate) use restore::{
-    ExistingTopicConfigPolicy, IntoNonEmpty, Journal, Restore, Retention, TopicConfigOverrides,
-};
+pub(crate) use kafka::Kafka;
+pub(crate) use restore::{ExistingTopicConfigPolicy, IntoNonEmpty, Journal, Retention};
 
 use check::Checker;
 use error::{At, Problems};

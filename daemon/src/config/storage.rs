@@ -130,7 +130,7 @@ pub(crate) fn build(section: &Section, problems: &mut Problems) -> Option<Storag
                 path_style: section.bool("path_style"),
                 endpoint,
                 prefix,
-                access_key: text("access_key"),
+                access_key: secret("access_key"),
                 secret_key: secret("secret_key"),
                 session_token: secret("session_token"),
                 profile: text("profile"),

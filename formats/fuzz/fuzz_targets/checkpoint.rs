@@ -16,7 +16,9 @@ fuzz_target!(|data: &[u8]| {
     }
     let mut parts = data.splitn(2, |byte| *byte == b'\n');
     let (root, page) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
-    let (Ok(root), Ok(page)) = (serde_json::from_slice::<Root>(root), serde_json::from_slice::<PositionsPage>(page)) else {
+    let (Ok(root), Ok(page)) =
+        (serde_json::from_slice::<Root>(root), serde_json::from_slice::<PositionsPage>(page))
+    else {
         return;
     };
     if let Ok(state) = root.state(vec![page]) {

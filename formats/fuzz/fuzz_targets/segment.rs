@@ -8,7 +8,10 @@ use libfuzzer_sys::fuzz_target;
 
 fn crc32c(bytes: &[u8]) -> u32 {
     !bytes.iter().fold(!0, |crc, byte| {
-        (0..8).fold(crc ^ u32::from(*byte), |crc, _| if crc & 1 == 1 { crc >> 1 ^ 0x82f6_3b78 } else { crc >> 1 })
+        (0..8).fold(
+            crc ^ u32::from(*byte),
+            |crc, _| if crc & 1 == 1 { crc >> 1 ^ 0x82f6_3b78 } else { crc >> 1 },
+        )
     })
 }
 
@@ -23,7 +26,10 @@ fuzz_target!(|data: &[u8]| {
         let _ = read_tail(&[&with_checksum(fields)[..], b"RPLVSEND"].concat(), data.len() as u64);
     }
     let Ok(index) = SegmentIndex::decode(&with_checksum(data), data.len() as u64) else { return };
-    assert_eq!(SegmentIndex::decode(&index.encode(), data.len() as u64).expect("what was read can be written"), index);
+    assert_eq!(
+        SegmentIndex::decode(&index.encode(), data.len() as u64).expect("what was read can be written"),
+        index
+    );
     for mut frame in index.frames {
         // The index checked that frames lie before its own position, which is the data's length here.
         let stored = &data[frame.position as usize..][..frame.stored as usize];

@@ -8,7 +8,9 @@ use libfuzzer_sys::fuzz_target;
 fuzz_target!(|input: (Vec<(i64, i64)>, u8, &[u8])| {
     let (listed, cut, data) = input;
     let mut tracker = TransactionTracker::default();
-    tracker.list_aborted(listed.iter().map(|&(producer_id, first_offset)| AbortedTransaction { producer_id, first_offset }));
+    tracker.list_aborted(
+        listed.iter().map(|&(producer_id, first_offset)| AbortedTransaction { producer_id, first_offset }),
+    );
     for (n, batch) in Batches::new(data).flatten().enumerate() {
         if tracker.observe(&batch).is_err() {
             return;

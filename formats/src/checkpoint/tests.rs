@@ -168,7 +168,7 @@ struct Writer {
 impl Writer {
     fn object(&mut self) -> SegmentObject {
         self.counter += 1;
-        if self.counter % 5 == 0 {
+        if self.counter.is_multiple_of(5) {
             SegmentObject::Pack(ME, self.counter / 10)
         } else {
             SegmentObject::Own(ME, self.counter)

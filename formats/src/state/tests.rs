@@ -247,12 +247,13 @@ fn a_lineage_begins_once_and_for_a_reason_that_fits() {
     assert!(refused(&state, op(L1, 10, LineageReason::Recreated, None)).contains("there already"));
     refused(&state, op(L2, -1, LineageReason::Recreated, None));
     refused(&state, op(L2, 0, LineageReason::First, None));
-    refused(&state, op(L2, 30, LineageReason::Truncated, None));
     let fork = Some(Fork { parent: L1, offset: 30, epoch: 4 });
     refused(&state, op(L2, 30, LineageReason::Recreated, fork));
     let elsewhere = Lineage { partition: 1, ..begins(L2, 0, LineageReason::Recreated, None) };
     refused(&state, vec![Op::Lineage(elsewhere.clone())]);
     refused(&state, vec![Op::Lineage(Lineage { partition: -1, reason: LineageReason::First, ..elsewhere })]);
+    let mut other = state.clone();
+    commit(&mut other, op(L2, 5, LineageReason::Truncated, None));
     commit(&mut state, op(L2, 0, LineageReason::Recreated, None));
     assert_eq!(state.partition(&topic(), 0).unwrap().current().unwrap().id, L2);
 }

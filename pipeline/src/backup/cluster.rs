@@ -59,11 +59,15 @@ pub(super) async fn select(client: &Client, selection: &TopicSelection) -> Resul
                 Vec::new()
             }
         };
-        let policy = configs.iter().find(|entry| entry.name == "cleanup.policy").and_then(|entry| entry.value.as_deref());
+        let policy = configs
+            .iter()
+            .find(|entry| entry.name == "cleanup.policy")
+            .and_then(|entry| entry.value.as_deref());
         if policy.is_some_and(|policy| policy.contains("compact")) {
             compacted.insert(name.clone());
         }
-        let own = configs.into_iter().filter(|entry| entry.source == ConfigSource::Topic && !entry.is_sensitive);
+        let own =
+            configs.into_iter().filter(|entry| entry.source == ConfigSource::Topic && !entry.is_sensitive);
         let replicas = topic.partitions.values().map(|partition| partition.replicas.len()).max().unwrap_or(0);
         snapshots.push(TopicSnapshot {
             topic: name,

@@ -111,7 +111,8 @@ impl Cutter {
         let open: Vec<_> = self.partitions.keys().cloned().collect();
         let cut = open.iter().filter_map(|partition| self.cut(partition)).collect();
         self.send(cut).await?;
-        let begins: Vec<_> = open.iter().filter_map(|p| self.partitions.get_mut(p).and_then(begin_op)).collect();
+        let begins: Vec<_> =
+            open.iter().filter_map(|p| self.partitions.get_mut(p).and_then(begin_op)).collect();
         for message in begins {
             self.order(message).await?;
         }
@@ -236,7 +237,9 @@ impl Cutter {
     fn check(&self, partition: &TopicPartition, lineage: LineageId) -> Result<()> {
         match self.partitions.get(partition) {
             Some(state) if state.lineage == lineage => Ok(()),
-            _ => Err(Error::permanent(format!("{partition}: batches of lineage {lineage} arrived before it began"))),
+            _ => Err(Error::permanent(format!(
+                "{partition}: batches of lineage {lineage} arrived before it began"
+            ))),
         }
     }
 
@@ -260,8 +263,11 @@ impl Cutter {
             if leaving >= enough {
                 return Ok(());
             }
-            let mut sizes: Vec<_> =
-                self.partitions.iter().filter_map(|(name, state)| Some((state.open.as_ref()?.bytes, name))).collect();
+            let mut sizes: Vec<_> = self
+                .partitions
+                .iter()
+                .filter_map(|(name, state)| Some((state.open.as_ref()?.bytes, name)))
+                .collect();
             sizes.sort_unstable_by(|a, b| b.cmp(a));
             let mut sum = 0;
             let largest: Vec<_> = sizes
@@ -288,7 +294,8 @@ impl Cutter {
 
     /// Sends segments on: large ones alone, small ones together.
     async fn send(&mut self, segments: Vec<CutSegment>) -> Result<()> {
-        let (small, large): (Vec<_>, Vec<_>) = segments.into_iter().partition(|segment| segment.bytes < SMALL);
+        let (small, large): (Vec<_>, Vec<_>) =
+            segments.into_iter().partition(|segment| segment.bytes < SMALL);
         for segment in large {
             self.send_object(vec![segment]).await?;
         }

@@ -180,13 +180,25 @@ impl Coordinator {
                     refresh = Instant::now() + self.settings.refresh_interval;
                 }
             }
-            let fetched = self.progress.offsets_fetched.load(Relaxed) + self.progress.partitions_done.load(Relaxed);
+            let fetched =
+                self.progress.offsets_fetched.load(Relaxed) + self.progress.partitions_done.load(Relaxed);
             if fetched != last.0 {
                 last = (fetched, Instant::now());
             } else if !self.settings.continuous && last.1.elapsed() > STALL_LIMIT {
-                let names: Vec<_> = self.active.keys().chain(self.pending.iter().map(|(_, p)| p)).take(5).map(ToString::to_string).collect();
-                let message = format!("no progress for {} s; still waiting for {}", STALL_LIMIT.as_secs(), names.join(", "));
-                return Err(Error::retry(message).hint("check that every partition has a leader and that the brokers answer"));
+                let names: Vec<_> = self
+                    .active
+                    .keys()
+                    .chain(self.pending.iter().map(|(_, p)| p))
+                    .take(5)
+                    .map(ToString::to_string)
+                    .collect();
+                let message = format!(
+                    "no progress for {} s; still waiting for {}",
+                    STALL_LIMIT.as_secs(),
+                    names.join(", ")
+                );
+                return Err(Error::retry(message)
+                    .hint("check that every partition has a leader and that the brokers answer"));
             }
         }
         // Closing the command queues ends the tasks; what they have fetched is in the cut stage's queue by then.
@@ -217,7 +229,9 @@ impl Coordinator {
                 tracing::debug!(%partition, why, "looking for the leader");
                 self.wait(&assignment);
             }
-            Trouble::Replica(broker) => self.assign(Assignment { broker, leader_epoch: None, ..assignment })?,
+            Trouble::Replica(broker) => {
+                self.assign(Assignment { broker, leader_epoch: None, ..assignment })?
+            }
             Trouble::Elsewhere(why) => {
                 tracing::warn!(%partition, next = assignment.next, why, "the log is not where the backup left it");
                 self.wait(&assignment);
@@ -225,7 +239,14 @@ impl Coordinator {
             Trouble::LastBatchDiffers(found) => {
                 tracing::warn!(%partition, found, last = ?assignment.last, "the log holds another batch than the one that was backed up");
                 let known = Some(Known::of(&assignment, &self.cluster_id()));
-                let (placed, failed) = place::place(&self.settings, &self.client, &self.selected, vec![(known, partition)], true).await;
+                let (placed, failed) = place::place(
+                    &self.settings,
+                    &self.client,
+                    &self.selected,
+                    vec![(known, partition)],
+                    true,
+                )
+                .await;
                 self.report.failed.extend(failed);
                 for placed in placed {
                     self.start(placed).await?;
@@ -266,7 +287,10 @@ impl Coordinator {
             Err(error) => return Err(error),
         };
         let (there, gone): (Vec<_>, Vec<_>) = pending.into_iter().partition(|(_, partition)| {
-            self.selected.topics.get(&partition.topic).is_some_and(|topic| topic.partitions.contains_key(&partition.partition))
+            self.selected
+                .topics
+                .get(&partition.topic)
+                .is_some_and(|topic| topic.partitions.contains_key(&partition.partition))
         });
         for (_, partition) in gone {
             tracing::warn!(%partition, "the topic was deleted at the source; what was backed up of it stays");
@@ -275,7 +299,8 @@ impl Coordinator {
                 self.report.failed.push((partition, "the topic was deleted while it was backed up".into()));
             }
         }
-        let again: BTreeMap<_, _> = there.iter().map(|(known, partition)| (partition.clone(), known.clone())).collect();
+        let again: BTreeMap<_, _> =
+            there.iter().map(|(known, partition)| (partition.clone(), known.clone())).collect();
         let (placed, failed) = place::place(&self.settings, &self.client, &self.selected, there, false).await;
         for placed in placed {
             self.start(placed).await?;
@@ -302,7 +327,9 @@ impl Coordinator {
         let new: Vec<_> = self
             .selected
             .partitions()
-            .filter(|partition| !self.active.contains_key(partition) && !self.pending.iter().any(|(_, p)| p == partition))
+            .filter(|partition| {
+                !self.active.contains_key(partition) && !self.pending.iter().any(|(_, p)| p == partition)
+            })
             .filter(|partition| !self.report.failed.iter().any(|(p, _)| p == partition))
             .map(|partition| (None, partition))
             .collect();
@@ -314,9 +341,14 @@ impl Coordinator {
     }
 
     async fn write_snapshot(&mut self) -> Result<()> {
-        let written =
-            cluster::store_snapshot(&*self.store, self.incarnation, self.seq, self.snapshot.as_ref(), &self.selected.snapshot)
-                .await?;
+        let written = cluster::store_snapshot(
+            &*self.store,
+            self.incarnation,
+            self.seq,
+            self.snapshot.as_ref(),
+            &self.selected.snapshot,
+        )
+        .await?;
         if let Some((op, object)) = written {
             self.snapshot = Some(object);
             self.seq += 5;
@@ -377,7 +409,13 @@ impl Coordinator {
         };
         let fetcher = Fetcher::new(self.client.clone(), broker, settings, self.budget.clone());
         let (commands, receiver) = mpsc::unbounded_channel();
-        self.tasks.spawn(fetch::run(fetcher, receiver, self.to_cut.clone(), self.events.clone(), Arc::clone(&self.progress)));
+        self.tasks.spawn(fetch::run(
+            fetcher,
+            receiver,
+            self.to_cut.clone(),
+            self.events.clone(),
+            Arc::clone(&self.progress),
+        ));
         Connection { commands, partitions: BTreeSet::new() }
     }
 
@@ -395,9 +433,13 @@ impl Coordinator {
             return;
         }
         let partitions: Vec<_> = self.held.keys().cloned().collect();
-        let stable = self.client.list_offsets(partitions, crate::kafka::At::Latest, Isolation::ReadCommitted).await;
+        let stable =
+            self.client.list_offsets(partitions, crate::kafka::At::Latest, Isolation::ReadCommitted).await;
         for (partition, range) in std::mem::take(&mut self.held) {
-            let still = stable.get(&partition).and_then(|listed| listed.as_ref().ok()).and_then(|listed| listed.offset);
+            let still = stable
+                .get(&partition)
+                .and_then(|listed| listed.as_ref().ok())
+                .and_then(|listed| listed.offset);
             if still == Some(range.first) {
                 self.report.held_back.push((partition, range));
             }

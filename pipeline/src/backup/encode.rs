@@ -42,7 +42,8 @@ impl Workers {
         let joined = tokio::task::spawn_blocking(move || {
             let mut result = Ok(());
             for worker in self.0 {
-                let ended = worker.join().unwrap_or_else(|_| Err(Error::permanent("an encode worker panicked")));
+                let ended =
+                    worker.join().unwrap_or_else(|_| Err(Error::permanent("an encode worker panicked")));
                 result = result.and(ended);
             }
             result
@@ -71,6 +72,8 @@ fn work(
             charges.extend(held);
             encoded.push((ticket, segment));
         }
-        to_upload.blocking_send(EncodedObject { segments: encoded, charges, in_flight }).map_err(|_| closed())?;
+        to_upload
+            .blocking_send(EncodedObject { segments: encoded, charges, in_flight })
+            .map_err(|_| closed())?;
     }
 }

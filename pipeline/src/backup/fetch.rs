@@ -128,15 +128,15 @@ struct Task {
 
 impl Task {
     fn obey(&mut self, FetchCommand(assignment): FetchCommand, fetcher: &mut Fetcher) {
-                let checking = assignment.last.is_some();
-                let following = Following { assignment, checking, stable: -1, empty_polls: 0, crc_failures: 0 };
-                if !following.wants_more() {
-                    let _ = self.events.send(FromFetch::Done(following.assignment));
-                    return;
-                }
-                let Assignment { partition, topic_id, .. } = &following.assignment;
-                fetcher.add(partition.clone(), *topic_id, following.position());
-                self.following.insert(partition.clone(), following);
+        let checking = assignment.last.is_some();
+        let following = Following { assignment, checking, stable: -1, empty_polls: 0, crc_failures: 0 };
+        if !following.wants_more() {
+            let _ = self.events.send(FromFetch::Done(following.assignment));
+            return;
+        }
+        let Assignment { partition, topic_id, .. } = &following.assignment;
+        fetcher.add(partition.clone(), *topic_id, following.position());
+        self.following.insert(partition.clone(), following);
     }
 
     async fn take(&mut self, partitions: Vec<FetchedPartition>, fetcher: &mut Fetcher) -> Result<()> {
@@ -325,7 +325,8 @@ fn read_headers(
                     }
                 }
                 Some(false) => {
-                    let found = format!("the batch at offset {} has CRC {:08x}", batch.base_offset(), batch.crc());
+                    let found =
+                        format!("the batch at offset {} has CRC {:08x}", batch.base_offset(), batch.crc());
                     return Err(Trouble::LastBatchDiffers(found));
                 }
                 // Retention took the batch to compare meanwhile.
@@ -339,7 +340,8 @@ fn read_headers(
             break;
         }
         let hole = run.is_some_and(|(_, range, _)| batch.base_offset() > range.end);
-        if hole && !assignment.compacted
+        if hole
+            && !assignment.compacted
             && let Some((from, range, count)) = run.take()
         {
             runs.push((range, records.slice(from..at), count));
@@ -351,11 +353,8 @@ fn read_headers(
         end = batches.position();
         assignment.next = batch.next_offset();
         assignment.last_epoch = Some(batch.leader_epoch()).filter(|epoch| *epoch >= 0);
-        assignment.last = Some(LastBatch {
-            offset: batch.base_offset(),
-            epoch: batch.leader_epoch(),
-            crc: batch.crc(),
-        });
+        assignment.last =
+            Some(LastBatch { offset: batch.base_offset(), epoch: batch.leader_epoch(), crc: batch.crc() });
     }
     if let Some((from, range, count)) = run {
         runs.push((range, records.slice(from..end), count));

@@ -112,7 +112,9 @@ pub struct BackupReport {
 impl BackupReport {
     /// Whether something is missing that a person must know of: exit code 3.
     pub fn is_partial(&self) -> bool {
-        self.gaps.iter().any(|(_, gap)| gap.reason.is_loss()) || !self.held_back.is_empty() || !self.failed.is_empty()
+        self.gaps.iter().any(|(_, gap)| gap.reason.is_loss())
+            || !self.held_back.is_empty()
+            || !self.failed.is_empty()
     }
 }
 
@@ -136,7 +138,8 @@ pub async fn run(
 ) -> Result<BackupReport> {
     let cluster_id = client.metadata().cluster_id.clone().unwrap_or_default();
     probe::probe(&*store, "", &*seam.rand).await?.require_create_only(&*store)?;
-    let mut log = CommitLog::open_or_create(Arc::clone(&store), seam.clone(), &settings.backup_id, &cluster_id).await?;
+    let mut log =
+        CommitLog::open_or_create(Arc::clone(&store), seam.clone(), &settings.backup_id, &cluster_id).await?;
     log.become_writer().await?;
     let budget = Budget::new(payload_budget(settings.memory_limit));
     progress.begin(&budget);
@@ -165,7 +168,15 @@ pub async fn run(
     let cutter = cut::Cutter::new(&settings, budget.clone(), to_encode, to_order, Arc::clone(&progress));
     let cut = tokio::spawn(guard(failed.clone(), cutter.run(from_fetch)));
     let coordinator = discover::Coordinator::new(
-        settings, client, store, incarnation, budget, plan, to_cut, progress, stop,
+        settings,
+        client,
+        store,
+        incarnation,
+        budget,
+        plan,
+        to_cut,
+        progress,
+        stop,
     );
     let fetching = coordinator.run(failed.clone()).await;
     // The coordinator has dropped its end of the first queue; each stage ends when the one before it has.

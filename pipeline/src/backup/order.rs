@@ -58,7 +58,8 @@ impl Committer {
         let mut due = Instant::now();
         loop {
             let idle = self.ready.is_empty() && self.ready_ops.is_empty();
-            let message = if idle { Ok(messages.recv().await) } else { timeout_at(due, messages.recv()).await };
+            let message =
+                if idle { Ok(messages.recv().await) } else { timeout_at(due, messages.recv()).await };
             match message {
                 Ok(Some(message)) => self.take(message),
                 Ok(None) => break,

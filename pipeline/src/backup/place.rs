@@ -83,7 +83,8 @@ pub(super) async fn place(
     let mut failed = Vec::new();
     for (known, partition) in partitions {
         let take = |from: &mut BTreeMap<TopicPartition, crate::Result<crate::kafka::ListedOffset>>| {
-            let listed = from.remove(&partition).ok_or_else(|| "no answer".to_owned())?.map_err(|e| e.to_string())?;
+            let listed =
+                from.remove(&partition).ok_or_else(|| "no answer".to_owned())?.map_err(|e| e.to_string())?;
             listed.offset.ok_or_else(|| "the broker gave no offset".to_owned())
         };
         let mut log = || -> Result<Log, String> {
@@ -126,7 +127,11 @@ fn place_one(
         topic: partition.topic.clone(),
         partition: partition.partition,
         // A log that differs without any sign in epochs or ids still needs a name of its own.
-        lineage: if salt { LineageId(lineage_of(fork).0 ^ log.leader_epoch as u64 ^ 1 << 63) } else { lineage_of(fork) },
+        lineage: if salt {
+            LineageId(lineage_of(fork).0 ^ log.leader_epoch as u64 ^ 1 << 63)
+        } else {
+            lineage_of(fork)
+        },
         cluster_id: cluster_id.clone(),
         topic_id: log.topic_id,
         start,
@@ -189,7 +194,8 @@ fn place_one(
         (None, None) => unreachable!("a partition of which nothing is known begins a lineage"),
     };
     let last_epoch = last.map(|last| last.epoch).filter(|epoch| *epoch >= 0);
-    let gap = (log.earliest > next).then_some(Gap { first: next, end: log.earliest, reason: GapReason::Retention });
+    let gap =
+        (log.earliest > next).then_some(Gap { first: next, end: log.earliest, reason: GapReason::Retention });
     if let Some(gap) = gap {
         next = gap.end;
     }

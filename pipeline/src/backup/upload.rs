@@ -72,17 +72,25 @@ async fn upload(
     let mut why = String::new();
     for counter in first..first + ATTEMPTS {
         let own = segments.len() == 1;
-        let place = if own { SegmentObject::Own(incarnation, counter) } else { SegmentObject::Pack(incarnation, counter) };
+        let place = if own {
+            SegmentObject::Own(incarnation, counter)
+        } else {
+            SegmentObject::Pack(incarnation, counter)
+        };
         let entries = entries(&segments, place);
         let Some((ticket, entry)) = entries.first() else { return Ok(entries) };
         let key = entry.key(&ticket.partition, ticket.lineage);
-        let parts: Vec<Bytes> = segments.iter().flat_map(|(_, segment)| segment.parts.iter().cloned()).collect();
+        let parts: Vec<Bytes> =
+            segments.iter().flat_map(|(_, segment)| segment.parts.iter().cloned()).collect();
         failpoint::hit("before_segment_put");
         match store.create(&key, parts).await {
             Ok(Created::New(version)) => {
                 failpoint::hit("after_segment_put");
                 BackupProgress::add(&progress.objects_stored, 1);
-                BackupProgress::add(&progress.bytes_stored, entries.iter().map(|(_, entry)| entry.length).sum());
+                BackupProgress::add(
+                    &progress.bytes_stored,
+                    entries.iter().map(|(_, entry)| entry.length).sum(),
+                );
                 drop((segments, charges, in_flight));
                 let versioned = |(ticket, mut entry): (Ticket, SegmentEntry)| {
                     entry.version_id.clone_from(&version.version_id);
@@ -96,7 +104,10 @@ async fn upload(
         }
         tracing::warn!(key, why, "no clear answer; writing the object again under another key");
     }
-    Err(Error::permanent(format!("{}: no clear answer to {ATTEMPTS} writes of an object: {why}", store.location())))
+    Err(Error::permanent(format!(
+        "{}: no clear answer to {ATTEMPTS} writes of an object: {why}",
+        store.location()
+    )))
 }
 
 fn entries(segments: &[(Ticket, EncodedSegment)], place: SegmentObject) -> Durable {

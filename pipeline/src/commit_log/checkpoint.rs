@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use formats::checkpoint::{
-    FANOUT, ListChange, ListFold, PageRef, PositionsPage, PositionsRef, Root, RunIndex, RunPage, RunPageRef, RunPages,
-    RunRef, fold_changes, positions_pages,
+    FANOUT, ListChange, ListFold, PageRef, PositionsPage, PositionsRef, Root, RunIndex, RunPage, RunPageRef,
+    RunPages, RunRef, fold_changes, positions_pages,
 };
 use formats::commit::CheckpointRef;
 use formats::document::{self, DocumentKind, MAX_DOCUMENT};
@@ -23,7 +23,8 @@ use crate::{Error, Result};
 impl CommitLog {
     pub(super) fn checkpoint_is_due(&self) -> bool {
         let since = self.state.seq - self.root.as_ref().map_or(0, |root| root.seq);
-        let changes: usize = self.state.changes.iter().flat_map(|c| c.iter()).map(|c| c.added.len() + c.removed.len()).sum();
+        let changes: usize =
+            self.state.changes.iter().flat_map(|c| c.iter()).map(|c| c.added.len() + c.removed.len()).sum();
         since >= CHECKPOINT_EVERY || changes >= CHECKPOINT_CHANGES
     }
 
@@ -31,14 +32,15 @@ impl CommitLog {
     pub(super) async fn load_checkpoint(&mut self, reference: CheckpointRef) -> Result<()> {
         let root = read_root(&*self.store, reference).await?;
         let store = Arc::clone(&self.store);
-        let pages: Vec<PositionsPage> = stream::iter(root.positions.iter().map(|positions| positions.page).collect::<Vec<_>>())
-            .map(|page| {
-                let store = Arc::clone(&store);
-                async move { read_page(&*store, page).await }
-            })
-            .buffered(READ_AHEAD)
-            .try_collect()
-            .await?;
+        let pages: Vec<PositionsPage> =
+            stream::iter(root.positions.iter().map(|positions| positions.page).collect::<Vec<_>>())
+                .map(|page| {
+                    let store = Arc::clone(&store);
+                    async move { read_page(&*store, page).await }
+                })
+                .buffered(READ_AHEAD)
+                .try_collect()
+                .await?;
         self.state = root.state(pages)?;
         self.root = Some(root);
         self.checkpoint = Some(reference);
@@ -93,7 +95,9 @@ impl CommitLog {
             let found = self.store.get(&key, MAX_DOCUMENT as u64).await?;
             let same = found.is_some_and(|found| Hash::of(&found) == blake3);
             if !same {
-                return Err(Error::retry(format!("{key}: another checkpoint of this commit is there, or none is")));
+                return Err(Error::retry(format!(
+                    "{key}: another checkpoint of this commit is there, or none is"
+                )));
             }
         }
         self.state.changes.clear();
@@ -141,7 +145,9 @@ pub(crate) async fn read_page<T: DeserializeOwned>(store: &dyn Store, page: Page
 
 async fn read_pinned(store: &dyn Store, key: &str, blake3: Hash) -> Result<Bytes> {
     let stored = store.get(key, MAX_DOCUMENT as u64).await?;
-    let stored = stored.ok_or_else(|| Error::damaged(format!("{key}: the object is missing")).hint("restore it from a copy of the store"))?;
+    let stored = stored.ok_or_else(|| {
+        Error::damaged(format!("{key}: the object is missing")).hint("restore it from a copy of the store")
+    })?;
     if Hash::of(&stored) != blake3 {
         return Err(Error::damaged(format!("{key}: its BLAKE3 is not the one that the backup recorded"))
             .hint("restore the object from a copy of the store"));
@@ -250,7 +256,8 @@ impl<'a> RunWriter<'a> {
 
     async fn put(&mut self, page: RunPage) -> Result<()> {
         let place = |change: &ListChange| TopicPartition::new(change.topic.clone(), change.partition);
-        let (Some(first), Some(last)) = (page.changes.first().map(place), page.changes.last().map(place)) else {
+        let (Some(first), Some(last)) = (page.changes.first().map(place), page.changes.last().map(place))
+        else {
             return Ok(());
         };
         let page = put_page(self.store, self.seq, document::seal(DocumentKind::Page, &page)?).await?;

@@ -75,7 +75,11 @@ impl CommitLog {
     ///
     /// # Errors
     /// As [`CommitLog::topic_lists`].
-    pub async fn lineage_list(&self, partition: &TopicPartition, lineage: LineageId) -> Result<Vec<SegmentEntry>> {
+    pub async fn lineage_list(
+        &self,
+        partition: &TopicPartition,
+        lineage: LineageId,
+    ) -> Result<Vec<SegmentEntry>> {
         let mut lists = self.topic_lists(&partition.topic).await?;
         Ok(lists.remove(&(partition.partition, lineage)).unwrap_or_default())
     }

@@ -311,12 +311,23 @@ impl CommitLog {
             match self.store.get(&key, MAX_DOCUMENT as u64).await? {
                 Some(found) if found == *bytes => return Ok(None),
                 Some(found) => return Ok(Some(found)),
-                None => tracing::warn!(seq, %why, "a commit got no clear answer and is not there; sending the same bytes again"),
+                None => {
+                    tracing::warn!(seq, %why, "a commit got no clear answer and is not there; sending the same bytes again")
+                }
             }
-            tokio::time::sleep(backoff(&*self.seam.rand, attempt, Duration::from_millis(50), Duration::from_secs(5))).await;
+            tokio::time::sleep(backoff(
+                &*self.seam.rand,
+                attempt,
+                Duration::from_millis(50),
+                Duration::from_secs(5),
+            ))
+            .await;
         }
-        Err(Error::permanent(format!("{key}: no clear answer from {} after {UNCLEAR_ATTEMPTS} attempts: {why}", self.store.location()))
-            .hint("start again once the store answers; nothing is lost"))
+        Err(Error::permanent(format!(
+            "{key}: no clear answer from {} after {UNCLEAR_ATTEMPTS} attempts: {why}",
+            self.store.location()
+        ))
+        .hint("start again once the store answers; nothing is lost"))
     }
 
     /// The state after the last commit that is known here.

@@ -36,8 +36,14 @@ pub(super) async fn find(store: &dyn Store) -> Result<u64> {
         let Ok(ObjectName::Commit(seq)) = ObjectName::parse(&object.key) else { continue };
         // Another writer may have gone on meanwhile; a hole cannot be explained by that.
         if store.head(&ObjectName::Commit(low + 1).key()).await?.is_none() {
-            return Err(Error::damaged(format!("{} is missing although {} is there", ObjectName::Commit(low + 1).key(), object.key))
-                .hint("restore the missing object from a copy of the store; nothing may be written before that"));
+            return Err(Error::damaged(format!(
+                "{} is missing although {} is there",
+                ObjectName::Commit(low + 1).key(),
+                object.key
+            ))
+            .hint(
+                "restore the missing object from a copy of the store; nothing may be written before that",
+            ));
         }
         low = low.max(seq);
         break;
@@ -47,7 +53,9 @@ pub(super) async fn find(store: &dyn Store) -> Result<u64> {
 
 async fn narrow(store: &dyn Store, probes: &[u64], low: &mut u64, high: &mut Option<u64>) -> Result<()> {
     let answers: Vec<(u64, bool)> = stream::iter(probes.iter().copied())
-        .map(|seq| async move { Ok::<_, Error>((seq, store.head(&ObjectName::Commit(seq).key()).await?.is_some())) })
+        .map(|seq| async move {
+            Ok::<_, Error>((seq, store.head(&ObjectName::Commit(seq).key()).await?.is_some()))
+        })
         .buffered(WIDTH as usize)
         .try_collect()
         .await?;

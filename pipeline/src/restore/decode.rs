@@ -13,7 +13,8 @@
 //! **What comes out is a function of the archive's batches and the settings alone**: a rerun must cut the same batches
 //! at the same records, because their sequence numbers and offsets follow from that. So nothing here depends on how the
 //! archive groups batches into segments and frames (a merge may change that between two runs), and a rebuilt batch never
-//! spans a multiple of [`ALIGN`] in source offsets, so that a run may begin at any such multiple.
+//! spans a multiple of [`ALIGN`] in source offsets, so that a run may begin at any such multiple. Whatever changes the
+//! batches that come out (the constants below too) needs a new [`super::journal::VERSION`].
 
 use bytes::Bytes;
 use formats::codec::Decompressor;

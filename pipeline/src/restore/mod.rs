@@ -25,14 +25,17 @@ mod report;
 mod resume;
 mod runs;
 mod settings;
+#[cfg(test)]
+mod tests;
 mod topics;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use formats::ids::{OffsetRange, Topic, TopicPartition};
 use tokio::sync::mpsc;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 pub use decode::LaneCounts;
@@ -60,6 +63,9 @@ use crate::{Error, ErrorKind, Result};
 
 /// Batches that wait between decode and produce, for each partition.
 const QUEUE: usize = 16;
+/// Looks at the target's ends before one that is behind is believed.
+const CONFIRM_LOOKS: u32 = 10;
+const CONFIRM_PAUSE: Duration = Duration::from_millis(500);
 
 /// What a restore would do. Touches nothing.
 ///
@@ -94,21 +100,39 @@ pub async fn run(
     let started = Instant::now();
     let budget = Budget::new(settings.memory_limit);
     progress.begin(&budget);
-    let prepared = tokio::select! {
-        () = stop.cancelled() => return Err(interrupted()),
-        prepared = prepare::prepare(settings, client, store, seam, &budget) => prepared?,
-    };
-    if let Some(first) = prepared.plan.problems.first() {
-        let more = prepared.plan.problems.len() - 1;
-        let text = if more == 0 { first.clone() } else { format!("{first} (and {more} more)") };
-        return Err(
-            Error::input(text).hint("`replevin restore --plan` lists everything; nothing was touched")
-        );
+    let mut prepared = prepare_possible(settings, client, store, seam, &budget, &stop).await?;
+    failpoint::hit("before_journal_begin");
+    while prepared.plan.state == PlanState::New {
+        let Prepared { entries, attempt, begin, topics, .. } = &prepared;
+        if entries.begin(attempt.number, begin, topics).await? {
+            break;
+        }
+        // Another copy of the job began first: go on with what it set out to do.
+        prepared = prepare_possible(settings, client, store, seam, &budget, &stop).await?;
     }
+    failpoint::hit("after_journal_begin");
     let restore = Restore { settings, client, store, seam, progress, stop, budget };
     let mut report = restore.run(prepared).await?;
     report.duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
     Ok(report)
+}
+
+async fn prepare_possible(
+    settings: &RestoreSettings,
+    client: &Client,
+    store: &Arc<dyn Store>,
+    seam: &Seam,
+    budget: &Budget,
+    stop: &CancellationToken,
+) -> Result<Prepared> {
+    let prepared = tokio::select! {
+        () = stop.cancelled() => return Err(interrupted()),
+        prepared = prepare::prepare(settings, client, store, seam, budget) => prepared?,
+    };
+    let Some(first) = prepared.plan.problems.first() else { return Ok(prepared) };
+    let more = prepared.plan.problems.len() - 1;
+    let text = if more == 0 { first.clone() } else { format!("{first} (and {more} more)") };
+    Err(Error::input(text).hint("`replevin restore --plan` lists everything; nothing was touched"))
 }
 
 /// The error of a restore that was told to stop.
@@ -160,7 +184,11 @@ impl Restore<'_> {
         self.give_configs(&prepared, &mut report).await?;
         report.verdict = report.judge(self.settings.proof);
         if matches!(report.verdict, Verdict::Proven | Verdict::Restored) {
-            prepared.entries.complete(prepared.attempt.number, self.seam.clock.now_ms()).await?;
+            let ends = report
+                .partitions()
+                .map(|(topic, partition)| (place(topic, partition), partition.target_range.end));
+            let (number, now_ms) = (prepared.attempt.number, self.seam.clock.now_ms());
+            prepared.entries.complete(number, &ends.collect(), now_ms).await?;
             failpoint::hit("after_journal_complete");
         }
         Ok(report)
@@ -170,14 +198,8 @@ impl Restore<'_> {
         if self.stop.is_cancelled() { Err(interrupted()) } else { Ok(()) }
     }
 
-    /// The journal first: after a crash the next run must know what is its own and what the topics are to become.
+    /// After the journal's `begin`: after a crash the next run must know what the topics are to become.
     async fn make_topics(&self, prepared: &Prepared) -> Result<()> {
-        failpoint::hit("before_journal_begin");
-        if prepared.plan.state == PlanState::New {
-            let Prepared { entries, attempt, begin, topics, .. } = prepared;
-            entries.begin(attempt.number, begin, topics).await?;
-        }
-        failpoint::hit("after_journal_begin");
         topics::create(self.client, &prepared.new_topics).await?;
         failpoint::hit("after_topic_create");
         let counts = prepared.new_topics.iter().filter_map(|topic| match topic.placement {
@@ -257,7 +279,18 @@ impl Restore<'_> {
     async fn confirm(&self, report: &mut RestoreReport) -> Result<()> {
         let places: Vec<TopicPartition> =
             report.partitions().map(|(topic, partition)| place(topic, partition)).collect();
-        let ends = topics::ends(self.client, &places).await?;
+        let mut ends = topics::ends(self.client, &places).await?;
+        // A leader that just took over may know an older high watermark for a moment.
+        for _ in 0..CONFIRM_LOOKS {
+            let behind = report.partitions().any(|(topic, partition)| {
+                ends.get(&place(topic, partition)).is_some_and(|(_, end)| *end < partition.target_range.end)
+            });
+            if !behind {
+                break;
+            }
+            sleep(CONFIRM_PAUSE).await;
+            ends = topics::ends(self.client, &places).await?;
+        }
         for topic in &mut report.topics {
             for partition in &mut topic.partitions {
                 let place = TopicPartition::new(topic.target.clone(), partition.target);
@@ -344,17 +377,30 @@ impl Restore<'_> {
         let places: Vec<TopicPartition> = prepared.attempt.partitions.keys().cloned().collect();
         let ends = topics::ends(self.client, &places).await?;
         let standing = |(place, entry): (&TopicPartition, &journal::PartitionEntry)| {
-            let end = ends.get(place).map_or(entry.start, |(_, end)| *end);
+            let end = prepared.attempt.ends.get(place).copied().unwrap_or(entry.start);
             let present = u64::try_from(end - entry.start).unwrap_or(0);
             let producer = journal::ProducerEntry { producer: entry.producer, epoch: entry.epoch, base: 0 };
             (place.clone(), Standing { start: entry.start, present, producer })
         };
         let standings = prepared.attempt.partitions.iter().map(standing).collect();
         let mut report = report_of(prepared, &standings, Vec::new(), BTreeMap::new());
+        report.verdict = Verdict::AlreadyRestored;
         for topic in &mut report.topics {
             topic.configs_restored = true;
+            for partition in &mut topic.partitions {
+                let place = TopicPartition::new(topic.target.clone(), partition.target);
+                let (end, left) = (ends.get(&place).map_or(0, |(_, end)| *end), partition.target_range.end);
+                // More is fine: producers write there again.
+                if end < left {
+                    let error = Error::damaged(format!(
+                        "{place} ends at offset {end}, before {left} where an earlier run had completed it"
+                    ))
+                    .hint("the target lost records: delete the topic and run the restore again");
+                    partition.failure = Some(Failure::of(&error));
+                    report.verdict = Verdict::Different;
+                }
+            }
         }
-        report.verdict = Verdict::AlreadyRestored;
         Ok(report)
     }
 }

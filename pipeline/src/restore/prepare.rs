@@ -10,7 +10,7 @@ use formats::ids::{RestoreId, Topic, TopicPartition};
 
 use super::download::Source;
 use super::guard;
-use super::journal::{Attempt, Begin, Entries, ObjectJournal, Pin, TopicEntry, TopicJournal};
+use super::journal::{Attempt, Begin, Entries, ObjectJournal, Pin, TopicEntry, TopicJournal, VERSION};
 use super::plan::{
     ArchiveCommit, OffsetMode, PartitionPlan, PlanState, RestorePlan, RetentionPlan, TopicAction, TopicPlan,
     at_risk, partition_plan,
@@ -129,7 +129,7 @@ pub(super) async fn prepare(
         warnings,
     };
     let begin = attempt.begin.clone().unwrap_or_else(|| Begin {
-        version: 1,
+        version: VERSION,
         backup_id: settings.backup_id.clone(),
         commit: commit.seq,
         hash: commit.hash,
@@ -305,10 +305,12 @@ impl Maker<'_> {
             Some(entry) => entry.finals.clone(),
             None => guard::finals(&guard, &own, held),
         };
-        let max_batch = guard::max_batch(&guard, &own, &self.facts.brokers);
+        let max_batch = journalled
+            .map_or_else(|| guard::max_batch(&guard, &own, &self.facts.brokers), |entry| entry.max_batch);
         let action = self.action(&target, archived, &own, &guard, &pins);
         self.check_request_size(&target, largest);
-        let entry = TopicEntry { source: source.clone(), created, finals: finals.clone(), held, pins };
+        let entry =
+            TopicEntry { source: source.clone(), created, finals: finals.clone(), held, max_batch, pins };
         self.topics.insert(target.clone(), entry);
         let retention = RetentionPlan { records_at_risk: at_risk, held };
         Ok(TopicPlan { source, target, action, guard, finals, retention, max_batch, partitions })

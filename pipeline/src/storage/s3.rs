@@ -126,7 +126,7 @@ fn source(settings: &S3Settings, variable: &dyn Fn(&str) -> Option<String>) -> R
     match (&settings.access_key, &settings.secret_key) {
         (Some(key_id), Some(secret)) => {
             return Ok(Source::Keys(AwsCredential {
-                key_id: key_id.clone(),
+                key_id: key_id.expose().to_owned(),
                 secret_key: secret.expose().to_owned(),
                 token: settings.session_token.as_ref().map(|token| token.expose().to_owned()),
             }));
@@ -187,7 +187,6 @@ impl Files {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::secret::Secret;
 
     fn kind(settings: &S3Settings, variables: &[(&str, &str)]) -> Result<&'static str> {
         let variable =
@@ -208,8 +207,8 @@ mod tests {
         std::fs::write(home.path().join(".aws/credentials"), file).unwrap();
         let home = ("HOME", home.path().to_str().unwrap());
         let keys = S3Settings {
-            access_key: Some("a".to_owned()),
-            secret_key: Some(Secret::new("b")),
+            access_key: Some(crate::secret::Secret::new("a")),
+            secret_key: Some(crate::secret::Secret::new("b")),
             profile: Some("other".to_owned()),
             ..S3Settings::default()
         };
@@ -224,9 +223,10 @@ mod tests {
         assert_eq!(kind(&none, &[home]).unwrap(), "profile");
         assert_eq!(kind(&none, &[]).unwrap(), "machine");
         assert!(kind(&none, &[home, ("AWS_PROFILE", "missing")]).is_err());
-        let half = S3Settings { access_key: Some("a".to_owned()), ..S3Settings::default() };
+        let half = S3Settings { access_key: Some(crate::secret::Secret::new("a")), ..S3Settings::default() };
         assert!(kind(&half, &[home, env]).is_err(), "half a pair must not be completed from elsewhere");
-        let token = S3Settings { session_token: Some(Secret::new("t")), ..S3Settings::default() };
+        let token =
+            S3Settings { session_token: Some(crate::secret::Secret::new("t")), ..S3Settings::default() };
         assert!(kind(&token, &[home, env]).is_err());
     }
 

@@ -323,7 +323,7 @@ async fn wrong_buckets_and_wrong_keys_are_told_apart() {
     assert!(error.message().contains("bucket does not exist"), "{error}");
     assert_eq!(store.create("a", Vec::new()).await.unwrap_err().kind(), ErrorKind::Input);
     let wrong = super::settings::S3Settings {
-        access_key: Some("nobody".to_owned()),
+        access_key: Some(crate::secret::Secret::new("nobody")),
         secret_key: Some(crate::secret::Secret::new("hunter2")),
         ..s3
     };
@@ -342,7 +342,7 @@ fn s3_at(url: &str) -> StorageSettings {
         bucket: "bucket".to_owned(),
         endpoint: Some(url.to_owned()),
         allow_http: true,
-        access_key: Some("key".to_owned()),
+        access_key: Some(crate::secret::Secret::new("key")),
         ..super::settings::S3Settings::default()
     };
     settings.secret_key = Some(crate::secret::Secret::new("hunter2"));

@@ -28,9 +28,11 @@ pub use topic::JOURNAL_TOPIC;
 pub(super) use topic::TopicJournal;
 
 use super::settings::TimeWindow;
-use crate::kafka::ProducerId;
 use crate::{Error, Result};
 
+/// What [`Begin::version`] is. Another number for every change of an entry's meaning, and for every change of what
+/// [`super::decode`] makes of the same archive: a run that goes on must make the same batches as the one before it.
+pub(super) const VERSION: u32 = 1;
 /// How many partitions one entry tells about: it must fit into a Kafka message.
 const CHUNK: usize = 1000;
 
@@ -48,7 +50,7 @@ pub(super) trait Journal: Send + Sync {
 /// What a restore set out to do.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Begin {
-    /// The version of these entries.
+    /// The version of these entries, and of the rules by which batches are cut: [`VERSION`].
     pub(super) version: u32,
     /// Which backup.
     pub(super) backup_id: BackupId,
@@ -77,6 +79,8 @@ pub(super) struct TopicEntry {
     pub(super) finals: BTreeMap<String, Option<String>>,
     /// Whether retention is held back at the end.
     pub(super) held: bool,
+    /// The largest batch that is sent: what batches are cut to must be the same on every run.
+    pub(super) max_batch: u64,
     /// The pinned source of each partition.
     pub(super) pins: Vec<Pin>,
 }
@@ -130,10 +134,11 @@ pub(super) struct ProducerEntry {
     pub(super) base: u64,
 }
 
-impl ProducerEntry {
-    pub(super) fn id(&self) -> ProducerId {
-        ProducerId { id: self.producer, epoch: self.epoch }
-    }
+/// Where a partition ended when everything was done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+struct EndEntry {
+    target: i32,
+    end: i64,
 }
 
 /// Everything that the journal says about one attempt at a restore.
@@ -144,6 +149,8 @@ pub(super) struct Attempt {
     pub(super) topics: BTreeMap<Topic, TopicEntry>,
     pub(super) partitions: BTreeMap<TopicPartition, PartitionEntry>,
     pub(super) producers: BTreeMap<TopicPartition, Vec<ProducerEntry>>,
+    /// Where the partitions ended when everything was done.
+    pub(super) ends: BTreeMap<TopicPartition, i64>,
     pub(super) complete: bool,
 }
 
@@ -176,19 +183,21 @@ impl Entries {
         Ok(attempt)
     }
 
-    /// Says what is to be done, topics first: an attempt without its `begin` does not exist.
+    /// Says what is to be done, topics first: an attempt without its `begin` does not exist. False where another copy of
+    /// the job was first: then what the journal says counts.
     pub(super) async fn begin(
         &self,
         number: u32,
         begin: &Begin,
         topics: &BTreeMap<Topic, TopicEntry>,
-    ) -> Result<()> {
+    ) -> Result<bool> {
         let mut entries = Vec::with_capacity(topics.len() + 1);
         for (topic, entry) in topics {
             entries.push((self.key(number, &format!("topic/{topic}")), value(entry)?));
         }
         entries.push((self.key(number, "begin"), value(begin)?));
-        self.place.claim(entries).await.map(drop)
+        let winners = self.place.claim(entries.clone()).await?;
+        Ok(entries.iter().all(|(key, ours)| winners.get(key) == Some(ours)))
     }
 
     /// Says where partitions go, and gives what counts.
@@ -197,17 +206,7 @@ impl Entries {
         number: u32,
         partitions: &BTreeMap<TopicPartition, PartitionEntry>,
     ) -> Result<BTreeMap<TopicPartition, PartitionEntry>> {
-        let mut by_topic: BTreeMap<&Topic, Vec<PartitionEntry>> = BTreeMap::new();
-        for (place, entry) in partitions {
-            by_topic.entry(&place.topic).or_default().push(*entry);
-        }
-        let mut entries = Vec::new();
-        for (topic, list) in by_topic {
-            for chunk in list.chunks(CHUNK) {
-                let first = chunk.first().map_or(0, |entry| entry.target);
-                entries.push((self.key(number, &format!("partitions/{topic}/{first}")), value(&chunk)?));
-            }
-        }
+        let entries = self.chunks(number, "partitions", partitions, |entry| entry.target)?;
         let mut attempt = Attempt { number, ..Attempt::default() };
         let prefix = self.key(number, "");
         for (key, value) in self.place.claim(entries).await? {
@@ -229,10 +228,40 @@ impl Entries {
         winners.get(&key).map_or(Ok(entry), read)
     }
 
-    /// Says that everything is done.
-    pub(super) async fn complete(&self, number: u32, time_ms: i64) -> Result<()> {
-        let entry = (self.key(number, "complete"), serde_json::json!({ "time_ms": time_ms }));
-        self.place.claim(vec![entry]).await.map(drop)
+    /// Says that everything is done, and where the partitions end.
+    pub(super) async fn complete(
+        &self,
+        number: u32,
+        ends: &BTreeMap<TopicPartition, i64>,
+        time_ms: i64,
+    ) -> Result<()> {
+        let ends =
+            ends.iter().map(|(place, &end)| (place.clone(), EndEntry { target: place.partition, end }));
+        let mut entries = self.chunks(number, "ends", &ends.collect(), |entry| entry.target)?;
+        entries.push((self.key(number, "complete"), serde_json::json!({ "time_ms": time_ms })));
+        self.place.claim(entries).await.map(drop)
+    }
+
+    /// Entries about partitions, some of one topic in each.
+    fn chunks<T: Copy + Serialize>(
+        &self,
+        number: u32,
+        kind: &str,
+        partitions: &BTreeMap<TopicPartition, T>,
+        target: impl Fn(&T) -> i32,
+    ) -> Result<Vec<(String, Value)>> {
+        let mut by_topic: BTreeMap<&Topic, Vec<T>> = BTreeMap::new();
+        for (place, entry) in partitions {
+            by_topic.entry(&place.topic).or_default().push(*entry);
+        }
+        let mut entries = Vec::new();
+        for (topic, list) in by_topic {
+            for chunk in list.chunks(CHUNK) {
+                let first = chunk.first().map_or(0, &target);
+                entries.push((self.key(number, &format!("{kind}/{topic}/{first}")), value(&chunk)?));
+            }
+        }
+        Ok(entries)
     }
 
     fn key(&self, number: u32, name: &str) -> String {
@@ -246,7 +275,7 @@ impl Attempt {
         match kind {
             "begin" => {
                 let begin: Begin = read(value)?;
-                if begin.version != 1 {
+                if begin.version != VERSION {
                     let version = begin.version;
                     return Err(Error::permanent(format!(
                         "its version {version} is not known to this build"
@@ -271,6 +300,12 @@ impl Attempt {
                 let number = number.ok_or_else(|| Error::damaged("it names no partition"))?;
                 // Entries come in the order of their keys, which end in the producer's place in the row.
                 self.producers.entry(TopicPartition::new(topic, number)).or_default().push(read(value)?);
+            }
+            "ends" => {
+                let topic = Topic::new(rest.split('/').next().unwrap_or_default())?;
+                for entry in read::<Vec<EndEntry>>(value)? {
+                    self.ends.insert(TopicPartition::new(topic.clone(), entry.target), entry.end);
+                }
             }
             "complete" => self.complete = true,
             _ => {}

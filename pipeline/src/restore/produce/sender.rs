@@ -164,7 +164,11 @@ impl Sender {
             return;
         }
         self.turn = partitions.last().cloned();
-        self.shared.limits.pay(bytes as u64, records).await;
+        tokio::select! {
+            // What was taken counts as under way and is sent again by the next run.
+            () = self.shared.stop.cancelled() => return,
+            () = self.shared.limits.pay(bytes as u64, records) => {}
+        }
         failpoint::hit("before_produce");
         match self.put_on_the_wire(&batches).await {
             Ok(answer) => {

@@ -160,9 +160,15 @@ impl Work {
             return (0, 0);
         }
         let expected = self.start.saturating_add_unsigned(batch.index);
-        if answer.base_offset != Some(expected) || self.trouble.is_some() {
+        if answer.base_offset != Some(expected) {
             let got = answer.base_offset.unwrap_or(-1);
             self.fail(foreign(&self.partition, &batch, expected, got));
+            return (0, 0);
+        }
+        if self.trouble.is_some() {
+            // One before it was appended too but not acknowledged (too few replicas, a time-out): all go again, and the
+            // broker tells duplicates.
+            self.refused.push_back(batch);
             return (0, 0);
         }
         (self.alone, self.failures, self.failing_since) = (false, 0, None);
@@ -279,4 +285,123 @@ fn foreign(partition: &TopicPartition, batch: &Prepared, expected: i64, got: i64
         batch.source
     ))
     .hint("stop the other producers, delete the topic and run the restore again")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::archive::samples::{batch, place};
+
+    fn work(present: u64, batches: &[(u64, usize)]) -> (Work, mpsc::Sender<Result<Prepared>>) {
+        let (out, feed) = mpsc::channel(16);
+        let producer = ProducerEntry { producer: 9, epoch: 0, base: 0 };
+        for &(index, count) in batches {
+            let bytes = Bytes::from(batch(index as i64, count, None));
+            let prepared = Prepared { index, records: count as i32, bytes, source: index as i64 };
+            out.try_send(Ok(prepared)).expect("room");
+        }
+        (Work::new(place("t", 0), 100, producer, present, feed), out)
+    }
+
+    /// Sends what can be sent; the sequences of the batches.
+    fn sent(work: &mut Work) -> Vec<i32> {
+        let mut context = Context::from_waker(std::task::Waker::noop());
+        let mut sequences = Vec::new();
+        loop {
+            while work.poll_feed(&mut context).is_ready() {}
+            if !work.is_ready() {
+                return sequences;
+            }
+            let (batch, _) = work.send().expect("encodes").expect("a batch");
+            let whole = batch.chunks.concat();
+            sequences.push(RecordBatch::parse(&whole).expect("a batch").base_sequence());
+        }
+    }
+
+    fn answer(code: i16, base_offset: i64) -> ProducedPartition {
+        ProducedPartition {
+            partition: place("t", 0),
+            error: KafkaErrorCode::check(code),
+            base_offset: (base_offset >= 0).then_some(base_offset),
+            log_append_time: None,
+            log_start_offset: None,
+            message: None,
+            record_errors: Vec::new(),
+            current_leader: None,
+        }
+    }
+
+    const THREE: [(u64, usize); 3] = [(0, 2), (2, 3), (5, 1)];
+
+    #[test]
+    fn the_first_batch_goes_alone_and_the_rest_follow() {
+        let (mut work, out) = work(0, &THREE);
+        assert_eq!(sent(&mut work), [0]);
+        assert_eq!(work.answer(&answer(0, 100)).0, 2);
+        assert_eq!(sent(&mut work), [2, 5]);
+        work.answer(&answer(0, 102));
+        work.answer(&answer(0, 105));
+        drop(out);
+        assert!(sent(&mut work).is_empty() && work.is_over());
+        assert_eq!((work.acked, work.error.is_none()), (6, true));
+    }
+
+    #[test]
+    fn everything_unacknowledged_goes_again_in_order_after_all_answers() {
+        let (mut work, _out) = work(0, &THREE);
+        sent(&mut work);
+        work.answer(&answer(0, 100));
+        assert_eq!(sent(&mut work), [2, 5]);
+        // Appended, but with too few replicas: the one behind it is acknowledged at its place.
+        work.answer(&answer(20, -1));
+        assert!(!work.is_troubled(), "an answer is under way");
+        work.answer(&answer(0, 105));
+        assert!(work.is_troubled() && work.error.is_none());
+        assert_eq!(work.take_trouble().expect("trouble").0, Trouble::Resend);
+        assert_eq!(sent(&mut work), [2], "alone again");
+        work.answer(&answer(0, 102));
+        assert_eq!(sent(&mut work), [5]);
+    }
+
+    #[test]
+    fn another_offset_than_the_expected_one_ends_it() {
+        let (mut work, _out) = work(0, &THREE);
+        sent(&mut work);
+        work.answer(&answer(0, 101));
+        assert!(work.is_over());
+        assert!(work.error.expect("an error").message().contains("somebody else is writing to t-0"));
+    }
+
+    #[test]
+    fn what_an_earlier_run_appended_meanwhile_is_stepped_over() {
+        let (mut work, out) = work(0, &THREE);
+        assert_eq!(sent(&mut work), [0]);
+        work.answer(&answer(45, -1));
+        assert_eq!(work.take_trouble().expect("trouble").0, Trouble::Compare);
+        work.learn_end(105);
+        assert_eq!(
+            sent(&mut work),
+            [5],
+            "five records are there, two of them still to come from the feed then"
+        );
+        work.answer(&answer(0, 105));
+        drop(out);
+        assert!(sent(&mut work).is_empty() && work.is_over() && work.error.is_none());
+        let (mut work, _out) = self::work(0, &THREE);
+        sent(&mut work);
+        work.answer(&answer(45, -1));
+        work.take_trouble();
+        work.learn_end(101);
+        assert!(work.error.is_some(), "the log ends inside a batch");
+    }
+
+    #[test]
+    fn a_lost_connection_loses_nothing() {
+        let (mut work, _out) = work(2, &[(2, 3), (5, 1)]);
+        assert_eq!(sent(&mut work), [2]);
+        work.lose_oldest(&Error::retry("gone"));
+        assert!(work.is_troubled());
+        work.take_trouble();
+        assert_eq!(sent(&mut work), [2]);
+    }
 }
