@@ -137,10 +137,11 @@ PROPERTIES
     tool kafka.tools.StorageTool format -t "$id" -c "$folder/server.properties" >"$folder/format.log" 2>&1 ||
         fail 'the storage of a Kafka server could not be formatted' "$folder/format.log"
     : >"$folder/server.log"
-    "$java" -Xms128m -Xmx512m -XX:+UseSerialGC "-Dlog4j2.configurationFile=$kafka/log4j2.properties" \
-        -cp "$kafka/libs/*" kafka.Kafka "$folder/server.properties" >"$folder/server.log" 2>&1 &
+    "${java[@]}" -Xms128m -Xmx512m "-Dlog4j2.configurationFile=$kafka/log4j2.properties" \
+        kafka.Kafka "$folder/server.properties" >"$folder/server.log" 2>&1 &
     server=$!
-    until_true 60 'the start of a Kafka server' "$folder/server.log" said "$server" 'Kafka Server started' "$folder/server.log"
+    until_true 60 'the start of a Kafka server' "$folder/server.log" \
+        said "$server" 'Kafka Server started' "$folder/server.log"
     say "Apache Kafka $(basename "$(readlink "$kafka")" | sed 's/.*-//'), cluster id $id, at $bootstrap"
 }
 
@@ -185,7 +186,9 @@ configs() {
         name = $1; sub(/^Topic: */, "", name); if (!index(topics, " " name " ")) next
         line = name; for (i = 2; i <= NF; i++) if ($i !~ /^ *(TopicId|Configs): /) { sub(/ *$/, "", $i); line = line "  " $i }
         list = $0; sub(/.*Configs: */, "", list); n = split(list, config, ",")
-        for (i = 1; i <= n; i++) for (j = i + 1; j <= n; j++) if (config[j] < config[i]) { t = config[i]; config[i] = config[j]; config[j] = t }
+        for (i = 1; i <= n; i++) for (j = i + 1; j <= n; j++) if (config[j] < config[i]) {
+            t = config[i]; config[i] = config[j]; config[j] = t
+        }
         for (i = 1; i <= n; i++) line = line "  " config[i]
         print line }' "$1.all" | LC_ALL=C sort >"$1"
 }
@@ -197,10 +200,13 @@ command -v cargo >/dev/null || [[ -n ${REPLEVIN:-} ]] ||
     fail 'cargo is missing: install Rust 1.94 or newer (https://rustup.rs), then run this again'
 tests/install.sh kafka-4 jdk
 # The Java that belongs to the compiler, which may not be the first in PATH.
-java=$(dirname "$(readlink -f "$(command -v javac)")")/java
+jdk=$(dirname "$(readlink -f "$(command -v javac)")")
+# Codecs unpack their native libraries, which a killed server would leave behind anywhere else.
+mkdir "$work/tmp"
+java=("$jdk/java" -XX:+UseSerialGC -XX:-UsePerfData "-Djava.io.tmpdir=$work/tmp" -cp "$kafka/libs/*")
 # Tools live for seconds: no time for the optimising compiler.
-tool=(timeout -k 5 90 "$java" -XX:TieredStopAtLevel=1 -XX:+UseSerialGC -Xmx256m -cp "$kafka/libs/*"
-    "-Dlog4j2.configurationFile=$kafka/tools-log4j2.properties")
+quiet="-Dlog4j2.configurationFile=$kafka/tools-log4j2.properties"
+tool=(timeout -k 5 90 "${java[@]}" -XX:TieredStopAtLevel=1 -Xmx256m "$quiet")
 if [[ -n ${REPLEVIN:-} ]]; then
     binary=$(readlink -f "$REPLEVIN")
 else
@@ -212,13 +218,13 @@ else
     cargo build --quiet --locked --package replevin --bin replevin
     binary=$CARGO_TARGET_DIR/debug/replevin
 fi
-say "$("$binary" --version), Java $("$java" -version 2>&1 | sed -n '1s/.*"\(.*\)".*/\1/p')"
+say "$("$binary" --version), Java $("$jdk/java" -version 2>&1 | sed -n '1s/.*"\(.*\)".*/\1/p')"
 SECONDS=0
 
 step 'A Kafka cluster with a shop in it'
 start_kafka before
 : >"$work/load.log"
-timeout -k 5 180 "$java" -XX:+UseSerialGC -Xmx384m -cp "$kafka/libs/*" "-Dlog4j2.configurationFile=$kafka/tools-log4j2.properties" \
+timeout -k 5 180 "${java[@]}" -Xmx384m "$quiet" \
     deploy/demo/Load.java "$bootstrap" "$LIVE_SECONDS" "$work/counts" >"$work/load.log" 2>&1 &
 loader=$!
 until_true 120 'writing the history' "$work/load.log" said "$loader" '^history written' "$work/load.log"
@@ -247,7 +253,8 @@ YAML
 indent <"$work/backup.yaml"
 shown 'replevin backup -c backup.yaml --continuous &'
 # In the foreground of `timeout`, which otherwise sends a signal twice: the second tells replevin to drop everything.
-(cd "$work" && exec timeout --foreground -k 5 180 "$binary" -q backup -c backup.yaml --continuous) >"$work/continuous" 2>"$work/continuous.log" &
+(cd "$work" && exec timeout --foreground -k 5 180 "$binary" -q backup -c backup.yaml --continuous) \
+    >"$work/continuous" 2>"$work/continuous.log" &
 backup=$!
 sleep "$((LIVE_SECONDS / 2))"
 ! gone "$backup" || fail 'the continuous backup ended early' "$work/continuous.log"
@@ -319,7 +326,8 @@ for topic in $topics; do
     fi
     say "$(printf '%-14s %6d records  %s…  %6d records  %s…  %s' "$topic" \
         "$(wc -l <"$work/dump-before/$topic")" "${before:0:12}" "$(wc -l <"$work/dump-after/$topic")" "${after:0:12}" "$verdict")"
-    [[ $before == "$after" ]] || diff "$work/dump-before/$topic" "$work/dump-after/$topic" | cut -c 1-160 | head -n 6 | indent || true
+    [[ $before == "$after" ]] ||
+        { diff "$work/dump-before/$topic" "$work/dump-after/$topic" | cut -c 1-160 | head -n 6 | indent; } || true
 done
 say 'each record with its timestamp, partition, headers, key and value, in order; of customers the last of each key'
 if diff "$work/configs-before" "$work/configs-after" >"$work/configs.diff"; then
