@@ -9,8 +9,10 @@
 pub mod azure;
 pub mod binary;
 pub mod client;
+pub mod fixtures;
 pub mod gcs;
 pub mod http;
+pub mod job;
 pub mod kafka;
 pub mod kafka_tools;
 pub mod process;

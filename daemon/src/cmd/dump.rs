@@ -63,7 +63,7 @@ pub(crate) struct DumpArgs {
     /// Stop after so many records.
     #[arg(short = 'n', long, value_name = "N")]
     max_records: Option<u64>,
-    /// Write the batches as DIR/<topic>-<partition>/<offset>.log instead, which kafka-dump-log reads.
+    /// Write the batches as `DIR/TOPIC-PARTITION/OFFSET.log` instead, which kafka-dump-log reads.
     #[arg(long, value_name = "DIR", conflicts_with_all = ["from_time", "to_time", "max_records", "control", "isolation"])]
     as_log: Option<PathBuf>,
     /// Payload held in memory.

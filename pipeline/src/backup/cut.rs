@@ -52,6 +52,8 @@ struct Partition {
     tickets: u64,
     tracker: TransactionTracker,
     begins: Option<Lineage>,
+    /// A gap whose end is known once the next batch is here.
+    gap: Option<Gap>,
     open: Option<Open>,
 }
 
@@ -123,9 +125,19 @@ impl Cutter {
         match message {
             ToCut::Begin(begin) => self.begin(begin).await,
             ToCut::Fetched(fetched) => self.fetched(fetched).await,
-            ToCut::Gap { partition, lineage, gap } => {
+            ToCut::Gap { partition, lineage, gap, trimmed } => {
                 self.check(&partition, lineage)?;
-                self.gap(&partition, gap).await
+                match self.partitions.get_mut(&partition) {
+                    Some(state) if trimmed => {
+                        let first = state
+                            .gap
+                            .filter(|held| held.end == gap.first)
+                            .map_or(gap.first, |held| held.first);
+                        state.gap = Some(Gap { first, ..gap });
+                        Ok(())
+                    }
+                    _ => self.gap(&partition, gap).await,
+                }
             }
             ToCut::Op(op) => self.order(ToOrder::Op(op)).await,
             ToCut::End { partition } => {
@@ -143,11 +155,15 @@ impl Cutter {
         let Begin { partition, lineage, next, open, begins } = begin;
         let cut = self.cut(&partition).into_iter().collect();
         self.send(cut).await?;
+        // A history in which nothing happened is one all the same: the next one is not the partition's first.
+        if let Some(message) = self.partitions.get_mut(&partition).and_then(begin_op) {
+            self.order(message).await?;
+        }
         let name = Arc::new(partition.clone());
         let known = self.partitions.remove(&partition);
         let tickets = known.map_or(0, |known| known.tickets);
         let tracker = TransactionTracker::resume(&open);
-        let state = Partition { name, lineage, next, tickets, tracker, begins, open: None };
+        let state = Partition { name, lineage, next, tickets, tracker, begins, gap: None, open: None };
         self.partitions.insert(partition, state);
         Ok(())
     }
@@ -155,6 +171,13 @@ impl Cutter {
     async fn gap(&mut self, partition: &TopicPartition, gap: Gap) -> Result<()> {
         let cut = self.cut(partition).into_iter().collect();
         self.send(cut).await?;
+        if let Some(held) = self.partitions.get_mut(partition).and_then(|state| state.gap.take()) {
+            self.put_gap(partition, held).await?;
+        }
+        self.put_gap(partition, gap).await
+    }
+
+    async fn put_gap(&mut self, partition: &TopicPartition, gap: Gap) -> Result<()> {
         let Some(state) = self.partitions.get_mut(partition) else { return Ok(()) };
         let begin = begin_op(state);
         state.next = gap.end;
@@ -170,6 +193,12 @@ impl Cutter {
     async fn fetched(&mut self, fetched: FetchedBatches) -> Result<()> {
         let FetchedBatches { partition, lineage, range, batches, keeps, aborted, compacted, .. } = fetched;
         self.check(&partition, lineage)?;
+        if let Some(held) = self.partitions.get_mut(&partition).and_then(|state| state.gap.take()) {
+            let gap = Gap { end: held.end.min(range.first), ..held };
+            if gap.first < gap.end {
+                self.gap(&partition, gap).await?;
+            }
+        }
         let state = self.partitions.get_mut(&partition).ok_or_else(closed)?;
         if let Some(begins) = &mut state.begins
             && range.first < begins.start

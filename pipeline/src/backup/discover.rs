@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use formats::commit::{Gap, GapReason, ObjectRef};
 use formats::ids::{Incarnation, OffsetRange, TopicPartition};
-use formats::state::State;
+use formats::state::{PartitionState, State};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
@@ -35,6 +35,8 @@ pub(super) struct Plan {
     selected: Selected,
     placed: Vec<Placed>,
     failed: Vec<(TopicPartition, String)>,
+    pending: Vec<(Option<Known>, TopicPartition)>,
+    absent: BTreeMap<TopicPartition, Known>,
     known_snapshot: Option<ObjectRef>,
     next_seq: u64,
 }
@@ -48,8 +50,8 @@ impl Plan {
 /// Looks at the source and at the backup's state.
 pub(super) async fn plan(settings: &BackupSettings, client: &Client, state: &State) -> Result<Plan> {
     let selected = cluster::select(client, &settings.topics).await?;
-    let known = |partition: &TopicPartition| {
-        let lineage = state.partition(&partition.topic, partition.partition)?.current()?;
+    let known = |partition: &PartitionState| {
+        let lineage = partition.current()?;
         Some(Known {
             lineage: lineage.id,
             cluster_id: lineage.cluster_id.clone(),
@@ -60,9 +62,23 @@ pub(super) async fn plan(settings: &BackupSettings, client: &Client, state: &Sta
             open: Some(lineage.open.clone()),
         })
     };
-    let partitions: Vec<_> = selected.partitions().map(|partition| (known(&partition), partition)).collect();
-    let (placed, failed) = place::place(settings, client, &selected, partitions, false).await;
-    Ok(Plan { selected, placed, failed, known_snapshot: state.cluster.clone(), next_seq: state.seq + 1 })
+    let mut absent: BTreeMap<_, _> =
+        state.partitions().filter_map(|(name, partition)| Some((name, known(partition)?))).collect();
+    let partitions: Vec<_> =
+        selected.partitions().map(|partition| (absent.remove(&partition), partition)).collect();
+    let mut asked: BTreeMap<_, _> =
+        partitions.iter().map(|(known, partition)| (partition.clone(), known.clone())).collect();
+    let (placed, mut failed) = place::place(settings, client, &selected, partitions, false).await;
+    let mut pending = Vec::new();
+    if settings.continuous {
+        // A partition without a leader just now will have one again.
+        for (partition, why) in failed.drain(..) {
+            tracing::warn!(%partition, why, "not yet");
+            pending.push((asked.remove(&partition).flatten(), partition));
+        }
+    }
+    let (known_snapshot, next_seq) = (state.cluster.clone(), state.seq + 1);
+    Ok(Plan { selected, placed, failed, pending, absent, known_snapshot, next_seq })
 }
 
 /// What the source side of a run can say at its end.
@@ -94,6 +110,8 @@ pub(super) struct Coordinator {
     active: BTreeMap<TopicPartition, (i32, usize)>,
     /// Partitions that wait to be looked at again, with what is known of them.
     pending: Vec<(Option<Known>, TopicPartition)>,
+    /// Partitions that the backup has and the source does not, or not now: they may come, or come back.
+    absent: BTreeMap<TopicPartition, Known>,
     held: BTreeMap<TopicPartition, OffsetRange>,
     report: Fetched,
 }
@@ -137,7 +155,8 @@ impl Coordinator {
             events,
             from_fetch,
             active: BTreeMap::new(),
-            pending: Vec::new(),
+            pending: plan.pending,
+            absent: plan.absent,
             held: BTreeMap::new(),
             report,
         }
@@ -257,7 +276,7 @@ impl Coordinator {
                 let gap = Gap { first: assignment.next, end: stable, reason };
                 let lineage = assignment.lineage;
                 tracing::info!(%partition, range = %gap.range(), "the log holds nothing here");
-                self.tell_cut(ToCut::Gap { partition, lineage, gap }).await?;
+                self.tell_cut(ToCut::Gap { partition, lineage, gap, trimmed: false }).await?;
                 self.assign(Assignment { next: stable, last: None, ..assignment })?;
             }
             Trouble::Failed(error) => {
@@ -292,9 +311,10 @@ impl Coordinator {
                 .get(&partition.topic)
                 .is_some_and(|topic| topic.partitions.contains_key(&partition.partition))
         });
-        for (_, partition) in gone {
+        for (known, partition) in gone {
             tracing::warn!(%partition, "the topic was deleted at the source; what was backed up of it stays");
             self.tell_cut(ToCut::End { partition: partition.clone() }).await?;
+            self.absent.extend(known.map(|known| (partition.clone(), known)));
             if !self.settings.continuous {
                 self.report.failed.push((partition, "the topic was deleted while it was backed up".into()));
             }
@@ -331,7 +351,7 @@ impl Coordinator {
                 !self.active.contains_key(partition) && !self.pending.iter().any(|(_, p)| p == partition)
             })
             .filter(|partition| !self.report.failed.iter().any(|(p, _)| p == partition))
-            .map(|partition| (None, partition))
+            .map(|partition| (self.absent.remove(&partition), partition))
             .collect();
         for (_, partition) in &new {
             tracing::info!(%partition, "a new partition");
@@ -359,7 +379,7 @@ impl Coordinator {
 
     /// Tells the cut stage where a partition goes on, and gives it to a fetch task.
     async fn start(&mut self, placed: Placed) -> Result<()> {
-        let Placed { assignment, begin, gap, held } = placed;
+        let Placed { assignment, begin, gap, data_follows, held } = placed;
         let partition = assignment.partition.clone();
         if let Some(range) = held {
             self.held.insert(partition.clone(), range);
@@ -374,7 +394,7 @@ impl Coordinator {
         if let Some(gap) = gap {
             tracing::warn!(%partition, range = %gap.range(), reason = gap.reason.name(), "offsets are gone from the source");
             let lineage = assignment.lineage;
-            self.tell_cut(ToCut::Gap { partition, lineage, gap }).await?;
+            self.tell_cut(ToCut::Gap { partition, lineage, gap, trimmed: data_follows }).await?;
         }
         self.assign(assignment)
     }
@@ -411,6 +431,7 @@ impl Coordinator {
         let (commands, receiver) = mpsc::unbounded_channel();
         self.tasks.spawn(fetch::run(
             fetcher,
+            self.settings.isolation,
             receiver,
             self.to_cut.clone(),
             self.events.clone(),

@@ -17,7 +17,7 @@ use tokio::sync::mpsc;
 use super::closed;
 use super::message::{Assignment, FetchedBatches, ToCut};
 use super::progress::BackupProgress;
-use crate::kafka::{FetchedPartition, Fetcher, KafkaErrorCode, Position};
+use crate::kafka::{AbortedTransaction, FetchedPartition, Fetcher, Isolation, KafkaErrorCode, Position};
 use crate::{Error, Result};
 
 /// Answers without data for a partition that should have some, after which its log is taken to be empty there.
@@ -94,12 +94,13 @@ struct Unchecked {
 /// Runs until the coordinator drops its end of `commands`.
 pub(super) async fn run(
     mut fetcher: Fetcher,
+    isolation: Isolation,
     mut commands: mpsc::UnboundedReceiver<FetchCommand>,
     to_cut: mpsc::Sender<ToCut>,
     events: mpsc::UnboundedSender<FromFetch>,
     progress: Arc<BackupProgress>,
 ) -> Result<()> {
-    let mut task = Task { following: HashMap::new(), events, to_cut, progress, failures: 0 };
+    let mut task = Task { following: HashMap::new(), isolation, events, to_cut, progress, failures: 0 };
     loop {
         tokio::select! {
             biased;
@@ -120,6 +121,7 @@ pub(super) async fn run(
 
 struct Task {
     following: HashMap<TopicPartition, Following>,
+    isolation: Isolation,
     events: mpsc::UnboundedSender<FromFetch>,
     to_cut: mpsc::Sender<ToCut>,
     progress: Arc<BackupProgress>,
@@ -152,7 +154,10 @@ impl Task {
                 self.give_back(&fetched.partition, trouble, fetcher);
                 continue;
             }
-            following.stable = fetched.last_stable_offset;
+            following.stable = match self.isolation {
+                Isolation::ReadCommitted => fetched.last_stable_offset,
+                Isolation::ReadUncommitted => fetched.high_watermark,
+            };
             let Some(records) = records else { continue };
             let found = match read_headers(following, &fetched, records) {
                 Ok(found) => found,
@@ -183,7 +188,10 @@ impl Task {
         for found in unchecked {
             self.check_and_send(found, total, fetcher).await?;
         }
-        self.notice_empty(fetcher);
+        // Where somebody got data, the others may only have found no room in the answer.
+        if total == 0 {
+            self.notice_empty(fetcher);
+        }
         Ok(())
     }
 
@@ -244,8 +252,12 @@ impl Task {
     fn notice_empty(&mut self, fetcher: &mut Fetcher) {
         let mut empty = Vec::new();
         for (partition, following) in &mut self.following {
-            let stable = following.assignment.until.unwrap_or(following.stable);
-            if following.checking || stable <= following.assignment.next {
+            // Never beyond what this very broker says it has: a new leader or a replica may lag behind for a while.
+            let stable =
+                following.assignment.until.map_or(following.stable, |until| until.min(following.stable));
+            // Only compaction leaves nothing behind at the end of a log; elsewhere the data may just be slow to come.
+            let compacted = following.assignment.compacted;
+            if !compacted || following.checking || stable <= following.assignment.next {
                 continue;
             }
             following.empty_polls += 1;
@@ -310,6 +322,8 @@ fn read_headers(
     let before = (assignment.next, assignment.last, assignment.last_epoch);
     let mut runs: Vec<(OffsetRange, Bytes, u64)> = Vec::new();
     let mut run: Option<(usize, OffsetRange, u64)> = None;
+    // Markers that the backup has already, by producer id: what they ended is listed with the answer once more.
+    let mut passed: HashMap<i64, i64> = HashMap::new();
     let mut batches = Batches::new(&records);
     let mut end = 0;
     loop {
@@ -320,9 +334,6 @@ fn read_headers(
             match same_as_last(assignment.last, &batch) {
                 Some(true) => {
                     following.checking = false;
-                    if batch.next_offset() <= assignment.next {
-                        continue;
-                    }
                 }
                 Some(false) => {
                     let found =
@@ -334,9 +345,16 @@ fn read_headers(
             }
         }
         if batch.next_offset() <= assignment.next {
+            if batch.attributes().control() {
+                passed.insert(batch.producer_id(), batch.base_offset());
+            }
             continue;
         }
-        if assignment.until.is_some_and(|until| batch.base_offset() >= until) {
+        if let Some(until) = assignment.until.filter(|until| batch.base_offset() >= *until) {
+            if runs.is_empty() && run.is_none() && assignment.next < until {
+                // What was there when the run began is gone, and nothing else will come below the end.
+                return Err(Trouble::Empty { stable: until });
+            }
             break;
         }
         let hole = run.is_some_and(|(_, range, _)| batch.base_offset() > range.end);
@@ -362,9 +380,11 @@ fn read_headers(
     if runs.is_empty() {
         return Ok(None);
     }
-    let aborted = fetched.aborted.iter().map(|entry| transactions::AbortedTransaction {
-        producer_id: entry.producer_id,
-        first_offset: entry.first_offset,
+    let ended = |entry: &&AbortedTransaction| {
+        passed.get(&entry.producer_id).is_some_and(|marker| entry.first_offset < *marker)
+    };
+    let aborted = fetched.aborted.iter().filter(|entry| !ended(entry)).map(|entry| {
+        transactions::AbortedTransaction { producer_id: entry.producer_id, first_offset: entry.first_offset }
     });
     Ok(Some(Unchecked { partition: fetched.partition.clone(), before, runs, aborted: aborted.collect() }))
 }

@@ -42,8 +42,9 @@ pub(super) enum ToCut {
     Begin(Begin),
     /// Batches that continue the partition.
     Fetched(FetchedBatches),
-    /// Offsets that will never come.
-    Gap { partition: TopicPartition, lineage: LineageId, gap: Gap },
+    /// Offsets that will never come. With `trimmed` the next batch may begin before the gap's end, because a log may start
+    /// inside a batch; such a batch is kept whole, and the gap ends where it begins.
+    Gap { partition: TopicPartition, lineage: LineageId, gap: Gap, trimmed: bool },
     /// Something else to commit.
     Op(Op),
     /// Nothing more will come of this partition: cut what is open.

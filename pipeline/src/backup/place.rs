@@ -41,6 +41,8 @@ pub(super) struct Placed {
     pub(super) begin: Option<Begin>,
     /// What is gone before it goes on.
     pub(super) gap: Option<Gap>,
+    /// Whether there is data behind the gap, the first batch of which may begin inside it.
+    pub(super) data_follows: bool,
     /// Offsets beyond the stable offset, held back by an open transaction.
     pub(super) held: Option<OffsetRange>,
 }
@@ -161,8 +163,12 @@ fn place_one(
             } else {
                 truncation(known, log, end).map(|offset| {
                     let fork = Fork { parent: known.lineage, offset, epoch: log.leader_epoch };
-                    let shared = offset > known.start;
-                    begin(LineageReason::Truncated, offset, shared.then_some(fork), !shared)
+                    if offset >= known.start {
+                        begin(LineageReason::Truncated, offset, Some(fork), false)
+                    } else {
+                        // Nothing that the backup has is left: there is nothing to fork from.
+                        begin(LineageReason::Recreated, offset, None, true)
+                    }
                 })
             }
         }
@@ -188,7 +194,9 @@ fn place_one(
                 begins: None,
             });
             // On a compacted topic the batch may have been rewritten or removed, which says nothing.
-            let comparable = known.last.filter(|last| !compacted && last.offset >= log.earliest);
+            // Nor can a batch beyond the stable offset be asked for, as where an earlier run read uncommitted data.
+            let reachable = |last: &LastBatch| last.offset >= log.earliest && last.offset < log.stable;
+            let comparable = known.last.filter(|last| !compacted && reachable(last));
             (known.lineage, known.next, comparable, begin)
         }
         (None, None) => unreachable!("a partition of which nothing is known begins a lineage"),
@@ -216,7 +224,9 @@ fn place_one(
         },
         begin,
         gap,
-        held: (log.stable < log.high_watermark).then_some(OffsetRange::new(log.stable, log.high_watermark)),
+        data_follows: log.stable > log.earliest,
+        held: (log.stable.max(next) < log.high_watermark)
+            .then_some(OffsetRange::new(log.stable, log.high_watermark)),
     }
 }
 

@@ -163,3 +163,17 @@ pub fn delete_records(bootstrap: &str, topic: &str, partition: i32, offset: i64)
             .unwrap_or_else(|error| panic!("delete records of {topic}-{partition} below {offset}: {error}"));
     }
 }
+
+/// The broker that leads a partition, and all brokers that hold it.
+///
+/// # Panics
+/// When the partition is not known.
+pub fn placement(bootstrap: &str, topic: &str, partition: i32) -> (i32, Vec<i32>) {
+    let metadata = consumer(bootstrap, &[])
+        .fetch_metadata(Some(topic), REQUEST_LIMIT)
+        .unwrap_or_else(|error| panic!("metadata of {topic}: {error}"));
+    let partitions = metadata.topics().first().map(|topic| topic.partitions()).unwrap_or_default();
+    let found = partitions.iter().find(|candidate| candidate.id() == partition);
+    let found = found.unwrap_or_else(|| panic!("{topic}-{partition} is not known"));
+    (found.leader(), found.replicas().to_vec())
+}
