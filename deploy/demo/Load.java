@@ -53,7 +53,7 @@ public final class Load {
             settings.put("bootstrap.servers", bootstrap);
             settings.put("compression.type", codec);
             settings.put("acks", "all");
-            settings.put("linger.ms", "50");
+            settings.put("linger.ms", "300");
             settings.put("batch.size", "262144");
             settings.put("delivery.timeout.ms", "60000");
             settings.putAll(more);
