@@ -1,11 +1,16 @@
 //! SIGTERM and SIGINT: the first asks for an orderly end, the second ends the process at once. Either way nothing that
 //! was committed is lost, and what was not is fetched again by the next run.
 
+use std::time::{Duration, Instant};
+
 use pipeline::{Error, Result};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::exit;
+
+/// Signals so close together are one.
+const SAME_WISH: Duration = Duration::from_millis(500);
 
 /// A token that the first signal cancels. The process ends with [`exit::INTERRUPTED`] on the second.
 pub(crate) fn stop_token() -> Result<CancellationToken> {
@@ -14,10 +19,17 @@ pub(crate) fn stop_token() -> Result<CancellationToken> {
     let (mut term, mut int) = (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
     let token = stop.clone();
     tokio::spawn(async move {
+        let mut first = None;
         loop {
             tokio::select! {
                 _ = term.recv() => {}
                 _ = int.recv() => {}
+            }
+            let now = Instant::now();
+            let told = *first.get_or_insert(now);
+            // `timeout` signals the process and then its group: one wish, told twice.
+            if token.is_cancelled() && now.duration_since(told) < SAME_WISH {
+                continue;
             }
             if token.is_cancelled() {
                 std::process::exit(i32::from(exit::INTERRUPTED));

@@ -13,13 +13,18 @@ use crate::output::Output;
 #[derive(Debug, clap::Args)]
 pub(crate) struct CheckConfigArgs {
     /// The job file.
-    #[arg(short, long)]
-    config: PathBuf,
+    #[arg(value_name = "FILE", required_unless_present = "config")]
+    file: Option<PathBuf>,
+    /// The job file, as other commands take it.
+    #[arg(short, long, conflicts_with = "file")]
+    config: Option<PathBuf>,
 }
 
 /// Checks a job file.
 pub(crate) fn run(args: &CheckConfigArgs, output: &Output) -> Result<u8> {
-    let job = super::job::load(&args.config, &Overrides::default())?;
+    // The parser demands one of the two.
+    let file = args.file.as_ref().or(args.config.as_ref()).cloned().unwrap_or_default();
+    let job = super::job::load(&file, &Overrides::default())?;
     let (mode, backup_id) = match &job {
         Job::Backup(job) => ("backup", &job.backup_id),
         Job::Restore(job) => ("restore", &job.backup_id),
@@ -31,13 +36,10 @@ pub(crate) fn run(args: &CheckConfigArgs, output: &Output) -> Result<u8> {
             |notice| json!({ "line": notice.at.line, "column": notice.at.column, "message": notice.message }),
         )
         .collect();
-    let result = json!({ "file": args.config, "valid": true, "mode": mode, "backup_id": backup_id, "notices": notices });
+    let result =
+        json!({ "file": file, "valid": true, "mode": mode, "backup_id": backup_id, "notices": notices });
     output.print(&result, || {
-        format!(
-            "{} is a valid {mode} job of backup {backup_id}; {} notices",
-            args.config.display(),
-            notices.len()
-        )
+        format!("{} is a valid {mode} job of backup {backup_id}; {} notices", file.display(), notices.len())
     });
     Ok(exit::DONE)
 }
