@@ -269,6 +269,7 @@ fn converges_however_often_it_dies() {
 
 /// A broker dies while partitions that it leads are being filled, and comes back.
 #[test]
+#[ignore = "three brokers and several minutes: run it by name"]
 fn follows_leaders_that_move() {
     let mut cluster = KafkaCluster::start(KafkaVersion::V4, 3, &[]);
     let bootstrap = cluster.bootstrap();
