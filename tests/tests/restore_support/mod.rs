@@ -101,7 +101,8 @@ pub(crate) async fn back_up(client: &Client, store: &Arc<dyn Store>, topics: &[&
             log.commit(ops).await.expect("commits");
         }
         let resource = ConfigResource::Topic(name.clone());
-        let mut configs = client.describe_configs(&[resource.clone()], None).await.expect("described");
+        let mut configs =
+            client.describe_configs(std::slice::from_ref(&resource), None).await.expect("described");
         let configs = configs.remove(&resource).expect("answered").expect("described");
         let own = configs.into_iter().filter(|config| config.source == ConfigSource::Topic);
         snapshots.push(TopicSnapshot {
@@ -175,7 +176,8 @@ async fn fetch(
 /// A topic's own configs.
 pub(crate) async fn own_configs(client: &Client, name: &str) -> BTreeMap<String, String> {
     let resource = ConfigResource::Topic(topic(name));
-    let mut configs = client.describe_configs(&[resource.clone()], None).await.expect("described");
+    let mut configs =
+        client.describe_configs(std::slice::from_ref(&resource), None).await.expect("described");
     let configs = configs.remove(&resource).expect("answered").expect("described");
     let own = configs.into_iter().filter(|config| config.source == ConfigSource::Topic);
     own.map(|config| (config.name, config.value.unwrap_or_default())).collect()
