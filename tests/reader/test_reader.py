@@ -129,7 +129,13 @@ class Golden(unittest.TestCase):
                 bytes = {"key": hex_or_null(record.key), "value": hex_or_null(record.value), "headers": headers}
                 lines.append(name | {"offset": record.offset, "timestamp": record.timestamp, "fate": fate} | bytes)
             lines.append(name | {"content_digest": digests.show(digest)})
-        self.assertEqual(lines, [json.loads(line) for line in (GOLDEN / "v1.records.jsonl").read_text().splitlines()])
+        expected = [json.loads(line) for line in (GOLDEN / "v1.records.jsonl").read_text().splitlines()]
+        # A long value stands there as its length and hash.
+        for line, other in zip(lines, expected):
+            if isinstance(other.get("value"), dict):
+                value = bytes.fromhex(line["value"])
+                line["value"] = {"length": len(value), "blake3": blake3.blake3(value).hexdigest()}
+        self.assertEqual(lines, expected)
 
     def test_verify_finds_nothing_and_takes_anchors(self):
         verify = Verify(GOLDEN / "v1")
