@@ -3,6 +3,7 @@
 REPLEVIN_READER_BACKUP=PATH verifies and dumps that backup as well.
 """
 
+import binascii
 import contextlib
 import gzip
 import io
@@ -133,7 +134,7 @@ class Golden(unittest.TestCase):
         # A long value stands there as its length and hash.
         for line, other in zip(lines, expected):
             if isinstance(other.get("value"), dict):
-                value = bytes.fromhex(line["value"])
+                value = binascii.unhexlify(line["value"])
                 line["value"] = {"length": len(value), "blake3": blake3.blake3(value).hexdigest()}
         self.assertEqual(lines, expected)
 
