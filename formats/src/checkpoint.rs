@@ -165,6 +165,11 @@ impl ListChange {
     pub fn place(&self) -> (&Topic, i32, LineageId) {
         (&self.topic, self.partition, self.lineage)
     }
+
+    /// Whether it changes nothing.
+    pub fn is_empty(&self) -> bool {
+        self.removed.is_empty() && self.added.is_empty()
+    }
 }
 
 /// A lineage's list while changes are taken in order.
@@ -204,7 +209,7 @@ pub fn fold_changes<'a>(changes: impl IntoIterator<Item = &'a SegmentChange>) ->
         let (added, removed) = fold.finish();
         ListChange { topic, partition, lineage, removed, added }
     };
-    folds.into_iter().map(unfold).collect()
+    folds.into_iter().map(unfold).filter(|change| !change.is_empty()).collect()
 }
 
 /// Cuts sorted changes into pages of at most [`SEGMENTS_A_PAGE`] segments; a long list goes on over several pages.

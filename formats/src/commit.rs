@@ -179,6 +179,9 @@ pub struct Lineage {
     pub partition: i32,
     /// Its id; see [`LineageId::derive`].
     pub lineage: LineageId,
+    /// The history that it follows: the partition's current one; none where the partition had none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<LineageId>,
     /// The cluster's own name for itself.
     pub cluster_id: String,
     /// Kafka's id of the topic; zero where the broker gave none.
@@ -430,7 +433,7 @@ pub struct CodecBytes {
 impl CodecBytes {
     /// All bytes.
     pub fn total(&self) -> u64 {
-        self.none + self.gzip + self.snappy + self.lz4 + self.zstd
+        [self.gzip, self.snappy, self.lz4, self.zstd].into_iter().fold(self.none, u64::saturating_add)
     }
 
     /// The bytes of a codec.

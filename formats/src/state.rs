@@ -19,6 +19,7 @@ use crate::commit::{
 use crate::digest::BatchDigest;
 use crate::hash::Hash;
 use crate::ids::{Incarnation, LineageId, OffsetRange, Topic, TopicId, TopicPartition};
+use crate::paths::ObjectName;
 use crate::transactions::OpenTransaction;
 use crate::{Error, Result};
 
@@ -45,8 +46,9 @@ pub struct State {
     pub cluster: Option<ObjectRef>,
     /// Keys of objects that commits removed and nobody has reported as deleted, with the commit that removed them.
     pub dropped: Arc<BTreeMap<String, u64>>,
-    /// What happened to segment lists since the newest checkpoint was made: what the next one must add.
-    pub changes: Vec<Arc<Vec<SegmentChange>>>,
+    /// What commits did to segment lists since the checkpoint that the state was loaded from, by commit: what the next
+    /// checkpoint must add.
+    pub changes: Vec<(u64, Arc<Vec<SegmentChange>>)>,
     /// Whether segment lists are kept from the beginning.
     pub keeps_lists: bool,
 }
@@ -140,20 +142,21 @@ pub struct Totals {
 
 impl Totals {
     fn add(&mut self, entry: &SegmentEntry) {
-        self.segments += 1;
-        self.batches += u64::from(entry.batches);
-        self.control += u64::from(entry.control);
-        self.records += entry.records;
-        self.missing += entry.missing;
-        self.stored += entry.length;
-        let bytes = &mut self.bytes;
-        bytes.none += entry.bytes.none;
-        bytes.gzip += entry.bytes.gzip;
-        bytes.snappy += entry.bytes.snappy;
-        bytes.lz4 += entry.bytes.lz4;
-        bytes.zstd += entry.bytes.zstd;
-        self.log_append_time += entry.log_append_time;
-        self.holes += entry.holes;
+        // What a commit says is not to be trusted: no sum may overflow.
+        let sum = |total: &mut u64, more: u64| *total = total.saturating_add(more);
+        sum(&mut self.segments, 1);
+        sum(&mut self.batches, entry.batches.into());
+        sum(&mut self.control, entry.control.into());
+        sum(&mut self.records, entry.records);
+        sum(&mut self.missing, entry.missing);
+        sum(&mut self.stored, entry.length);
+        sum(&mut self.bytes.none, entry.bytes.none);
+        sum(&mut self.bytes.gzip, entry.bytes.gzip);
+        sum(&mut self.bytes.snappy, entry.bytes.snappy);
+        sum(&mut self.bytes.lz4, entry.bytes.lz4);
+        sum(&mut self.bytes.zstd, entry.bytes.zstd);
+        sum(&mut self.log_append_time, entry.log_append_time);
+        sum(&mut self.holes, entry.holes);
         self.largest_batch = self.largest_batch.max(entry.largest_batch);
         if entry.batches > entry.control {
             self.min_timestamp = Some(self.min_timestamp.map_or(entry.min_timestamp, |t| t.min(entry.min_timestamp)));
@@ -180,6 +183,20 @@ pub struct SegmentChange {
     pub removed: Vec<SegmentRef>,
     /// Added segments.
     pub added: Vec<SegmentEntry>,
+}
+
+impl SegmentChange {
+    /// What an operation does to a list; `None` where it touches none.
+    pub fn of(op: &Op) -> Option<Self> {
+        let (topic, partition, lineage, removed, added) = match op {
+            Op::Add { topic, partition, lineage, segments } => (topic, partition, lineage, [].as_slice(), segments.as_slice()),
+            Op::Replace { topic, partition, lineage, removed, added } => (topic, partition, lineage, &removed[..], &added[..]),
+            Op::Drop { topic, partition, lineage, removed } => (topic, partition, lineage, &removed[..], [].as_slice()),
+            _ => return None,
+        };
+        let partition = TopicPartition::new(topic.clone(), *partition);
+        Some(Self { partition, lineage: *lineage, removed: removed.to_vec(), added: added.to_vec() })
+    }
 }
 
 impl State {
@@ -276,19 +293,24 @@ impl State {
                 self.checkpoint = Some(checkpoint);
             }
         }
-        let mut changes = Vec::new();
         for op in &commit.ops {
-            self.apply_op(commit, op, &mut changes).map_err(at)?;
+            self.apply_op(commit, op).map_err(at)?;
         }
+        for op in &commit.ops {
+            if let Op::Lineage(begun) = op {
+                self.unload_list(&TopicPartition::new(begun.topic.clone(), begun.partition), begun.lineage);
+            }
+        }
+        let changes: Vec<_> = commit.ops.iter().filter_map(SegmentChange::of).collect();
         if !changes.is_empty() {
-            self.changes.push(Arc::new(changes));
+            self.changes.push((commit.seq, Arc::new(changes)));
         }
         self.seq = commit.seq;
         self.head = Some(hash);
         Ok(())
     }
 
-    fn apply_op(&mut self, commit: &Commit, op: &Op, changes: &mut Vec<SegmentChange>) -> Result<()> {
+    fn apply_op(&mut self, commit: &Commit, op: &Op) -> Result<()> {
         match op {
             Op::Writer => self.writer = Some(commit.incarnation),
             Op::Lineage(lineage) => self.begin(lineage)?,
@@ -297,8 +319,6 @@ impl State {
                 for entry in segments {
                     self.continue_with(commit, &place, *lineage, entry).map_err(|e| e.at(&place))?;
                 }
-                let added = segments.clone();
-                changes.push(SegmentChange { partition: place, lineage: *lineage, removed: Vec::new(), added });
             }
             Op::Gap { topic, partition, lineage, gap } => {
                 let place = TopicPartition::new(topic.clone(), *partition);
@@ -309,12 +329,11 @@ impl State {
                 }
                 current.next = gap.end;
                 current.gaps.push(*gap);
+                join_gaps(&mut current.gaps);
             }
             Op::Replace { topic, partition, lineage, removed, added } => {
                 let place = TopicPartition::new(topic.clone(), *partition);
                 self.replace(commit, &place, *lineage, removed, added).map_err(|e| e.at(&place))?;
-                let (removed, added) = (removed.clone(), added.clone());
-                changes.push(SegmentChange { partition: place, lineage: *lineage, removed, added });
             }
             Op::Drop { topic, partition, lineage, removed } => {
                 let place = TopicPartition::new(topic.clone(), *partition);
@@ -324,8 +343,7 @@ impl State {
                     state.gaps.push(Gap { first: entry.first, end: entry.end, reason: GapReason::Pruned });
                 }
                 state.gaps.sort_by_key(|gap| gap.first);
-                let removed = removed.clone();
-                changes.push(SegmentChange { partition: place, lineage: *lineage, removed, added: Vec::new() });
+                join_gaps(&mut state.gaps);
             }
             Op::Retire { incarnation } => {
                 if *incarnation == commit.incarnation {
@@ -335,6 +353,12 @@ impl State {
             }
             Op::Deleted { objects } => {
                 for key in objects {
+                    if let Ok(ObjectName::Pack(writer, _)) = ObjectName::parse(key)
+                        && !self.retired.contains(&writer)
+                    {
+                        let message = format!("{key} is reported as deleted, but its writer may still add segments of it");
+                        return Err(Error::refused(message).hint("retire the writer first"));
+                    }
                     if Arc::make_mut(&mut self.dropped).remove(key).is_none() {
                         return Err(Error::refused(format!("{key} is reported as deleted but was not dropped")));
                     }
@@ -344,10 +368,19 @@ impl State {
                 if *covers >= commit.seq {
                     return Err(Error::refused(format!("schemas cannot cover commit {covers} already")));
                 }
+                if let Some((_, known)) = self.schemas.as_ref().filter(|(_, known)| known > covers) {
+                    return Err(Error::refused(format!("schemas that cover commit {covers} cannot follow those that cover {known}")));
+                }
                 self.schemas = Some((object.clone(), *covers));
             }
-            Op::Groups { object } => self.groups = Some(object.clone()),
-            Op::Cluster { object } => self.cluster = Some(object.clone()),
+            Op::Groups { object } => {
+                check_snapshot(commit, object)?;
+                self.groups = Some(object.clone());
+            }
+            Op::Cluster { object } => {
+                check_snapshot(commit, object)?;
+                self.cluster = Some(object.clone());
+            }
         }
         Ok(())
     }
@@ -361,6 +394,13 @@ impl State {
         }
         if partition.lineage(lineage.lineage).is_some() {
             return Err(Error::refused(format!("{place}: lineage {} is there already", lineage.lineage)));
+        }
+        let current = partition.current().map(|current| current.id);
+        if lineage.after != current {
+            // Without this a writer that slept could end a history that it never saw begin.
+            let words = |id: Option<LineageId>| id.map_or("no history".to_owned(), |id| format!("lineage {id}"));
+            let message = format!("{place}: lineage {} begins after {}, but the partition has {}", lineage.lineage, words(lineage.after), words(current));
+            return Err(Error::refused(message));
         }
         if let Some(fork) = lineage.fork {
             let parent = partition.lineage(fork.parent);
@@ -381,13 +421,14 @@ impl State {
             open: Vec::new(),
             gaps: Vec::new(),
             totals: Totals::default(),
-            segments: self.keeps_lists.then(|| Arc::new(Vec::new())),
+            // Known to be empty; let go of after the commit where lists are not kept.
+            segments: Some(Arc::default()),
         });
         Ok(())
     }
 
     fn continue_with(&mut self, commit: &Commit, place: &TopicPartition, id: LineageId, entry: &SegmentEntry) -> Result<()> {
-        check_entry(commit, entry)?;
+        self.check_entry(commit, place, id, entry)?;
         let current = self.current_mut(&place.topic, place.partition, id)?;
         if entry.first != current.next {
             let (range, next) = (entry.range(), current.next);
@@ -439,7 +480,7 @@ impl State {
             return Err(Error::refused("a replacement needs segments that continue each other on both sides"));
         };
         for entry in added {
-            check_entry(commit, entry)?;
+            self.check_entry(commit, place, id, entry)?;
         }
         let records = |entries: &[SegmentEntry]| entries.iter().map(|entry| entry.records).sum::<u64>();
         if range != new || records(&gone) != records(added) || !same_content(&gone, added) {
@@ -451,6 +492,25 @@ impl State {
             let at = list.partition_point(|entry| entry.first < new.first);
             list.splice(at..at, added.iter().cloned());
             lineage.totals = Totals::of(list);
+        }
+        Ok(())
+    }
+
+    fn check_entry(&self, commit: &Commit, place: &TopicPartition, id: LineageId, entry: &SegmentEntry) -> Result<()> {
+        let range = entry.range();
+        let full = entry.records.checked_add(entry.missing) == Some(range.len());
+        let last = entry.last.is_none_or(|last| range.contains(last.offset));
+        let fits = entry.length > 0 && entry.position.checked_add(entry.length).is_some();
+        if range.is_empty() || range.first < 0 || !full || !last || !fits {
+            return Err(Error::refused(format!("the entry of segment {range} contradicts itself")));
+        }
+        if entry.object.incarnation() != commit.incarnation {
+            let object = entry.object;
+            return Err(Error::refused(format!("segment {range} lies in {object}, an object of another writer")));
+        }
+        if !self.dropped.is_empty() && self.dropped.contains_key(&entry.key(place, id)) {
+            let object = entry.object;
+            return Err(Error::refused(format!("segment {range} lies in {object}, which was dropped and may be deleted at any time")));
         }
         Ok(())
     }
@@ -472,17 +532,24 @@ impl State {
     }
 }
 
-fn check_entry(commit: &Commit, entry: &SegmentEntry) -> Result<()> {
-    let range = entry.range();
-    let full = entry.records.checked_add(entry.missing) == Some(range.len());
-    let last = entry.last.is_none_or(|last| range.contains(last.offset));
-    if range.is_empty() || range.first < 0 || !full || !last || entry.length == 0 || entry.position.checked_add(entry.length).is_none() {
-        return Err(Error::refused(format!("the entry of segment {range} contradicts itself")));
+/// A snapshot lies in an object of the commit's own writer, so that retiring a writer makes its orphans safe to delete.
+fn check_snapshot(commit: &Commit, object: &ObjectRef) -> Result<()> {
+    let writer = ObjectName::parse(&object.key).ok().and_then(|name| name.incarnation());
+    if writer == Some(commit.incarnation) {
+        return Ok(());
     }
-    if entry.object.incarnation() != commit.incarnation {
-        return Err(Error::refused(format!("segment {range} lies in {}, an object of another writer", entry.object)));
-    }
-    Ok(())
+    Err(Error::refused(format!("{} is not an object of this commit's writer {}", object.key, commit.incarnation)))
+}
+
+/// Neighbours with the same reason become one gap, so that gaps grow with the history's shape and not with its age.
+fn join_gaps(gaps: &mut Vec<Gap>) {
+    gaps.dedup_by(|next, before| {
+        let joins = before.end == next.first && before.reason == next.reason;
+        if joins {
+            before.end = next.end;
+        }
+        joins
+    });
 }
 
 /// The range of segments that continue each other.
