@@ -19,14 +19,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::Result;
 use crate::commit::{CheckpointRef, ObjectRef, SegmentEntry, SegmentRef};
 use crate::hash::Hash;
 use crate::ids::{Incarnation, LineageId, Topic, TopicPartition};
 use crate::state::{SegmentChange, State, TopicState};
-use crate::Result;
 
-/// Runs of one level that are merged into one of the next.
-pub const FANOUT: usize = 8;
+/// Runs of one level that are merged into one of the next. An entry is written once a level, and a topic is read from up
+/// to this many runs a level.
+pub const FANOUT: usize = 32;
 /// Partitions after which a positions page is split.
 pub const PARTITIONS_A_PAGE: usize = 512;
 /// Segments after which a page of a run is split.

@@ -61,7 +61,11 @@ impl Commit {
         let commit: Self =
             document::open(DocumentKind::Commit, stored).map_err(|e| e.at(ObjectName::Commit(seq).key()))?;
         if commit.seq != seq {
-            return Err(Error::corrupt(format!("{} holds commit {}", ObjectName::Commit(seq).key(), commit.seq)));
+            return Err(Error::corrupt(format!(
+                "{} holds commit {}",
+                ObjectName::Commit(seq).key(),
+                commit.seq
+            )));
         }
         Ok(commit)
     }

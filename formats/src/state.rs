@@ -13,8 +13,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::commit::{
-    CheckpointRef, CodecBytes, Commit, Fork, Gap, GapReason, LastBatch, Lineage, LineageReason, ObjectRef, Op,
-    SegmentEntry, SegmentRef,
+    CheckpointRef, CodecBytes, Commit, Fork, Gap, GapReason, LastBatch, Lineage, LineageReason, ObjectRef,
+    Op, SegmentEntry, SegmentRef,
 };
 use crate::digest::BatchDigest;
 use crate::hash::Hash;
@@ -159,8 +159,10 @@ impl Totals {
         sum(&mut self.holes, entry.holes);
         self.largest_batch = self.largest_batch.max(entry.largest_batch);
         if entry.batches > entry.control {
-            self.min_timestamp = Some(self.min_timestamp.map_or(entry.min_timestamp, |t| t.min(entry.min_timestamp)));
-            self.max_timestamp = Some(self.max_timestamp.map_or(entry.max_timestamp, |t| t.max(entry.max_timestamp)));
+            self.min_timestamp =
+                Some(self.min_timestamp.map_or(entry.min_timestamp, |t| t.min(entry.min_timestamp)));
+            self.max_timestamp =
+                Some(self.max_timestamp.map_or(entry.max_timestamp, |t| t.max(entry.max_timestamp)));
         }
         self.first_offset = Some(self.first_offset.map_or(entry.first, |o| o.min(entry.first)));
     }
@@ -189,9 +191,15 @@ impl SegmentChange {
     /// What an operation does to a list; `None` where it touches none.
     pub fn of(op: &Op) -> Option<Self> {
         let (topic, partition, lineage, removed, added) = match op {
-            Op::Add { topic, partition, lineage, segments } => (topic, partition, lineage, [].as_slice(), segments.as_slice()),
-            Op::Replace { topic, partition, lineage, removed, added } => (topic, partition, lineage, &removed[..], &added[..]),
-            Op::Drop { topic, partition, lineage, removed } => (topic, partition, lineage, &removed[..], [].as_slice()),
+            Op::Add { topic, partition, lineage, segments } => {
+                (topic, partition, lineage, [].as_slice(), segments.as_slice())
+            }
+            Op::Replace { topic, partition, lineage, removed, added } => {
+                (topic, partition, lineage, &removed[..], &added[..])
+            }
+            Op::Drop { topic, partition, lineage, removed } => {
+                (topic, partition, lineage, &removed[..], [].as_slice())
+            }
             _ => return None,
         };
         let partition = TopicPartition::new(topic.clone(), *partition);
@@ -226,7 +234,9 @@ impl State {
     pub fn lists_needed(&self, commit: &Commit) -> Vec<(TopicPartition, LineageId)> {
         let mut needed = BTreeSet::new();
         for op in &commit.ops {
-            if let Op::Replace { topic, partition, lineage, .. } | Op::Drop { topic, partition, lineage, .. } = op {
+            if let Op::Replace { topic, partition, lineage, .. }
+            | Op::Drop { topic, partition, lineage, .. } = op
+            {
                 let state = self.partition(topic, *partition).and_then(|p| p.lineage(*lineage));
                 if state.is_some_and(|lineage| lineage.segments.is_none()) {
                     needed.insert((TopicPartition::new(topic.clone(), *partition), *lineage));
@@ -240,14 +250,21 @@ impl State {
     ///
     /// # Errors
     /// A lineage that the state does not have, or a list that does not add up to what the state says about it.
-    pub fn load_list(&mut self, partition: &TopicPartition, id: LineageId, mut entries: Vec<SegmentEntry>) -> Result<()> {
+    pub fn load_list(
+        &mut self,
+        partition: &TopicPartition,
+        id: LineageId,
+        mut entries: Vec<SegmentEntry>,
+    ) -> Result<()> {
         entries.sort_by_key(|entry| entry.first);
         let lineage = self.lineage_mut(&partition.topic, partition.partition, id)?;
         let found = Totals::of(&entries);
         let overlap = entries.windows(2).any(|pair| pair[0].end > pair[1].first);
         if found.segments != lineage.totals.segments || found.records != lineage.totals.records || overlap {
             let (found, told) = (found.segments, lineage.totals.segments);
-            return Err(Error::corrupt(format!("the segment list of {partition} lineage {id} has {found} segments where the checkpoint tells {told}")));
+            return Err(Error::corrupt(format!(
+                "the segment list of {partition} lineage {id} has {found} segments where the checkpoint tells {told}"
+            )));
         }
         lineage.segments = Some(Arc::new(entries));
         Ok(())
@@ -279,7 +296,9 @@ impl State {
                 commit.previous,
                 self.head_hash()
             ))
-            .hint("a commit was replaced or lost: run `verify` and restore the missing object from a copy")));
+            .hint(
+                "a commit was replaced or lost: run `verify` and restore the missing object from a copy",
+            )));
         }
         if self.retired.contains(&commit.incarnation) {
             return Err(at(Error::refused(format!("its writer {} is retired", commit.incarnation))));
@@ -287,7 +306,10 @@ impl State {
         if let Some(checkpoint) = commit.checkpoint {
             let older = self.checkpoint.is_some_and(|known| known.seq > checkpoint.seq);
             if checkpoint.seq >= commit.seq {
-                return Err(at(Error::refused(format!("it names checkpoint {} after itself", checkpoint.seq))));
+                return Err(at(Error::refused(format!(
+                    "it names checkpoint {} after itself",
+                    checkpoint.seq
+                ))));
             }
             if !older {
                 self.checkpoint = Some(checkpoint);
@@ -324,7 +346,11 @@ impl State {
                 let place = TopicPartition::new(topic.clone(), *partition);
                 let current = self.current_mut(topic, *partition, *lineage).map_err(|e| e.at(&place))?;
                 if gap.first != current.next || gap.range().is_empty() || gap.reason == GapReason::Pruned {
-                    let message = format!("{place}: gap {} does not begin at the position {}", gap.range(), current.next);
+                    let message = format!(
+                        "{place}: gap {} does not begin at the position {}",
+                        gap.range(),
+                        current.next
+                    );
                     return Err(Error::refused(message));
                 }
                 current.next = gap.end;
@@ -356,11 +382,15 @@ impl State {
                     if let Ok(ObjectName::Pack(writer, _)) = ObjectName::parse(key)
                         && !self.retired.contains(&writer)
                     {
-                        let message = format!("{key} is reported as deleted, but its writer may still add segments of it");
+                        let message = format!(
+                            "{key} is reported as deleted, but its writer may still add segments of it"
+                        );
                         return Err(Error::refused(message).hint("retire the writer first"));
                     }
                     if Arc::make_mut(&mut self.dropped).remove(key).is_none() {
-                        return Err(Error::refused(format!("{key} is reported as deleted but was not dropped")));
+                        return Err(Error::refused(format!(
+                            "{key} is reported as deleted but was not dropped"
+                        )));
                     }
                 }
             }
@@ -369,7 +399,9 @@ impl State {
                     return Err(Error::refused(format!("schemas cannot cover commit {covers} already")));
                 }
                 if let Some((_, known)) = self.schemas.as_ref().filter(|(_, known)| known > covers) {
-                    return Err(Error::refused(format!("schemas that cover commit {covers} cannot follow those that cover {known}")));
+                    return Err(Error::refused(format!(
+                        "schemas that cover commit {covers} cannot follow those that cover {known}"
+                    )));
                 }
                 self.schemas = Some((object.clone(), *covers));
             }
@@ -390,7 +422,10 @@ impl State {
         let topic = Arc::make_mut(self.topics.entry(lineage.topic.clone()).or_default());
         let partition = topic.entry(lineage.partition).or_default();
         if lineage.partition < 0 || lineage.start < 0 {
-            return Err(Error::refused(format!("{place}: a lineage cannot begin at offset {}", lineage.start)));
+            return Err(Error::refused(format!(
+                "{place}: a lineage cannot begin at offset {}",
+                lineage.start
+            )));
         }
         if partition.lineage(lineage.lineage).is_some() {
             return Err(Error::refused(format!("{place}: lineage {} is there already", lineage.lineage)));
@@ -398,15 +433,24 @@ impl State {
         let current = partition.current().map(|current| current.id);
         if lineage.after != current {
             // Without this a writer that slept could end a history that it never saw begin.
-            let words = |id: Option<LineageId>| id.map_or("no history".to_owned(), |id| format!("lineage {id}"));
-            let message = format!("{place}: lineage {} begins after {}, but the partition has {}", lineage.lineage, words(lineage.after), words(current));
+            let words =
+                |id: Option<LineageId>| id.map_or("no history".to_owned(), |id| format!("lineage {id}"));
+            let message = format!(
+                "{place}: lineage {} begins after {}, but the partition has {}",
+                lineage.lineage,
+                words(lineage.after),
+                words(current)
+            );
             return Err(Error::refused(message));
         }
         if let Some(fork) = lineage.fork {
             let parent = partition.lineage(fork.parent);
             let fits = parent.is_some_and(|p| fork.offset <= p.next && fork.offset >= p.start);
             if !fits || fork.offset != lineage.start {
-                return Err(Error::refused(format!("{place}: lineage {} cannot fork from {} at offset {}", lineage.lineage, fork.parent, fork.offset)));
+                return Err(Error::refused(format!(
+                    "{place}: lineage {} cannot fork from {} at offset {}",
+                    lineage.lineage, fork.parent, fork.offset
+                )));
             }
         }
         partition.lineages.push(LineageState {
@@ -427,7 +471,13 @@ impl State {
         Ok(())
     }
 
-    fn continue_with(&mut self, commit: &Commit, place: &TopicPartition, id: LineageId, entry: &SegmentEntry) -> Result<()> {
+    fn continue_with(
+        &mut self,
+        commit: &Commit,
+        place: &TopicPartition,
+        id: LineageId,
+        entry: &SegmentEntry,
+    ) -> Result<()> {
         self.check_entry(commit, place, id, entry)?;
         let current = self.current_mut(&place.topic, place.partition, id)?;
         if entry.first != current.next {
@@ -444,7 +494,13 @@ impl State {
         Ok(())
     }
 
-    fn remove(&mut self, seq: u64, place: &TopicPartition, id: LineageId, removed: &[SegmentRef]) -> Result<Vec<SegmentEntry>> {
+    fn remove(
+        &mut self,
+        seq: u64,
+        place: &TopicPartition,
+        id: LineageId,
+        removed: &[SegmentRef],
+    ) -> Result<Vec<SegmentEntry>> {
         let lineage = self.lineage_mut(&place.topic, place.partition, id)?;
         let Some(list) = &mut lineage.segments else {
             return Err(Error::invalid(format!("the segment list of lineage {id} is not loaded")));
@@ -457,7 +513,10 @@ impl State {
                 Some(at) => gone.push(list.remove(at)),
                 None => {
                     let range = OffsetRange::new(reference.first, reference.end);
-                    return Err(Error::refused(format!("segment {range} in {} is not live", reference.object)));
+                    return Err(Error::refused(format!(
+                        "segment {range} in {} is not live",
+                        reference.object
+                    )));
                 }
             }
         }
@@ -474,17 +533,28 @@ impl State {
         Ok(gone)
     }
 
-    fn replace(&mut self, commit: &Commit, place: &TopicPartition, id: LineageId, removed: &[SegmentRef], added: &[SegmentEntry]) -> Result<()> {
+    fn replace(
+        &mut self,
+        commit: &Commit,
+        place: &TopicPartition,
+        id: LineageId,
+        removed: &[SegmentRef],
+        added: &[SegmentEntry],
+    ) -> Result<()> {
         let gone = self.remove(commit.seq, place, id, removed)?;
         let (Some(range), Some(new)) = (chain(&gone), chain(added)) else {
-            return Err(Error::refused("a replacement needs segments that continue each other on both sides"));
+            return Err(Error::refused(
+                "a replacement needs segments that continue each other on both sides",
+            ));
         };
         for entry in added {
             self.check_entry(commit, place, id, entry)?;
         }
         let records = |entries: &[SegmentEntry]| entries.iter().map(|entry| entry.records).sum::<u64>();
         if range != new || records(&gone) != records(added) || !same_content(&gone, added) {
-            return Err(Error::refused(format!("the replacement {new} does not hold exactly what {range} holds")));
+            return Err(Error::refused(format!(
+                "the replacement {new} does not hold exactly what {range} holds"
+            )));
         }
         let lineage = self.lineage_mut(&place.topic, place.partition, id)?;
         if let Some(list) = &mut lineage.segments {
@@ -496,7 +566,13 @@ impl State {
         Ok(())
     }
 
-    fn check_entry(&self, commit: &Commit, place: &TopicPartition, id: LineageId, entry: &SegmentEntry) -> Result<()> {
+    fn check_entry(
+        &self,
+        commit: &Commit,
+        place: &TopicPartition,
+        id: LineageId,
+        entry: &SegmentEntry,
+    ) -> Result<()> {
         let range = entry.range();
         let full = entry.records.checked_add(entry.missing) == Some(range.len());
         let last = entry.last.is_none_or(|last| range.contains(last.offset));
@@ -506,11 +582,15 @@ impl State {
         }
         if entry.object.incarnation() != commit.incarnation {
             let object = entry.object;
-            return Err(Error::refused(format!("segment {range} lies in {object}, an object of another writer")));
+            return Err(Error::refused(format!(
+                "segment {range} lies in {object}, an object of another writer"
+            )));
         }
         if !self.dropped.is_empty() && self.dropped.contains_key(&entry.key(place, id)) {
             let object = entry.object;
-            return Err(Error::refused(format!("segment {range} lies in {object}, which was dropped and may be deleted at any time")));
+            return Err(Error::refused(format!(
+                "segment {range} lies in {object}, which was dropped and may be deleted at any time"
+            )));
         }
         Ok(())
     }
@@ -523,7 +603,8 @@ impl State {
     }
 
     fn current_mut(&mut self, topic: &Topic, partition: i32, id: LineageId) -> Result<&mut LineageState> {
-        let current = self.partition(topic, partition).and_then(PartitionState::current).map(|lineage| lineage.id);
+        let current =
+            self.partition(topic, partition).and_then(PartitionState::current).map(|lineage| lineage.id);
         match current {
             Some(current) if current == id => self.lineage_mut(topic, partition, id),
             Some(current) => Err(Error::refused(format!("lineage {id} was superseded by {current}"))),
@@ -538,7 +619,10 @@ fn check_snapshot(commit: &Commit, object: &ObjectRef) -> Result<()> {
     if writer == Some(commit.incarnation) {
         return Ok(());
     }
-    Err(Error::refused(format!("{} is not an object of this commit's writer {}", object.key, commit.incarnation)))
+    Err(Error::refused(format!(
+        "{} is not an object of this commit's writer {}",
+        object.key, commit.incarnation
+    )))
 }
 
 /// Neighbours with the same reason become one gap, so that gaps grow with the history's shape and not with its age.

@@ -19,12 +19,23 @@ use crate::seam::Rand;
 use crate::storage::Store;
 use crate::{Error, ErrorKind, Result};
 
+/// The commits from one writer's turn to make a checkpoint to the next one's: enough that what one makes is named by its
+/// next commit before the next turn.
+const TURN: u64 = 16;
+
 impl CommitLog {
-    /// Whether the newest checkpoint, whoever made it, is old enough for another.
+    /// Whether this log, having made the newest commit, should make a checkpoint: see [`super::CheckpointSettings`].
     pub(super) fn checkpoint_is_due(&self) -> bool {
-        let newest = self.root_seq().max(self.checkpoint.map_or(0, |known| known.seq));
-        self.state.seq.saturating_sub(newest) >= self.checkpoints.commits
-            || self.changes_after(newest) >= self.checkpoints.changes
+        // One that is damaged is as good as none.
+        let known = self.checkpoint.map(|known| known.seq).filter(|seq| *seq > self.distrusted);
+        let newest = self.root_seq().max(known.unwrap_or(0));
+        let (commits, changes) = (self.state.seq.saturating_sub(newest), self.changes_after(newest));
+        let reached = |times: u32| {
+            commits >= self.checkpoints.commits.saturating_mul(times.into())
+                || changes >= self.checkpoints.changes.saturating_mul(times as usize)
+        };
+        let turn = self.checkpoints.commits.clamp(1, TURN);
+        reached(2) || (reached(1) && self.state.seq % turn == 0)
     }
 
     fn root_seq(&self) -> u64 {
@@ -33,7 +44,10 @@ impl CommitLog {
 
     fn changes_after(&self, seq: u64) -> usize {
         let later = self.state.changes.iter().rev().take_while(|(commit, _)| *commit > seq);
-        later.flat_map(|(_, changes)| changes.iter()).map(|change| change.added.len() + change.removed.len()).sum()
+        later
+            .flat_map(|(_, changes)| changes.iter())
+            .map(|change| change.added.len() + change.removed.len())
+            .sum()
     }
 
     /// Loads the state that a commit's reference names.
@@ -61,7 +75,9 @@ impl CommitLog {
     /// follows must not grow for ever.
     pub(super) async fn build_on_newest(&mut self) -> Result<()> {
         let newest = self.checkpoint.map_or(0, |known| known.seq);
-        if newest > self.root_seq() && self.changes_after(self.root_seq()) >= self.checkpoints.changes {
+        if newest > self.root_seq().max(self.distrusted)
+            && self.changes_after(self.root_seq()) >= self.checkpoints.changes
+        {
             self.rebase().await?;
         }
         Ok(())

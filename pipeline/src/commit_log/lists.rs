@@ -37,7 +37,8 @@ impl Wanted<'_> {
         let least = set.and_then(BTreeSet::first).copied().unwrap_or(i32::MIN);
         let greatest = set.and_then(BTreeSet::last).copied().unwrap_or(i32::MAX);
         let place = |place: &TopicPartition| (place.topic.clone(), place.partition);
-        place(&page.first) <= (self.topic.clone(), greatest) && (self.topic.clone(), least) <= place(&page.last)
+        place(&page.first) <= (self.topic.clone(), greatest)
+            && (self.topic.clone(), least) <= place(&page.last)
     }
 }
 
@@ -57,7 +58,11 @@ impl CommitLog {
     ///
     /// # Errors
     /// As [`CommitLog::topic_lists`].
-    pub async fn lineage_list(&self, partition: &TopicPartition, lineage: LineageId) -> Result<Vec<SegmentEntry>> {
+    pub async fn lineage_list(
+        &self,
+        partition: &TopicPartition,
+        lineage: LineageId,
+    ) -> Result<Vec<SegmentEntry>> {
         let partitions = Some(BTreeSet::from([partition.partition]));
         let wanted = Wanted { topic: &partition.topic, partitions };
         let mut lists = self.wanted_lists(self.state(), &wanted).await?;
@@ -110,14 +115,22 @@ impl CommitLog {
         let mut pages = Box::pin(self.read_pages::<RunPage>(pages));
         let mut folds = Folds::new();
         while let Some(page) = pages.try_next().await? {
-            for change in page.changes.into_iter().filter(|change| wanted.holds(&change.topic, change.partition)) {
-                folds.entry((change.partition, change.lineage)).or_default().take(&change.removed, change.added);
+            for change in
+                page.changes.into_iter().filter(|change| wanted.holds(&change.topic, change.partition))
+            {
+                folds
+                    .entry((change.partition, change.lineage))
+                    .or_default()
+                    .take(&change.removed, change.added);
             }
         }
         Ok(folds)
     }
 
-    fn read_pages<T: DeserializeOwned + Send + 'static>(&self, pages: Vec<PageRef>) -> impl Stream<Item = Result<T>> + Send + use<T> {
+    fn read_pages<T: DeserializeOwned + Send + 'static>(
+        &self,
+        pages: Vec<PageRef>,
+    ) -> impl Stream<Item = Result<T>> + Send + use<T> {
         let store = Arc::clone(self.store());
         let read = move |page| {
             let store = Arc::clone(&store);

@@ -44,7 +44,8 @@ use crate::seam::Seam;
 use crate::storage::Store;
 use crate::{Error, ErrorKind, Result};
 
-/// When a writer makes a checkpoint.
+/// When writers make a checkpoint: whoever makes the commit whose turn it is, which comes every few commits, once either
+/// number is reached; anybody, once either is reached twice. So several writers rarely make the same one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CheckpointSettings {
     /// After this many commits.
@@ -55,12 +56,12 @@ pub struct CheckpointSettings {
 
 impl Default for CheckpointSettings {
     fn default() -> Self {
-        Self { commits: 256, changes: 32_768 }
+        Self { commits: 512, changes: 32_768 }
     }
 }
 
 /// Reads of commits under way at once while a log is opened.
-const READ_AHEAD: usize = 16;
+const READ_AHEAD: usize = 32;
 /// Checkpoints that are tried before the log is read from its first commit.
 const CHECKPOINTS_TRIED: u32 = 8;
 /// The name that commits carry of the program that wrote them.
@@ -121,10 +122,16 @@ impl CommitLog {
         cluster_id: &str,
     ) -> Result<Self> {
         if store.get(paths::REPOSITORY, MAX_REPOSITORY as u64).await?.is_none() {
-            if store.head(&ObjectName::Commit(1).key()).await?.is_some() {
+            // Another daemon may be beginning it right now, so what looks like a loss is looked at once more.
+            if store.head(&ObjectName::Commit(1).key()).await?.is_some()
+                && store.get(paths::REPOSITORY, MAX_REPOSITORY as u64).await?.is_none()
+            {
                 let place = store.location();
-                return Err(Error::damaged(format!("{} is missing at {place} although commits are there", paths::REPOSITORY))
-                    .hint("restore it from a copy of the store"));
+                return Err(Error::damaged(format!(
+                    "{} is missing at {place} although commits are there",
+                    paths::REPOSITORY
+                ))
+                .hint("restore it from a copy of the store"));
             }
             let repository = Repository::new(backup_id.clone(), cluster_id, seam.clock.now_ms());
             // Another daemon's is as good: it is read back below.
@@ -185,7 +192,8 @@ impl CommitLog {
             tracing::warn!(%error, seq = reference.seq, "a checkpoint is damaged; going on without it, from the commits");
             self.distrusted = self.distrusted.max(reference.seq);
             // The commit that it was made after names the one before.
-            let commit = self.read_commit(reference.seq).await?.ok_or_else(|| tail::vanished(reference.seq))?.0;
+            let commit =
+                self.read_commit(reference.seq).await?.ok_or_else(|| tail::vanished(reference.seq))?.0;
             next = commit.checkpoint.filter(|older| older.seq < reference.seq);
         }
         Ok(())
@@ -202,7 +210,8 @@ impl CommitLog {
         while let Some((commit, hash)) = commits.try_next().await? {
             // Taken, not cloned: where this fails the whole log is given up.
             let state = std::mem::take(&mut self.state);
-            self.state = self.after(state, &commit, hash).await?.map_err(|refusal| unfit(&commit, &refusal))?;
+            self.state =
+                self.after(state, &commit, hash).await?.map_err(|refusal| unfit(&commit, &refusal))?;
             self.note_checkpoint(&commit);
         }
         Ok(())
@@ -259,7 +268,12 @@ impl CommitLog {
             });
             let mut reads = Box::pin(reads.buffered(READ_AHEAD));
             while let Some(found) = reads.try_next().await? {
-                let Some((commit, hash)) = found else { return self.build_on_newest().await };
+                let Some((commit, hash)) = found else {
+                    if let Err(error) = self.build_on_newest().await {
+                        tracing::warn!(%error, "changes are kept in memory until a checkpoint can be read");
+                    }
+                    return Ok(());
+                };
                 self.take(&commit, hash).await?;
             }
             width = (width * 4).min(4 * READ_AHEAD as u64);
@@ -333,7 +347,8 @@ impl CommitLog {
         };
         let bytes = Bytes::from(commit.encode()?);
         let hash = Hash::of(&bytes);
-        let next = self.after(self.state.clone(), &commit, hash).await?.map_err(|refusal| self.refused(&refusal))?;
+        let next =
+            self.after(self.state.clone(), &commit, hash).await?.map_err(|refusal| self.refused(&refusal))?;
         let key = ObjectName::Commit(seq).key();
         let Some(theirs) = put::create(&*self.store, &*self.seam.rand, &key, &bytes).await? else {
             self.state = next;
@@ -351,8 +366,9 @@ impl CommitLog {
     /// Why this log's own operations do not fit.
     fn refused(&self, refusal: &formats::Error) -> Error {
         if self.moved {
-            return Error::fenced(refusal.message().to_owned())
-                .hint("another writer has moved this position; start again to continue from where it is now");
+            return Error::fenced(refusal.message().to_owned()).hint(
+                "another writer has moved this position; start again to continue from where it is now",
+            );
         }
         Error::permanent(refusal.message().to_owned())
             .hint("nobody else has changed the backup meanwhile, so this is a defect of the program; please report it")
@@ -386,7 +402,9 @@ impl CommitLog {
 
 /// A commit in the log that the state before it does not admit.
 fn unfit(commit: &Commit, refusal: &formats::Error) -> Error {
-    let hint = refusal.next_step().unwrap_or("the backup was altered or written by a faulty program: run `replevin verify`");
+    let hint = refusal
+        .next_step()
+        .unwrap_or("the backup was altered or written by a faulty program: run `replevin verify`");
     Error::damaged(format!("{}: {}", ObjectName::Commit(commit.seq).key(), refusal.message())).hint(hint)
 }
 

@@ -2,9 +2,7 @@
 
 use std::collections::VecDeque;
 
-use formats::checkpoint::{
-    FANOUT, ListChange, ListFold, RunIndex, RunPage, RunPageRef, RunPages, RunRef,
-};
+use formats::checkpoint::{FANOUT, ListChange, ListFold, RunIndex, RunPage, RunPageRef, RunPages, RunRef};
 use formats::ids::{LineageId, Topic, TopicPartition};
 
 use super::checkpoint::{PageWriter, read_page};
@@ -105,7 +103,8 @@ impl<'a> RunWriter<'a> {
 
     async fn put(&mut self, page: RunPage) -> Result<()> {
         let place = |change: &ListChange| TopicPartition::new(change.topic.clone(), change.partition);
-        let (Some(first), Some(last)) = (page.changes.first().map(place), page.changes.last().map(place)) else {
+        let (Some(first), Some(last)) = (page.changes.first().map(place), page.changes.last().map(place))
+        else {
             return Ok(());
         };
         let page = self.to.put(&page).await?;

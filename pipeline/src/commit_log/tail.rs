@@ -27,8 +27,12 @@ pub(super) async fn find(store: &dyn Store) -> Result<u64> {
             break high;
         }
         if low > LONGEST {
-            return Err(Error::permanent(format!("{} claims to hold {}", store.location(), ObjectName::Commit(low).key()))
-                .hint("something between here and the store answers yes to every question"));
+            return Err(Error::permanent(format!(
+                "{} claims to hold {}",
+                store.location(),
+                ObjectName::Commit(low).key()
+            ))
+            .hint("something between here and the store answers yes to every question"));
         }
         step = step.saturating_mul(256).min(LONGEST);
     };

@@ -8,7 +8,9 @@ use std::sync::{Arc, Mutex};
 use std::task::Poll;
 
 use bytes::Bytes;
-use formats::commit::{Fork, Gap, GapReason, Lineage, LineageReason, ObjectRef, Op, SegmentEntry, SegmentObject};
+use formats::commit::{
+    Fork, Gap, GapReason, Lineage, LineageReason, ObjectRef, Op, SegmentEntry, SegmentObject,
+};
 use formats::hash::Hash;
 use formats::ids::{Incarnation, LineageId, Topic, TopicId, TopicPartition};
 use formats::paths::ObjectName;
@@ -50,7 +52,9 @@ impl Client {
     }
 
     async fn open(&self) -> Result<CommitLog> {
-        let log = CommitLog::open_or_create(self.store(), self.chance.seam(), &sample::backup_id(), "cluster-1").await?;
+        let log =
+            CommitLog::open_or_create(self.store(), self.chance.seam(), &sample::backup_id(), "cluster-1")
+                .await?;
         Ok(log.with_checkpoints(self.checkpoints))
     }
 
@@ -75,26 +79,26 @@ impl Client {
         self.told.committed.lock().expect("not poisoned").push((committed, ops));
     }
 
-    /// Commits, or walks away in the middle of it; whether to go on with the same log.
-    async fn commit(&self, log: &mut CommitLog, ops: Vec<Op>) -> std::result::Result<bool, String> {
+    /// Commits, or walks away in the middle of it.
+    async fn commit(&self, log: &mut CommitLog, ops: Vec<Op>) -> std::result::Result<Then, String> {
         let patience = if self.chance.permille(50) { self.chance.below(12) } else { u64::MAX };
         match cut(patience, log.commit(ops.clone())).await {
             None => {
                 self.network.count("commit cancelled");
-                Ok(true)
+                Ok(Then::PlanAnew)
             }
             Some(Ok(committed)) => {
                 self.acknowledged(committed, ops);
-                Ok(true)
+                Ok(Then::GoOn)
             }
             Some(Err(error)) => {
                 self.explain(&error)?;
                 if self.chance.permille(500) {
-                    return Ok(false);
+                    return Ok(Then::End);
                 }
                 match log.refresh().await {
-                    Ok(()) => Ok(true),
-                    Err(error) => self.explain(&error).map(|()| false),
+                    Ok(()) => Ok(Then::PlanAnew),
+                    Err(error) => self.explain(&error).map(|()| Then::End),
                 }
             }
         }
@@ -146,8 +150,13 @@ impl Client {
                 steps.push(rest);
             }
             for ops in steps {
-                if !ops.is_empty() && !self.commit(&mut log, ops).await? {
-                    return Ok(());
+                if ops.is_empty() {
+                    continue;
+                }
+                match self.commit(&mut log, ops).await? {
+                    Then::GoOn => {}
+                    Then::PlanAnew => break,
+                    Then::End => return Ok(()),
                 }
             }
         }
@@ -157,7 +166,10 @@ impl Client {
         let mut planned = Planned::default();
         let mut places = BTreeSet::new();
         for _ in 0..=self.chance.below(3) {
-            places.insert((self.chance.below(TOPICS as u64) as usize, self.chance.below(PARTITIONS as u64) as i32));
+            places.insert((
+                self.chance.below(TOPICS as u64) as usize,
+                self.chance.below(PARTITIONS as u64) as i32,
+            ));
         }
         let pack = self.chance.permille(250).then(|| {
             *counter += 1;
@@ -168,7 +180,11 @@ impl Client {
             let topic = sample::topic(topic);
             let (id, mut next) = self.place(log, &topic, partition, &mut planned.ops);
             if self.chance.permille(200) {
-                let gap = Gap { first: next, end: next + 1 + self.chance.below(9) as i64, reason: GapReason::Retention };
+                let gap = Gap {
+                    first: next,
+                    end: next + 1 + self.chance.below(9) as i64,
+                    reason: GapReason::Retention,
+                };
                 next = gap.end;
                 planned.ops.push(Op::Gap { topic: topic.clone(), partition, lineage: id, gap });
             }
@@ -186,7 +202,9 @@ impl Client {
                     entry.position = packed.len() as u64;
                     packed.extend_from_slice(&body);
                 } else {
-                    planned.objects.push((entry.key(&TopicPartition::new(topic.clone(), partition), id), body));
+                    planned
+                        .objects
+                        .push((entry.key(&TopicPartition::new(topic.clone(), partition), id), body));
                 }
                 segments.push(entry);
                 next = end;
@@ -206,7 +224,9 @@ impl Client {
             let length = body.len() as u64;
             let object = ObjectRef { key: key.clone(), length, blake3: Hash::of(&body) };
             // A writer that failed before may have used the name of this commit already.
-            if !planned.objects.iter().any(|(other, _)| *other == key) && log.state().groups.as_ref().is_none_or(|g| g.key != key) {
+            if !planned.objects.iter().any(|(other, _)| *other == key)
+                && log.state().groups.as_ref().is_none_or(|g| g.key != key)
+            {
                 planned.objects.push((key, body));
                 planned.ops.push(Op::Groups { object });
             }
@@ -216,14 +236,15 @@ impl Client {
 
     /// Where a partition goes on: mostly where the log says, sometimes in a history that begins.
     fn place(&self, log: &CommitLog, topic: &Topic, partition: i32, ops: &mut Vec<Op>) -> (LineageId, i64) {
-        let current = log.state().partition(topic, partition).and_then(|partition| partition.current());
+        let known = log.state().partition(topic, partition);
+        let current = known.and_then(|partition| partition.current());
+        // Few ids, so that two writers often begin the same history.
+        let id = LineageId(self.chance.below(8));
         if let Some(current) = current
-            && !self.chance.permille(40)
+            && (!self.chance.permille(40) || known.is_some_and(|partition| partition.lineage(id).is_some()))
         {
             return (current.id, current.next);
         }
-        // Few ids, so that two writers often begin the same history.
-        let id = LineageId(self.chance.below(6));
         let (reason, fork, start) = match current {
             None => (LineageReason::First, None, self.chance.below(20) as i64),
             Some(_) if self.chance.permille(500) => (LineageReason::Recreated, None, 0),
@@ -279,7 +300,7 @@ impl Client {
                 let removed = run.iter().map(SegmentEntry::reference).collect();
                 ops.push(Op::Replace { topic: topic.clone(), partition, lineage: id, removed, added });
             }
-            if !ops.is_empty() && !self.commit(&mut log, ops).await? {
+            if !ops.is_empty() && matches!(self.commit(&mut log, ops).await?, Then::End) {
                 return Ok(());
             }
         }
@@ -298,7 +319,8 @@ impl Client {
         let number = self.chance.next_u64();
         let mut merged = sample::entry(first.first, last.end, object, number);
         merged.batches = part.iter().map(|entry| entry.batches).sum();
-        merged.batch_digest = part[1..].iter().fold(first.batch_digest, |digest, entry| digest.combine(entry.batch_digest));
+        merged.batch_digest =
+            part[1..].iter().fold(first.batch_digest, |digest, entry| digest.combine(entry.batch_digest));
         merged.last = last.last;
         (merged, sample::body(object, first.first, number))
     }
@@ -321,7 +343,11 @@ impl Client {
                 0 => {
                     let topic = sample::topic(self.chance.below(TOPICS as u64) as usize);
                     for ((partition, lineage), list) in log.topic_lists(&topic).await? {
-                        let removed: Vec<_> = list.iter().take(self.chance.below(3) as usize).map(SegmentEntry::reference).collect();
+                        let removed: Vec<_> = list
+                            .iter()
+                            .take(self.chance.below(3) as usize)
+                            .map(SegmentEntry::reference)
+                            .collect();
                         if !removed.is_empty() {
                             ops.push(Op::Drop { topic: topic.clone(), partition, lineage, removed });
                         }
@@ -331,8 +357,13 @@ impl Client {
                     let unretired = |incarnation: &Incarnation| {
                         *incarnation != log.incarnation() && !log.state().retired.contains(incarnation)
                     };
-                    let writers: BTreeSet<_> =
-                        self.written().await?.iter().filter_map(ObjectName::incarnation).filter(unretired).collect();
+                    let writers: BTreeSet<_> = self
+                        .written()
+                        .await?
+                        .iter()
+                        .filter_map(ObjectName::incarnation)
+                        .filter(unretired)
+                        .collect();
                     let at = self.chance.below(writers.len() as u64 + 2) as usize;
                     if let Some(&incarnation) = writers.iter().nth(at) {
                         ops.push(Op::Retire { incarnation });
@@ -351,19 +382,21 @@ impl Client {
             }
             if !ops.is_empty() {
                 match self.commit(&mut log, ops).await {
-                    Ok(true) => {}
-                    Ok(false) => return Ok(Ok(())),
+                    Ok(Then::GoOn | Then::PlanAnew) => {}
+                    Ok(Then::End) => return Ok(Ok(())),
                     Err(broken) => return Ok(Err(broken)),
                 }
             }
             while read < log.state().seq {
                 let found = read_commit(&*self.network, read + 1).await?;
-                let (commit, _) = found.ok_or_else(|| Error::damaged(format!("commit {} is gone", read + 1)))?;
+                let (commit, _) =
+                    found.ok_or_else(|| Error::damaged(format!("commit {} is gone", read + 1)))?;
                 named.extend(named_objects(&commit.ops));
                 read += 1;
             }
             for orphan in self.written().await? {
-                let retired = orphan.incarnation().is_some_and(|writer| log.state().retired.contains(&writer));
+                let retired =
+                    orphan.incarnation().is_some_and(|writer| log.state().retired.contains(&writer));
                 if retired && !named.contains(&orphan.key()) {
                     self.network.delete(&orphan.key()).await?;
                     self.network.count("orphan deleted");
@@ -432,6 +465,14 @@ impl Client {
     }
 }
 
+/// What a client does after a commit.
+enum Then {
+    GoOn,
+    /// Whether it was made is not known, or it was refused: what was planned on top of it is void.
+    PlanAnew,
+    End,
+}
+
 #[derive(Default)]
 struct Planned {
     ops: Vec<Op>,
@@ -443,11 +484,14 @@ pub(super) fn named_objects(ops: &[Op]) -> Vec<String> {
     let mut keys = Vec::new();
     for op in ops {
         match op {
-            Op::Add { topic, partition, lineage, segments: added } | Op::Replace { topic, partition, lineage, added, .. } => {
+            Op::Add { topic, partition, lineage, segments: added }
+            | Op::Replace { topic, partition, lineage, added, .. } => {
                 let place = TopicPartition::new(topic.clone(), *partition);
                 keys.extend(added.iter().map(|entry| entry.key(&place, *lineage)));
             }
-            Op::Groups { object } | Op::Cluster { object } | Op::Schemas { object, .. } => keys.push(object.key.clone()),
+            Op::Groups { object } | Op::Cluster { object } | Op::Schemas { object, .. } => {
+                keys.push(object.key.clone())
+            }
             _ => {}
         }
     }

@@ -5,11 +5,13 @@
 //! ```
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use formats::checkpoint::FANOUT;
 use formats::commit::{LastBatch, Op, SegmentEntry};
 use formats::hash::Hash;
 use formats::ids::Incarnation;
+use formats::paths::{CHECKPOINTS, COMMITS, ObjectName};
 use futures::TryStreamExt;
 
 use super::super::{CheckpointSettings, CommitLog};
@@ -44,19 +46,33 @@ fn real_entry(chance: &Chance, first: i64, incarnation: Incarnation, counter: u3
 /// Begins `topics` times `partitions` histories.
 async fn begin(log: &mut CommitLog, topics: usize, partitions: i32) {
     for chunk in (0..topics).collect::<Vec<_>>().chunks(100) {
-        let all = chunk.iter().flat_map(|&number| (0..partitions).map(move |p| lineage(&topic(number), p, 1, 0)));
+        let all =
+            chunk.iter().flat_map(|&number| (0..partitions).map(move |p| lineage(&topic(number), p, 1, 0)));
         log.commit(all.collect()).await.expect("begins");
     }
 }
 
 /// One commit with a segment for each of `count` partitions, from the `from`th on, round about.
-async fn one(log: &mut CommitLog, chance: &Chance, topics: usize, partitions: i32, from: usize, count: usize, now: i64) {
+async fn one(
+    log: &mut CommitLog,
+    chance: &Chance,
+    topics: usize,
+    partitions: i32,
+    from: usize,
+    count: usize,
+    now: i64,
+) {
     let mut ops = Vec::with_capacity(count);
     for at in from..from + count {
         let (name, partition) = (topic(at / partitions as usize % topics), (at % partitions as usize) as i32);
         let first = log.state().partition(&name, partition).and_then(|p| p.current()).expect("began").next;
         let entry = real_entry(chance, first, log.incarnation(), at as u32, now);
-        ops.push(Op::Add { topic: name, partition, lineage: formats::ids::LineageId(1), segments: vec![entry] });
+        ops.push(Op::Add {
+            topic: name,
+            partition,
+            lineage: formats::ids::LineageId(1),
+            segments: vec![entry],
+        });
     }
     log.commit(ops).await.expect("commits");
 }
@@ -77,7 +93,16 @@ async fn measure_open(segments: usize) {
     begin(&mut log, topics, partitions).await;
     let began = Instant::now();
     for number in 0..segments / a_commit {
-        one(&mut log, &chance, topics, partitions, number * a_commit, a_commit, 1_700_000_000_000 + number as i64 * 1000).await;
+        one(
+            &mut log,
+            &chance,
+            topics,
+            partitions,
+            number * a_commit,
+            a_commit,
+            1_700_000_000_000 + number as i64 * 1000,
+        )
+        .await;
     }
     println!("{segments} segments in {} commits, made in {:.1?}", log.head().seq, began.elapsed());
     drop(log);
@@ -85,12 +110,20 @@ async fn measure_open(segments: usize) {
     let (before, began) = (resident(), Instant::now());
     let log = CommitLog::open(shared(), Chance::new(2).seam()).await.expect("opens");
     let (took, after) = (began.elapsed(), resident());
-    println!("  open: {took:.3?}, {} MiB more resident, requests {:?}", after.saturating_sub(before), store.take_requests());
+    println!(
+        "  open: {took:.3?}, {} MiB more resident, requests {:?}",
+        after.saturating_sub(before),
+        store.take_requests()
+    );
     println!("  changes kept: {} commits", log.state().changes.len());
     let began = Instant::now();
     let lists = log.topic_lists(&topic(500)).await.expect("reads");
     let listed: usize = lists.values().map(Vec::len).sum();
-    println!("  one topic's {listed} segments: {:.3?}, requests {:?}", began.elapsed(), store.take_requests());
+    println!(
+        "  one topic's {listed} segments: {:.3?}, requests {:?}",
+        began.elapsed(),
+        store.take_requests()
+    );
 }
 
 #[tokio::test]
@@ -108,42 +141,53 @@ async fn bytes_below(store: &dyn Store, folder: &str) -> u64 {
 
 #[tokio::test]
 #[ignore = "prints figures and takes minutes"]
-async fn a_day_of_three_thousand_partitions() {
-    let (topics, partitions, a_commit) = (1000, 3, 50);
-    for settings in [CheckpointSettings::default(), CheckpointSettings { commits: 512, ..CheckpointSettings::default() }] {
-        let store = Scripted::new();
-        let chance = Chance::new(5);
-        let mut log = open(Arc::clone(&store) as Arc<dyn Store>, 1).await.with_checkpoints(settings);
-        begin(&mut log, topics, partitions).await;
-        let hours: usize = std::env::var("REPLEVIN_COST_HOURS").ok().and_then(|text| text.parse().ok()).unwrap_or(1);
-        let (began, mut slowest) = (Instant::now(), std::time::Duration::ZERO);
-        for second in 0..hours * 3600 {
-            let now = 1_700_000_000_000 + second as i64 * 1000;
-            let one_began = Instant::now();
-            one(&mut log, &chance, topics, partitions, second * a_commit, a_commit, now).await;
-            slowest = slowest.max(one_began.elapsed());
-        }
-        let took = began.elapsed();
-        let commits = bytes_below(&*store, "commits/").await;
-        let checkpoints = bytes_below(&*store, "checkpoints/").await;
-        let (mut positions, mut level0) = (0, 0);
-        let root = log.root.as_ref().expect("there is a checkpoint");
-        for page in &root.positions {
-            let key = formats::paths::ObjectName::page(page.page.seq, page.page.blake3).key();
-            positions += store.head(&key).await.expect("asks").expect("is there").size;
-        }
-        if let Some(run) = root.runs.last().filter(|run| run.level == 0) {
-            level0 = run.segments;
-        }
-        let entries = hours * 3600 * a_commit;
-        println!(
-            "{settings:?}: {hours} h took {took:.1?}, slowest commit {slowest:.3?}; commits {commits} B ({} an entry), checkpoints {checkpoints} B ({} an entry); a day: {:.2} GB as measured",
-            commits / entries as u64,
-            checkpoints / entries as u64,
-            (commits + checkpoints) as f64 * 24.0 / hours as f64 / 1e9
-        );
-        println!("  positions of one checkpoint {positions} B, level-0 run of {level0} segments, runs {:?}", root.runs.iter().map(|r| (r.level, r.segments)).collect::<Vec<_>>());
-        let put = store.take_requests();
-        println!("  requests {put:?}");
+async fn a_day_of_three_thousand_partitions_writes_at_most_two_gigabytes() {
+    let (topics, partitions, a_commit, hours) = (1000, 3, 50, 1);
+    let settings = CheckpointSettings::default();
+    let store = Scripted::new();
+    let chance = Chance::new(5);
+    let mut log = open(Arc::clone(&store) as Arc<dyn Store>, 1).await;
+    begin(&mut log, topics, partitions).await;
+    let (began, mut slowest) = (Instant::now(), Duration::ZERO);
+    for second in 0..hours * 3600 {
+        let now = 1_700_000_000_000 + second as i64 * 1000;
+        let this = Instant::now();
+        one(&mut log, &chance, topics, partitions, second * a_commit, a_commit, now).await;
+        slowest = slowest.max(this.elapsed());
+    }
+    println!(
+        "{hours} h of commits took {:.1?}, the slowest {slowest:.3?}; {:?}",
+        began.elapsed(),
+        store.take_requests()
+    );
+    let root = log.root.as_ref().expect("there is a checkpoint");
+    assert!(root.runs.iter().all(|run| run.level == 0), "an hour is too short for a merge: {:?}", root.runs);
+    let mut positions = 0;
+    for page in &root.positions {
+        let key = ObjectName::page(page.page.seq, page.page.blake3).key();
+        positions += store.head(&key).await.expect("asks").expect("is there").size;
+    }
+    let (commits, checkpoints) =
+        (bytes_below(&*store, COMMITS).await, bytes_below(&*store, CHECKPOINTS).await);
+    let in_runs: u64 = root.runs.iter().map(|run| run.segments).sum();
+    let made = root.runs.len() as u64;
+    let an_entry = commits as f64 / (hours * 3600 * a_commit) as f64;
+    let an_entry_a_level = (checkpoints - made * positions) as f64 / in_runs as f64;
+    println!(
+        "{an_entry:.1} B an entry in commits, {an_entry_a_level:.1} B in a run; {positions} B of positions a checkpoint"
+    );
+    let entries_a_day = 86_400.0 * a_commit as f64;
+    let checkpoints_a_day = 86_400.0 / settings.commits as f64;
+    for days in [1.0, 7.0, 30.0, 180.0, 365.0] {
+        // Level k is written once for every FANOUT^k checkpoints that there are by then.
+        let whole = |level: i32| {
+            let span = (FANOUT as f64).powi(level);
+            (days * checkpoints_a_day / span).floor() * span / (days * checkpoints_a_day)
+        };
+        let levels: f64 = (0..6).map(whole).sum();
+        let bytes =
+            entries_a_day * (an_entry + an_entry_a_level * levels) + checkpoints_a_day * positions as f64;
+        println!("a day, on average over {days} days ({levels:.2} levels): {:.2} GB", bytes / 1e9);
+        assert!(bytes < 2e9);
     }
 }

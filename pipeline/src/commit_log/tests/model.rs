@@ -24,7 +24,9 @@ use crate::storage::Store;
 /// Histories where the environment says nothing.
 const RUNS: u64 = 2000;
 /// Steps of a history.
-const STEPS: u64 = 1500;
+const STEPS: u64 = 1000;
+/// One history in so many is ten times as long, so that runs of checkpoints are merged.
+const LONG: u64 = 32;
 
 type Life = Pin<Box<dyn Future<Output = Lived> + Send>>;
 
@@ -54,11 +56,18 @@ async fn history(seed: u64) -> Result<Outcome, String> {
     };
     let network = Network::new(Arc::clone(&chance), faults);
     let told = Arc::new(Told::default());
-    let checkpoints = CheckpointSettings { commits: 1 + chance.below(8), changes: 1 + chance.below(60) as usize };
-    let client = Client { network: Arc::clone(&network), chance: Arc::clone(&chance), told: Arc::clone(&told), checkpoints };
+    let checkpoints =
+        CheckpointSettings { commits: 1 + chance.below(8), changes: 1 + chance.below(60) as usize };
+    let client = Client {
+        network: Arc::clone(&network),
+        chance: Arc::clone(&chance),
+        told: Arc::clone(&told),
+        checkpoints,
+    };
     let vandal = chance.permille(250);
     let mut slots: Vec<_> = (0..6).map(|_| Slot { life: None, frozen: false }).collect();
-    for step in 0..STEPS {
+    let steps = if seed % LONG == 0 { 10 * STEPS } else { STEPS };
+    for step in 0..steps {
         if step % 16 == 0 {
             tokio::time::advance(Duration::from_secs(2)).await;
         }
@@ -105,7 +114,11 @@ fn born(at: usize, client: Client) -> Life {
 }
 
 fn run(seed: u64) -> Outcome {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().expect("a runtime");
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .expect("a runtime");
     match catch_unwind(AssertUnwindSafe(|| runtime.block_on(history(seed)))) {
         Ok(Ok(outcome)) => outcome,
         Ok(Err(broken)) => panic!("REPLEVIN_MODEL_SEED={seed} replays this history: {broken}"),
@@ -127,18 +140,30 @@ fn no_history_forks_loses_doubles_or_dangles() {
         return;
     }
     let runs = number("REPLEVIN_MODEL_RUNS").unwrap_or(RUNS);
+    // Each history has one thread to itself; several histories do not know of each other.
+    let threads = std::thread::available_parallelism().map_or(1, |threads| threads.get() as u64);
     let (mut commits, mut counts) = (0, Counts::new());
-    for seed in 0..runs {
-        let outcome = run(seed);
-        commits += outcome.commits;
-        for (what, count) in outcome.counts {
-            *counts.entry(what).or_default() += count;
+    std::thread::scope(|scope| {
+        let some = |from: u64| {
+            scope.spawn(move || (from..runs).step_by(threads as usize).map(run).collect::<Vec<_>>())
+        };
+        let workers: Vec<_> = (0..threads).map(some).collect();
+        for worker in workers {
+            for outcome in worker.join().unwrap_or_else(|panic| resume_unwind(panic)) {
+                commits += outcome.commits;
+                for (what, count) in outcome.counts {
+                    *counts.entry(what).or_default() += count;
+                }
+            }
         }
-    }
+    });
     println!("{runs} histories, {commits} commits: {counts:?}");
     if runs >= 200 {
         for what in MUST_HAPPEN {
-            assert!(counts.get(what).is_some_and(|&count| count > 0), "{what} never happened: the model is too tame");
+            assert!(
+                counts.get(what).is_some_and(|&count| count > 0),
+                "{what} never happened: the model is too tame"
+            );
         }
     }
 }

@@ -93,7 +93,12 @@ impl Network {
 
     /// Somebody deletes what may be deleted without a loss.
     pub(super) fn lose_a_checkpoint_object(&self) {
-        let objects = self.store.list(CHECKPOINTS, None).collect::<Vec<_>>().now_or_never().expect("memory does not wait");
+        let objects = self
+            .store
+            .list(CHECKPOINTS, None)
+            .collect::<Vec<_>>()
+            .now_or_never()
+            .expect("memory does not wait");
         let at = self.chance.below(objects.len() as u64 + 1) as usize;
         if let Some(Ok(object)) = objects.get(at) {
             self.store.delete(&object.key).now_or_never().expect("memory does not wait").expect("deletes");
@@ -212,4 +217,3 @@ impl Store for Network {
         "memory: behind a bad network".into()
     }
 }
-

@@ -23,7 +23,9 @@ type Checked<T = ()> = Result<T, String>;
 pub(super) async fn check(store: Arc<dyn Store>, told: &Told) -> Checked<u64> {
     let (scratch, log) = replay(&*store)?;
     for (committed, ops) in told.committed.lock().expect("not poisoned").iter() {
-        let found = log.get(committed.seq as usize - 1).ok_or(format!("commit {} was acknowledged and is gone", committed.seq))?;
+        let found = log
+            .get(committed.seq as usize - 1)
+            .ok_or(format!("commit {} was acknowledged and is gone", committed.seq))?;
         if found.1 != committed.hash || found.0.ops != *ops {
             return Err(format!("commit {} is not the one that was acknowledged", committed.seq));
         }
@@ -32,7 +34,8 @@ pub(super) async fn check(store: Arc<dyn Store>, told: &Told) -> Checked<u64> {
     for (place, partition) in scratch.partitions() {
         for lineage in &partition.lineages {
             let list = lineage.segments.as_deref().ok_or("a scratch replay keeps its lists")?;
-            tiles(lineage, list.iter().map(|entry| (entry.first, entry.end))).map_err(|e| format!("{place}: {e}"))?;
+            tiles(lineage, list.iter().map(|entry| (entry.first, entry.end)))
+                .map_err(|e| format!("{place}: {e}"))?;
             holds_what_was_added(&log, &place, lineage.id, list)?;
             for entry in list {
                 lies_in_the_store(&*store, &place, lineage.id, entry)?;
@@ -52,13 +55,15 @@ pub(super) async fn check(store: Arc<dyn Store>, told: &Told) -> Checked<u64> {
 /// The whole log from its first commit.
 pub(super) fn replay(store: &dyn Store) -> Checked<(State, Vec<(Commit, Hash)>)> {
     let (mut state, mut log) = (State::with_lists(), Vec::new());
-    let objects = store.list(COMMITS, None).collect::<Vec<_>>().now_or_never().ok_or("memory does not wait")?;
+    let objects =
+        store.list(COMMITS, None).collect::<Vec<_>>().now_or_never().ok_or("memory does not wait")?;
     for (at, object) in objects.into_iter().enumerate() {
         let (object, seq) = (object.map_err(|e| e.to_string())?, at as u64 + 1);
         if object.key != ObjectName::Commit(seq).key() {
             return Err(format!("{} follows commit {}", object.key, seq - 1));
         }
-        let stored = store.get(&object.key, MAX_DOCUMENT as u64).now_or_never().and_then(Result::ok).flatten();
+        let stored =
+            store.get(&object.key, MAX_DOCUMENT as u64).now_or_never().and_then(Result::ok).flatten();
         let stored = stored.ok_or("a listed commit is there")?;
         let commit = Commit::decode(seq, &stored).map_err(|e| e.to_string())?;
         let hash = Hash::of(&stored);
@@ -79,11 +84,20 @@ pub(super) fn tiles(lineage: &LineageState, segments: impl Iterator<Item = (i64,
         }
         at = end;
     }
-    if at == lineage.next { Ok(()) } else { Err(format!("lineage {}: covered up to {at}, not {}", lineage.id, lineage.next)) }
+    if at == lineage.next {
+        Ok(())
+    } else {
+        Err(format!("lineage {}: covered up to {at}, not {}", lineage.id, lineage.next))
+    }
 }
 
 /// A live segment holds the batches that were added for its range, in order and once, however often it was merged.
-fn holds_what_was_added(log: &[(Commit, Hash)], place: &TopicPartition, id: LineageId, live: &[SegmentEntry]) -> Checked {
+fn holds_what_was_added(
+    log: &[(Commit, Hash)],
+    place: &TopicPartition,
+    id: LineageId,
+    live: &[SegmentEntry],
+) -> Checked {
     let mut added: BTreeMap<i64, &SegmentEntry> = BTreeMap::new();
     for op in log.iter().flat_map(|(commit, _)| &commit.ops) {
         if let Op::Add { topic, partition, lineage, segments } = op
@@ -102,10 +116,16 @@ fn holds_what_was_added(log: &[(Commit, Hash)], place: &TopicPartition, id: Line
     Ok(())
 }
 
-fn lies_in_the_store(store: &dyn Store, place: &TopicPartition, id: LineageId, entry: &SegmentEntry) -> Checked {
+fn lies_in_the_store(
+    store: &dyn Store,
+    place: &TopicPartition,
+    id: LineageId,
+    entry: &SegmentEntry,
+) -> Checked {
     let key = entry.key(place, id);
     let read = store.get_range(&key, entry.position..entry.position + entry.length);
-    let bytes = read.now_or_never().ok_or("memory does not wait")?.map_err(|e| format!("dangling: {place}: {e}"))?;
+    let bytes =
+        read.now_or_never().ok_or("memory does not wait")?.map_err(|e| format!("dangling: {place}: {e}"))?;
     if Hash::of(&bytes) == entry.blake3 { Ok(()) } else { Err(format!("{key} holds something else")) }
 }
 
@@ -119,14 +139,19 @@ fn one_writer_at_a_time(log: &[(Commit, Hash)]) -> Checked {
             superseded.extend(writer.replace(commit.incarnation));
         }
         if superseded.contains(&commit.incarnation) && !takes_over {
-            return Err(format!("commit {}: {} goes on although {writer:?} took over", commit.seq, commit.incarnation));
+            return Err(format!(
+                "commit {}: {} goes on although {writer:?} took over",
+                commit.seq, commit.incarnation
+            ));
         }
     }
     Ok(())
 }
 
 async fn same_through_checkpoints(store: Arc<dyn Store>, scratch: &State) -> Checked {
-    let log = CommitLog::open(store, Chance::new(1).seam()).await.map_err(|e| format!("the log does not open: {e}"))?;
+    let log = CommitLog::open(store, Chance::new(1).seam())
+        .await
+        .map_err(|e| format!("the log does not open: {e}"))?;
     same_state(log.state(), scratch)?;
     for (topic, partitions) in &scratch.topics {
         let mut lists = log.topic_lists(topic).await.map_err(|e| format!("{topic}: {e}"))?;
@@ -134,7 +159,10 @@ async fn same_through_checkpoints(store: Arc<dyn Store>, scratch: &State) -> Che
             for lineage in &partition.lineages {
                 let list = lists.remove(&(number, lineage.id)).unwrap_or_default();
                 if Some(&list) != lineage.segments.as_deref() {
-                    return Err(format!("{topic}-{number}: lineage {} has another list through checkpoints", lineage.id));
+                    return Err(format!(
+                        "{topic}-{number}: lineage {} has another list through checkpoints",
+                        lineage.id
+                    ));
                 }
             }
         }

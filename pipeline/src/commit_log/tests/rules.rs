@@ -52,7 +52,8 @@ fn a_writer_that_slept_cannot_end_a_history_that_it_never_saw_begin() {
     // A saw the first of the two and then slept. Were this admitted, nobody could continue history 3.
     let error = apply(&mut state, A, vec![recreated(2, Some(1))]).expect_err("stale");
     assert_eq!(error.kind(), formats::ErrorKind::Refused);
-    apply(&mut state, B, vec![add(&topic(0), 0, 3, vec![entry(0, 5, own(B, 1), 1)])]).expect("history 3 goes on");
+    apply(&mut state, B, vec![add(&topic(0), 0, 3, vec![entry(0, 5, own(B, 1), 1)])])
+        .expect("history 3 goes on");
 }
 
 #[test]
@@ -65,7 +66,8 @@ fn what_was_dropped_cannot_come_back() {
     apply(&mut state, A, begin).expect("begins");
     apply(&mut state, A, vec![add(&topic(0), 0, 1, vec![first.clone()])]).expect("adds");
     let removed = vec![first.reference()];
-    apply(&mut state, B, vec![Op::Drop { topic: topic(0), partition: 0, lineage: LineageId(1), removed }]).expect("drops");
+    apply(&mut state, B, vec![Op::Drop { topic: topic(0), partition: 0, lineage: LineageId(1), removed }])
+        .expect("drops");
     // The pack may be deleted from here on.
     let other_half = vec![add(&topic(0), 1, 1, vec![second])];
     apply(&mut state, A, other_half.clone()).expect_err("the object may be gone");
@@ -80,7 +82,8 @@ fn what_was_dropped_cannot_come_back() {
 fn a_replacement_cannot_lie_in_what_it_replaces() {
     let mut state = State::with_lists();
     let old = entry(0, 5, own(A, 1), 1);
-    apply(&mut state, A, vec![lineage(&topic(0), 0, 1, 0), add(&topic(0), 0, 1, vec![old.clone()])]).expect("adds");
+    apply(&mut state, A, vec![lineage(&topic(0), 0, 1, 0), add(&topic(0), 0, 1, vec![old.clone()])])
+        .expect("adds");
     let replace = |added| Op::Replace {
         topic: topic(0),
         partition: 0,
@@ -117,8 +120,10 @@ fn snapshots_of_another_writer_and_older_schemas_are_refused() {
     let theirs = snapshot(ObjectName::Groups(1, B).key());
     apply(&mut state, A, vec![Op::Groups { object: theirs.clone() }]).expect_err("B's object");
     apply(&mut state, B, vec![Op::Groups { object: theirs }]).expect("B's own");
-    apply(&mut state, A, vec![Op::Cluster { object: snapshot("cluster/x".into()) }]).expect_err("no key of this layout");
-    let schemas = |covers| vec![Op::Schemas { object: snapshot("schema-registry/snapshots/1.json".into()), covers }];
+    apply(&mut state, A, vec![Op::Cluster { object: snapshot("cluster/x".into()) }])
+        .expect_err("no key of this layout");
+    let schemas =
+        |covers| vec![Op::Schemas { object: snapshot("schema-registry/snapshots/1.json".into()), covers }];
     apply(&mut state, A, schemas(3)).expect("covers what is there");
     apply(&mut state, A, schemas(2)).expect_err("a walk that began earlier came later");
 }
@@ -136,7 +141,8 @@ fn sums_that_would_overflow_do_not_panic() {
         segment.holes = u64::MAX;
         segments.push(segment);
     }
-    apply(&mut state, A, vec![lineage(&topic(0), 0, 1, 0), add(&topic(0), 0, 1, segments)]).expect("odd, not impossible");
+    apply(&mut state, A, vec![lineage(&topic(0), 0, 1, 0), add(&topic(0), 0, 1, segments)])
+        .expect("odd, not impossible");
     let totals = state.partition(&topic(0), 0).expect("there").lineages[0].totals;
     assert_eq!((totals.stored, totals.bytes.total()), (u64::MAX, u64::MAX));
 }

@@ -90,12 +90,18 @@ pub(super) fn gap(topic: &Topic, partition: i32, id: u64, first: i64, end: i64) 
 
 /// Opens or begins the backup of the tests; each `seed` is another process.
 pub(super) async fn open(store: Arc<dyn Store>, seed: u64) -> CommitLog {
-    CommitLog::open_or_create(store, Chance::new(seed).seam(), &backup_id(), "cluster-1").await.expect("opens")
+    CommitLog::open_or_create(store, Chance::new(seed).seam(), &backup_id(), "cluster-1")
+        .await
+        .expect("opens")
 }
 
 /// One partition of `topic(0)` with `commits` commits: its lineage begins in the first, each adds one segment of ten
 /// offsets.
-pub(super) async fn filled(store: Arc<dyn Store>, commits: u64, checkpoints: CheckpointSettings) -> CommitLog {
+pub(super) async fn filled(
+    store: Arc<dyn Store>,
+    commits: u64,
+    checkpoints: CheckpointSettings,
+) -> CommitLog {
     let mut log = open(store, 1).await.with_checkpoints(checkpoints);
     let topic = topic(0);
     for number in 0..commits {
