@@ -3,7 +3,7 @@
 #
 #   tests/install.sh NAME...
 #
-# Names: build-deps kafka-3.9 kafka-4 versitygw toxiproxy azurite fake-gcs
+# Names: build-deps jdk kafka-3.9 kafka-4 versitygw toxiproxy azurite fake-gcs
 #
 # Everything except Debian packages lands in ${XDG_CACHE_HOME:-$HOME/.cache}/replevin/servers/<name-version>/, with a
 # link <name> beside it. A folder appears there only when it is whole, so a run that was killed leaves nothing half done,
@@ -18,7 +18,7 @@ AZURITE=3.37.0
 FAKE_GCS=0.1.1
 
 servers=${XDG_CACHE_HOME:-$HOME/.cache}/replevin/servers
-names='build-deps kafka-3.9 kafka-4 versitygw toxiproxy azurite fake-gcs'
+names='build-deps jdk kafka-3.9 kafka-4 versitygw toxiproxy azurite fake-gcs'
 
 say() { printf 'install: %s\n' "$*" >&2; }
 fail() { say "$*"; exit 1; }
@@ -184,6 +184,7 @@ for name in "$@"; do
         apt_needs pkg-config pkg-config
         apt_needs /usr/include/zlib.h zlib1g-dev
         ;;
+    jdk) apt_needs javac openjdk-17-jdk-headless ;;
     kafka-3.9)
         apt_needs java openjdk-17-jre-headless
         [[ -d $servers/kafka-3.9-$KAFKA_3_9 ]] || apt_needs mvn maven

@@ -25,8 +25,11 @@ use crate::hash::Hash;
 use crate::ids::{Incarnation, LineageId, Topic, TopicPartition};
 use crate::state::{SegmentChange, State, TopicState};
 
-/// Runs of one level that are merged into one of the next. An entry is written once a level, and a topic is read from up
-/// to this many runs a level.
+#[cfg(test)]
+mod tests;
+
+/// Runs of one level that are merged into one of the next. An entry is written once a level, and a topic is read from
+/// fewer than this many runs a level.
 pub const FANOUT: usize = 32;
 /// Partitions after which a positions page is split.
 pub const PARTITIONS_A_PAGE: usize = 512;
@@ -166,11 +169,6 @@ impl ListChange {
     pub fn place(&self) -> (&Topic, i32, LineageId) {
         (&self.topic, self.partition, self.lineage)
     }
-
-    /// Whether it changes nothing.
-    pub fn is_empty(&self) -> bool {
-        self.removed.is_empty() && self.added.is_empty()
-    }
 }
 
 /// A lineage's list while changes are taken in order.
@@ -210,7 +208,7 @@ pub fn fold_changes<'a>(changes: impl IntoIterator<Item = &'a SegmentChange>) ->
         let (added, removed) = fold.finish();
         ListChange { topic, partition, lineage, removed, added }
     };
-    folds.into_iter().map(unfold).filter(|change| !change.is_empty()).collect()
+    folds.into_iter().map(unfold).collect()
 }
 
 /// Cuts sorted changes into pages of at most [`SEGMENTS_A_PAGE`] segments; a long list goes on over several pages.
@@ -224,11 +222,14 @@ impl RunPages {
     /// Takes the next change; gives the pages that became full.
     pub fn push(&mut self, mut change: ListChange) -> Vec<RunPage> {
         let mut full = Vec::new();
+        if change.removed.is_empty() && change.added.is_empty() {
+            return full;
+        }
         loop {
             let size = change.removed.len() + change.added.len();
             let room = SEGMENTS_A_PAGE - self.segments;
             if size <= room {
-                self.segments += size.max(1);
+                self.segments += size;
                 self.page.changes.push(change);
                 break;
             }
@@ -256,31 +257,83 @@ impl RunPages {
 }
 
 /// Groups the state's topics into pages. Ranges of the checkpoint before are kept, so that a page whose partitions did
-/// not change keeps its content and thereby its name.
+/// not change keeps its content and thereby its name: a range that became too large is cut in even parts, and small
+/// neighbours are joined, but nothing ever moves on from one range into the next.
 pub fn positions_pages(state: &State, before: &[PositionsRef]) -> Vec<PositionsPage> {
-    let mut pages = Vec::new();
-    let mut page = PositionsPage::default();
-    let mut partitions = 0;
+    let mut pages: Vec<SizedPage> = Vec::new();
+    for range in ranges(state, before) {
+        for page in range.cut() {
+            match pages.last_mut() {
+                Some(last) if last.may_join(&page) => last.join(page),
+                _ => pages.push(page),
+            }
+        }
+    }
+    pages.into_iter().map(|page| page.page).collect()
+}
+
+/// The state's topics by the ranges of the pages before; what lies behind the last of them is a range of its own.
+fn ranges(state: &State, before: &[PositionsRef]) -> Vec<SizedPage> {
+    let mut ranges = Vec::new();
+    let mut range = SizedPage::default();
     let mut ends = before.iter().map(|page| &page.last).peekable();
-    for (topic, topic_state) in &state.topics {
-        // The range that a topic falls into ends at the first old boundary at or after it.
-        let mut boundary = false;
-        while ends.peek().is_some_and(|end| *end < topic) {
-            ends.next();
-            boundary = true;
+    for (topic, partitions) in &state.topics {
+        let mut crossed = false;
+        while ends.next_if(|end| *end < topic).is_some() {
+            crossed = true;
         }
-        let full = partitions > 0 && partitions + topic_state.len() > PARTITIONS_A_PAGE;
-        if (boundary && partitions > PARTITIONS_A_PAGE / 4) || full {
-            pages.push(std::mem::take(&mut page));
-            partitions = 0;
+        if crossed {
+            ranges.push(std::mem::take(&mut range));
         }
-        partitions += topic_state.len();
-        page.topics.push(TopicPositions { topic: topic.clone(), partitions: (**topic_state).clone() });
+        range.push(TopicPositions { topic: topic.clone(), partitions: (**partitions).clone() });
     }
-    if !page.topics.is_empty() {
-        pages.push(page);
+    ranges.push(range);
+    ranges.retain(|range| !range.page.topics.is_empty());
+    ranges
+}
+
+#[derive(Default)]
+struct SizedPage {
+    page: PositionsPage,
+    partitions: usize,
+}
+
+impl SizedPage {
+    fn push(&mut self, topic: TopicPositions) {
+        self.partitions += topic.partitions.len();
+        self.page.topics.push(topic);
     }
-    pages
+
+    fn cut(self) -> Vec<Self> {
+        let parts = self.partitions.div_ceil(PARTITIONS_A_PAGE);
+        if parts <= 1 {
+            return vec![self];
+        }
+        let target = self.partitions.div_ceil(parts);
+        let mut pages: Vec<Self> = Vec::with_capacity(parts);
+        for topic in self.page.topics {
+            match pages.last_mut() {
+                Some(page) if page.partitions + topic.partitions.len() <= target => page.push(topic),
+                _ => {
+                    let mut page = Self::default();
+                    page.push(topic);
+                    pages.push(page);
+                }
+            }
+        }
+        pages
+    }
+
+    fn may_join(&self, next: &Self) -> bool {
+        let small = PARTITIONS_A_PAGE / 4;
+        (self.partitions <= small || next.partitions <= small)
+            && self.partitions + next.partitions <= PARTITIONS_A_PAGE
+    }
+
+    fn join(&mut self, next: Self) {
+        self.partitions += next.partitions;
+        self.page.topics.extend(next.page.topics);
+    }
 }
 
 impl Root {

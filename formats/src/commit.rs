@@ -21,6 +21,9 @@ use crate::segment::EncodedSegment;
 use crate::transactions::OpenTransaction;
 use crate::{Error, Result};
 
+#[cfg(test)]
+mod tests;
+
 /// A commit.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Commit {
@@ -183,9 +186,6 @@ pub struct Lineage {
     pub partition: i32,
     /// Its id; see [`LineageId::derive`].
     pub lineage: LineageId,
-    /// The history that it follows: the partition's current one; none where the partition had none.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub after: Option<LineageId>,
     /// The cluster's own name for itself.
     pub cluster_id: String,
     /// Kafka's id of the topic; zero where the broker gave none.
@@ -312,7 +312,9 @@ impl FromStr for SegmentObject {
             let (incarnation, counter) = (incarnation.parse().ok()?, counter.parse().ok()?);
             Some(if own { Self::Own(incarnation, counter) } else { Self::Pack(incarnation, counter) })
         };
-        parse().ok_or_else(|| Error::invalid(format!("{text:?} does not name a segment's object")))
+        // One object, one text: no signs and no other number of zeros.
+        let found = parse().filter(|object: &Self| object.to_string() == text);
+        found.ok_or_else(|| Error::invalid(format!("{text:?} does not name a segment's object")))
     }
 }
 
@@ -437,7 +439,7 @@ pub struct CodecBytes {
 impl CodecBytes {
     /// All bytes.
     pub fn total(&self) -> u64 {
-        [self.gzip, self.snappy, self.lz4, self.zstd].into_iter().fold(self.none, u64::saturating_add)
+        [self.none, self.gzip, self.snappy, self.lz4, self.zstd].into_iter().fold(0, u64::saturating_add)
     }
 
     /// The bytes of a codec.

@@ -198,6 +198,42 @@ hex_id!(
     "a lineage"
 );
 
+/// Names a restore: the same file run again against the same cluster has the same id. 32 hexadecimal digits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct RestoreId(pub u128);
+
+impl fmt::Display for RestoreId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", self.0)
+    }
+}
+
+impl FromStr for RestoreId {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let id = u128::from_str_radix(text, 16).map(Self).ok().filter(|id| id.to_string() == text);
+        id.ok_or_else(|| {
+            Error::invalid(format!("{text:?} is not a restore id: 32 lower-case hexadecimal digits"))
+        })
+    }
+}
+
+impl TryFrom<String> for RestoreId {
+    type Error = Error;
+
+    fn try_from(text: String) -> Result<Self> {
+        text.parse()
+    }
+}
+
+impl From<RestoreId> for String {
+    fn from(id: RestoreId) -> Self {
+        id.to_string()
+    }
+}
+
 impl LineageId {
     /// Derives the id from the facts that make a history its own, so that every writer that sees the same facts gives
     /// it the same id: the cluster, the topic's id, the partition, and, where a log was truncated, the lineage it forked

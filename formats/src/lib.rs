@@ -4,12 +4,15 @@
 //! byte-level contract is `formats/FORMAT.md`; this crate is its reference implementation.
 
 pub mod checkpoint;
+pub mod cluster;
 pub mod codec;
 pub mod commit;
 pub mod control;
 pub mod digest;
 pub mod document;
 pub mod error;
+#[cfg(test)]
+mod golden;
 pub mod hash;
 pub mod ids;
 pub mod message_set;
@@ -18,6 +21,8 @@ pub mod rebuild;
 pub mod record;
 pub mod record_batch;
 pub mod repository;
+#[cfg(test)]
+mod sample;
 pub mod segment;
 pub mod state;
 pub mod transactions;

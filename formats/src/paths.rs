@@ -10,13 +10,14 @@
 //! schema-registry/...                                    schemas
 //! groups/<seq>-<incarnation>.json                        consumer group offsets
 //! cluster/<seq>-<incarnation>.json                       topic configurations, partition counts
+//! restores/<32 hex digits>/<number>.json                 the journal of a restore, where asked to lie in the store
 //! manifest.json                                          a view for people
 //! ```
 //! `first` is 20 digits, `lineage` and `incarnation` 16 hexadecimal digits, `counter` at least 6 digits. A key is never
 //! reused: an incarnation is drawn at random once and its counter only grows.
 
 use crate::hash::Hash;
-use crate::ids::{Incarnation, LineageId, Topic, TopicPartition};
+use crate::ids::{Incarnation, LineageId, RestoreId, Topic, TopicPartition};
 use crate::{Error, Result};
 
 /// The key of `repository.json`.
@@ -37,6 +38,8 @@ pub const SCHEMA_REGISTRY: &str = "schema-registry/";
 pub const GROUPS: &str = "groups/";
 /// The folder of the cluster snapshots.
 pub const CLUSTER: &str = "cluster/";
+/// The folder of the journals of restores.
+pub const RESTORES: &str = "restores/";
 
 /// What an object key names.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,6 +62,8 @@ pub enum ObjectName {
     Groups(u64, Incarnation),
     /// A snapshot of the cluster's settings.
     Cluster(u64, Incarnation),
+    /// An entry of a restore's journal: the restore's id, and the entry's number from 1.
+    Restore(RestoreId, u64),
     /// Anything below `schema-registry/`.
     SchemaRegistry(String),
 }
@@ -104,6 +109,7 @@ impl ObjectName {
             Self::Pack(incarnation, counter) => format!("{PACKS}{incarnation}-{counter:06}.pack"),
             Self::Groups(seq, incarnation) => format!("{GROUPS}{seq:020}-{incarnation}.json"),
             Self::Cluster(seq, incarnation) => format!("{CLUSTER}{seq:020}-{incarnation}.json"),
+            Self::Restore(id, number) => format!("{RESTORES}{id}/{number:06}.json"),
             Self::SchemaRegistry(rest) => format!("{SCHEMA_REGISTRY}{rest}"),
         }
     }
@@ -168,6 +174,10 @@ impl ObjectName {
             let (seq, incarnation) = snapshot(rest)?;
             return Some(Self::Cluster(seq, incarnation));
         }
+        if let Some(rest) = key.strip_prefix(RESTORES) {
+            let (id, number) = rest.strip_suffix(".json")?.split_once('/')?;
+            return Some(Self::Restore(id.parse().ok()?, number.parse().ok()?));
+        }
         key.strip_prefix(SCHEMA_REGISTRY).map(|rest| Self::SchemaRegistry(rest.to_owned()))
     }
 
@@ -199,6 +209,7 @@ mod tests {
             (any::<u64>(), any::<u32>()).prop_map(|(i, c)| ObjectName::Pack(Incarnation(i), c)),
             (any::<u64>(), any::<u64>()).prop_map(|(s, i)| ObjectName::Groups(s, Incarnation(i))),
             (any::<u64>(), any::<u64>()).prop_map(|(s, i)| ObjectName::Cluster(s, Incarnation(i))),
+            (any::<u128>(), any::<u64>()).prop_map(|(r, n)| ObjectName::Restore(RestoreId(r), n)),
             (topic, 0..i32::MAX, any::<u64>(), 0..i64::MAX, any::<u64>(), any::<u32>()).prop_map(
                 |(topic, partition, lineage, first, incarnation, counter)| {
                     ObjectName::Segment(SegmentName {

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::commit::{
     CheckpointRef, CodecBytes, Commit, Fork, Gap, GapReason, LastBatch, Lineage, LineageReason, ObjectRef,
-    Op, SegmentEntry, SegmentRef,
+    Op, SegmentEntry, SegmentObject, SegmentRef,
 };
 use crate::digest::BatchDigest;
 use crate::hash::Hash;
@@ -22,6 +22,9 @@ use crate::ids::{Incarnation, LineageId, OffsetRange, Topic, TopicId, TopicParti
 use crate::paths::ObjectName;
 use crate::transactions::OpenTransaction;
 use crate::{Error, Result};
+
+#[cfg(test)]
+mod tests;
 
 /// The state after a commit.
 #[derive(Debug, Clone, Default)]
@@ -46,9 +49,8 @@ pub struct State {
     pub cluster: Option<ObjectRef>,
     /// Keys of objects that commits removed and nobody has reported as deleted, with the commit that removed them.
     pub dropped: Arc<BTreeMap<String, u64>>,
-    /// What commits did to segment lists since the checkpoint that the state was loaded from, by commit: what the next
-    /// checkpoint must add.
-    pub changes: Vec<(u64, Arc<Vec<SegmentChange>>)>,
+    /// What happened to segment lists since the newest checkpoint was made: what the next one must add.
+    pub changes: Vec<Arc<Vec<SegmentChange>>>,
     /// Whether segment lists are kept from the beginning.
     pub keeps_lists: bool,
 }
@@ -130,7 +132,7 @@ pub struct Totals {
     pub log_append_time: u64,
     /// Bytes of batches with missing offsets.
     pub holes: u64,
-    /// The largest batch ever.
+    /// The largest batch.
     pub largest_batch: u32,
     /// The least timestamp told by a segment, ms.
     pub min_timestamp: Option<i64>,
@@ -141,22 +143,26 @@ pub struct Totals {
 }
 
 impl Totals {
+    // Saturating: an entry may claim any number of bytes, and nothing but plans and views is made from these.
     fn add(&mut self, entry: &SegmentEntry) {
-        // What a commit says is not to be trusted: no sum may overflow.
-        let sum = |total: &mut u64, more: u64| *total = total.saturating_add(more);
-        sum(&mut self.segments, 1);
-        sum(&mut self.batches, entry.batches.into());
-        sum(&mut self.control, entry.control.into());
-        sum(&mut self.records, entry.records);
-        sum(&mut self.missing, entry.missing);
-        sum(&mut self.stored, entry.length);
-        sum(&mut self.bytes.none, entry.bytes.none);
-        sum(&mut self.bytes.gzip, entry.bytes.gzip);
-        sum(&mut self.bytes.snappy, entry.bytes.snappy);
-        sum(&mut self.bytes.lz4, entry.bytes.lz4);
-        sum(&mut self.bytes.zstd, entry.bytes.zstd);
-        sum(&mut self.log_append_time, entry.log_append_time);
-        sum(&mut self.holes, entry.holes);
+        let (bytes, added) = (&mut self.bytes, &entry.bytes);
+        for (total, more) in [
+            (&mut self.segments, 1),
+            (&mut self.batches, u64::from(entry.batches)),
+            (&mut self.control, u64::from(entry.control)),
+            (&mut self.records, entry.records),
+            (&mut self.missing, entry.missing),
+            (&mut self.stored, entry.length),
+            (&mut bytes.none, added.none),
+            (&mut bytes.gzip, added.gzip),
+            (&mut bytes.snappy, added.snappy),
+            (&mut bytes.lz4, added.lz4),
+            (&mut bytes.zstd, added.zstd),
+            (&mut self.log_append_time, entry.log_append_time),
+            (&mut self.holes, entry.holes),
+        ] {
+            *total = total.saturating_add(more);
+        }
         self.largest_batch = self.largest_batch.max(entry.largest_batch);
         if entry.batches > entry.control {
             self.min_timestamp =
@@ -177,6 +183,8 @@ impl Totals {
 /// A change to a partition's segment list.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SegmentChange {
+    /// The commit that made it.
+    pub seq: u64,
     /// Whose list.
     pub partition: TopicPartition,
     /// Which history.
@@ -188,22 +196,22 @@ pub struct SegmentChange {
 }
 
 impl SegmentChange {
-    /// What an operation does to a list; `None` where it touches none.
-    pub fn of(op: &Op) -> Option<Self> {
+    /// What an operation of commit `seq` does to a list; `None` where it touches none.
+    pub fn of(seq: u64, op: &Op) -> Option<Self> {
         let (topic, partition, lineage, removed, added) = match op {
             Op::Add { topic, partition, lineage, segments } => {
                 (topic, partition, lineage, [].as_slice(), segments.as_slice())
             }
             Op::Replace { topic, partition, lineage, removed, added } => {
-                (topic, partition, lineage, &removed[..], &added[..])
+                (topic, partition, lineage, removed.as_slice(), added.as_slice())
             }
             Op::Drop { topic, partition, lineage, removed } => {
-                (topic, partition, lineage, &removed[..], [].as_slice())
+                (topic, partition, lineage, removed.as_slice(), [].as_slice())
             }
             _ => return None,
         };
         let partition = TopicPartition::new(topic.clone(), *partition);
-        Some(Self { partition, lineage: *lineage, removed: removed.to_vec(), added: added.to_vec() })
+        Some(Self { seq, partition, lineage: *lineage, removed: removed.to_vec(), added: added.to_vec() })
     }
 }
 
@@ -286,7 +294,7 @@ impl State {
     /// writer checks on a clone (cheap: topics are shared until they change).
     pub fn apply(&mut self, commit: &Commit, hash: Hash) -> Result<()> {
         let at = |e: Error| e.at(format!("commit {}", commit.seq));
-        if commit.seq != self.seq + 1 {
+        if commit.seq.checked_sub(1) != Some(self.seq) {
             return Err(at(Error::refused(format!("it does not follow commit {}", self.seq))));
         }
         if commit.previous != self.head_hash() {
@@ -320,12 +328,13 @@ impl State {
         }
         for op in &commit.ops {
             if let Op::Lineage(begun) = op {
-                self.unload_list(&TopicPartition::new(begun.topic.clone(), begun.partition), begun.lineage);
+                let place = TopicPartition::new(begun.topic.clone(), begun.partition);
+                self.unload_list(&place, begun.lineage);
             }
         }
-        let changes: Vec<_> = commit.ops.iter().filter_map(SegmentChange::of).collect();
+        let changes: Vec<_> = commit.ops.iter().filter_map(|op| SegmentChange::of(commit.seq, op)).collect();
         if !changes.is_empty() {
-            self.changes.push((commit.seq, Arc::new(changes)));
+            self.changes.push(Arc::new(changes));
         }
         self.seq = commit.seq;
         self.head = Some(hash);
@@ -338,6 +347,9 @@ impl State {
             Op::Lineage(lineage) => self.begin(lineage)?,
             Op::Add { topic, partition, lineage, segments } => {
                 let place = TopicPartition::new(topic.clone(), *partition);
+                if segments.is_empty() {
+                    return Err(Error::refused(format!("{place}: no segment is added")));
+                }
                 for entry in segments {
                     self.continue_with(commit, &place, *lineage, entry).map_err(|e| e.at(&place))?;
                 }
@@ -355,7 +367,6 @@ impl State {
                 }
                 current.next = gap.end;
                 current.gaps.push(*gap);
-                join_gaps(&mut current.gaps);
             }
             Op::Replace { topic, partition, lineage, removed, added } => {
                 let place = TopicPartition::new(topic.clone(), *partition);
@@ -368,8 +379,7 @@ impl State {
                 for entry in gone {
                     state.gaps.push(Gap { first: entry.first, end: entry.end, reason: GapReason::Pruned });
                 }
-                state.gaps.sort_by_key(|gap| gap.first);
-                join_gaps(&mut state.gaps);
+                join_pruned(&mut state.gaps);
             }
             Op::Retire { incarnation } => {
                 if *incarnation == commit.incarnation {
@@ -387,10 +397,10 @@ impl State {
                         );
                         return Err(Error::refused(message).hint("retire the writer first"));
                     }
-                    if Arc::make_mut(&mut self.dropped).remove(key).is_none() {
-                        return Err(Error::refused(format!(
-                            "{key} is reported as deleted but was not dropped"
-                        )));
+                    // Nothing may be deleted before the commit that drops it is durable.
+                    if Arc::make_mut(&mut self.dropped).remove(key).is_none_or(|seq| seq >= commit.seq) {
+                        let message = format!("{key} is reported as deleted but was not dropped before");
+                        return Err(Error::refused(message));
                     }
                 }
             }
@@ -399,18 +409,19 @@ impl State {
                     return Err(Error::refused(format!("schemas cannot cover commit {covers} already")));
                 }
                 if let Some((_, known)) = self.schemas.as_ref().filter(|(_, known)| known > covers) {
-                    return Err(Error::refused(format!(
-                        "schemas that cover commit {covers} cannot follow those that cover {known}"
-                    )));
+                    let message =
+                        format!("schemas that cover commit {covers} cannot follow those that cover {known}");
+                    return Err(Error::refused(message));
                 }
+                check_snapshot(commit, op, object)?;
                 self.schemas = Some((object.clone(), *covers));
             }
             Op::Groups { object } => {
-                check_snapshot(commit, object)?;
+                check_snapshot(commit, op, object)?;
                 self.groups = Some(object.clone());
             }
             Op::Cluster { object } => {
-                check_snapshot(commit, object)?;
+                check_snapshot(commit, op, object)?;
                 self.cluster = Some(object.clone());
             }
         }
@@ -430,18 +441,14 @@ impl State {
         if partition.lineage(lineage.lineage).is_some() {
             return Err(Error::refused(format!("{place}: lineage {} is there already", lineage.lineage)));
         }
-        let current = partition.current().map(|current| current.id);
-        if lineage.after != current {
-            // Without this a writer that slept could end a history that it never saw begin.
-            let words =
-                |id: Option<LineageId>| id.map_or("no history".to_owned(), |id| format!("lineage {id}"));
-            let message = format!(
-                "{place}: lineage {} begins after {}, but the partition has {}",
-                lineage.lineage,
-                words(lineage.after),
-                words(current)
-            );
-            return Err(Error::refused(message));
+        let first = lineage.reason == LineageReason::First;
+        // A truncated log may share nothing with what the backup has: then it has no fork.
+        let truncated = lineage.reason == LineageReason::Truncated;
+        if first != partition.lineages.is_empty() || (lineage.fork.is_some() && !truncated) {
+            let (id, reason) = (lineage.lineage, lineage.reason);
+            return Err(Error::refused(format!(
+                "{place}: lineage {id} cannot begin with reason {reason:?} here"
+            )));
         }
         if let Some(fork) = lineage.fork {
             let parent = partition.lineage(fork.parent);
@@ -576,20 +583,20 @@ impl State {
         let range = entry.range();
         let full = entry.records.checked_add(entry.missing) == Some(range.len());
         let last = entry.last.is_none_or(|last| range.contains(last.offset));
-        let fits = entry.length > 0 && entry.position.checked_add(entry.length).is_some();
-        if range.is_empty() || range.first < 0 || !full || !last || !fits {
+        let end = entry.position.checked_add(entry.length);
+        if range.is_empty() || range.first < 0 || !full || !last || entry.length == 0 || end.is_none() {
             return Err(Error::refused(format!("the entry of segment {range} contradicts itself")));
         }
         if entry.object.incarnation() != commit.incarnation {
-            let object = entry.object;
-            return Err(Error::refused(format!(
-                "segment {range} lies in {object}, an object of another writer"
-            )));
+            let message = format!("segment {range} lies in {}, an object of another writer", entry.object);
+            return Err(Error::refused(message));
         }
-        if !self.dropped.is_empty() && self.dropped.contains_key(&entry.key(place, id)) {
-            let object = entry.object;
+        // A pack may have lost one segment and get the entry of another; an object of its own is gone for good.
+        let own = matches!(entry.object, SegmentObject::Own(..));
+        if own && self.dropped.contains_key(&entry.key(place, id)) {
             return Err(Error::refused(format!(
-                "segment {range} lies in {object}, which was dropped and may be deleted at any time"
+                "segment {range} lies in {}, which was dropped",
+                entry.object
             )));
         }
         Ok(())
@@ -613,27 +620,32 @@ impl State {
     }
 }
 
-/// A snapshot lies in an object of the commit's own writer, so that retiring a writer makes its orphans safe to delete.
-fn check_snapshot(commit: &Commit, object: &ObjectRef) -> Result<()> {
-    let writer = ObjectName::parse(&object.key).ok().and_then(|name| name.incarnation());
-    if writer == Some(commit.incarnation) {
-        return Ok(());
-    }
-    Err(Error::refused(format!(
-        "{} is not an object of this commit's writer {}",
-        object.key, commit.incarnation
-    )))
+/// Joins what pruning left behind: retention drops segments for ever, and each would leave a gap.
+fn join_pruned(gaps: &mut Vec<Gap>) {
+    gaps.sort_by_key(|gap| gap.first);
+    gaps.dedup_by(|next, gap| {
+        let joined =
+            gap.reason == GapReason::Pruned && next.reason == GapReason::Pruned && gap.end == next.first;
+        if joined {
+            gap.end = next.end;
+        }
+        joined
+    });
 }
 
-/// Neighbours with the same reason become one gap, so that gaps grow with the history's shape and not with its age.
-fn join_gaps(gaps: &mut Vec<Gap>) {
-    gaps.dedup_by(|next, before| {
-        let joins = before.end == next.first && before.reason == next.reason;
-        if joins {
-            before.end = next.end;
-        }
-        joins
-    });
+/// A snapshot lies where its kind belongs, and is the writer's own: others' may be deleted as orphans.
+fn check_snapshot(commit: &Commit, op: &Op, object: &ObjectRef) -> Result<()> {
+    let fits = match (op, ObjectName::parse(&object.key)) {
+        (Op::Schemas { .. }, Ok(ObjectName::SchemaRegistry(_))) => true,
+        (Op::Groups { .. }, Ok(ObjectName::Groups(_, incarnation)))
+        | (Op::Cluster { .. }, Ok(ObjectName::Cluster(_, incarnation))) => incarnation == commit.incarnation,
+        _ => false,
+    };
+    if fits {
+        Ok(())
+    } else {
+        Err(Error::refused(format!("{} is no snapshot that this commit may name", object.key)))
+    }
 }
 
 /// The range of segments that continue each other.

@@ -15,9 +15,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use crate::Result;
 use crate::control::{ControlKind, ControlRecord};
 use crate::record_batch::RecordBatch;
-use crate::Result;
+
+#[cfg(test)]
+mod tests;
 
 /// A COMMIT or ABORT control batch, as it lies in the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

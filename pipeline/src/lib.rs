@@ -3,13 +3,20 @@
 //! The stages of backup and restore, the Kafka connection layer and the object stores. What the bytes mean is the
 //! business of `formats`; what a person sees is the business of `daemon`.
 
+pub mod archive;
+pub mod backup;
 pub mod budget;
 pub mod commit_log;
+pub mod dump;
 pub mod error;
+pub mod failpoint;
 pub mod kafka;
+pub mod prune;
+pub mod restore;
 pub mod seam;
 pub mod secret;
 pub mod select;
 pub mod storage;
+pub mod verify;
 
 pub use error::{Error, ErrorKind, Result};

@@ -54,12 +54,16 @@ impl TopicSelection {
         include_internal: bool,
         internal_topics: &[S],
     ) -> Result<Self> {
-        let patterns = |list: &[S]| list.iter().map(|text| Pattern::new(text.as_ref())).collect::<Result<Vec<_>>>();
+        let patterns =
+            |list: &[S]| list.iter().map(|text| Pattern::new(text.as_ref())).collect::<Result<Vec<_>>>();
         Ok(Self {
             include: patterns(include)?,
             exclude: patterns(exclude)?,
             include_internal,
-            internal_topics: internal_topics.iter().map(|name| Ok(Topic::new(name)?)).collect::<Result<_>>()?,
+            internal_topics: internal_topics
+                .iter()
+                .map(|name| Ok(Topic::new(name)?))
+                .collect::<Result<_>>()?,
         })
     }
 
@@ -76,10 +80,12 @@ impl TopicSelection {
         if self.exclude.iter().any(|pattern| pattern.matches(topic)) {
             return false;
         }
-        let included = || self.include.is_empty() || self.include.iter().any(|pattern| pattern.matches(topic));
+        let included =
+            || self.include.is_empty() || self.include.iter().any(|pattern| pattern.matches(topic));
         if internal || INTERNAL.contains(&topic) {
             let listed = || self.internal_topics.iter().any(|listed| listed.as_str() == topic);
-            return self.include_internal && if self.internal_topics.is_empty() { included() } else { listed() };
+            return self.include_internal
+                && if self.internal_topics.is_empty() { included() } else { listed() };
         }
         included()
     }
@@ -113,7 +119,8 @@ impl Pattern {
         match Topic::new(text) {
             Ok(topic) => Ok(Self::Literal(topic)),
             Err(error) => {
-                let hint = "write a topic's name, a glob with *, ? or [abc], or a regular expression after a ~";
+                let hint =
+                    "write a topic's name, a glob with *, ? or [abc], or a regular expression after a ~";
                 Err(Error::input(error.message()).hint(hint))
             }
         }

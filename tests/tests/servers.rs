@@ -1,6 +1,7 @@
 //! Every server that the tests rely on starts, works and is gone afterwards.
 
 use sandbox::azure::Azure;
+use sandbox::binary::Replevin;
 use sandbox::client::{self, Compared, Isolation, NewRecord, Producer};
 use sandbox::gcs::Gcs;
 use sandbox::http;
@@ -104,6 +105,12 @@ fn three_brokers_survive_a_kill_and_a_restart() {
 }
 
 #[test]
+fn the_binary_runs_with_a_config_and_ends() {
+    let finished = Replevin::new(&["check-config"]).config("").run();
+    assert!(finished.code().is_some() && !finished.was_killed());
+}
+
+#[test]
 fn clients_pass_the_proxy_and_judges_do_not() {
     let toxiproxy = Toxiproxy::start();
     let mut proxies = Vec::new();
@@ -150,23 +157,25 @@ fn every_toxic_is_understood() {
 #[test]
 fn s3_creates_once_and_keeps_versions() {
     let mut s3 = S3::start();
-    s3.create_bucket("b");
-    let put = |s3: &S3| s3.request("PUT", "/b/key", "", &[("if-none-match", "*")], b"data").unwrap().status;
+    s3.create_bucket("bucket");
+    let put =
+        |s3: &S3| s3.request("PUT", "/bucket/key", "", &[("if-none-match", "*")], b"data").unwrap().status;
     assert_eq!((put(&s3), put(&s3)), (200, 412));
-    s3.enable_versioning("b");
+    s3.enable_versioning("bucket");
     s3.create_locked_bucket("locked");
     assert!(s3.request("GET", "/locked", "object-lock=", &[], &[]).unwrap().text().contains("Enabled"));
     s3.restart();
-    let read = s3.request("GET", "/b/key", "", &[], &[]).unwrap();
+    let read = s3.request("GET", "/bucket/key", "", &[], &[]).unwrap();
     assert_eq!((read.status, read.text()), (200, "data".to_owned()));
-    assert!(s3.folder().join("b/key").is_file());
+    assert!(s3.folder().join("bucket/key").is_file());
 }
 
 #[test]
 fn azure_takes_a_container() {
     let azure = Azure::start();
-    azure.create_container("c");
-    let again = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| azure.create_container("c")));
+    azure.create_container("container");
+    let again =
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| azure.create_container("container")));
     let message = again.unwrap_err().downcast::<String>().unwrap();
     assert!(message.contains("409"), "{message}");
 }
@@ -174,7 +183,7 @@ fn azure_takes_a_container() {
 #[test]
 fn gcs_takes_a_bucket() {
     let gcs = Gcs::start();
-    gcs.create_bucket("b");
+    gcs.create_bucket("bucket");
     let list = http::request(&gcs.address(), "GET", "/storage/v1/b?project=test", &[], &[]).unwrap();
-    assert!(list.text().contains("\"name\":\"b\""), "{}", list.text());
+    assert!(list.text().contains("\"name\":\"bucket\""), "{}", list.text());
 }

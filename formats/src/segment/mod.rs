@@ -48,7 +48,7 @@ mod read;
 mod tests;
 mod write;
 
-pub use read::{decode_frame, read_header, read_tail, Tail};
+pub use read::{Tail, decode_frame, read_header, read_tail};
 pub use write::{EncodedSegment, FrameCompression, SegmentEncoder, SegmentInput};
 
 use crate::ids::{LineageId, OffsetRange, TopicPartition};

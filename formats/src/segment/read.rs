@@ -1,11 +1,12 @@
 //! Reads segments: header, tail, index, frames. Every length is checked before it is used.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 
 use super::{
-    EpochStart, Frame, FrameCodec, FrameFlags, SegmentIdentity, SegmentIndex, END_MAGIC, FIXED_HEADER,
-    FLAG_ABORTED_LISTED, MAGIC, MAX_HEADER, MAX_INDEX, SECTION_ABORTED, SECTION_EPOCHS, SECTION_FRAMES,
-    SECTION_MARKERS, SECTION_OPEN, SECTION_REQUIRED, TAIL, VERSION,
+    END_MAGIC, EpochStart, FIXED_HEADER, FLAG_ABORTED_LISTED, Frame, FrameCodec, FrameFlags, MAGIC,
+    MAX_HEADER, MAX_INDEX, SECTION_ABORTED, SECTION_EPOCHS, SECTION_FRAMES, SECTION_MARKERS, SECTION_OPEN,
+    SECTION_REQUIRED, SegmentIdentity, SegmentIndex, TAIL, VERSION,
 };
 use crate::codec::{Codec, Decompressor};
 use crate::ids::{LineageId, OffsetRange, Topic, TopicPartition};
@@ -40,7 +41,10 @@ pub fn read_tail(bytes: &[u8], segment_length: u64) -> Result<Tail> {
     }
     check_version(cursor.u16(24))?;
     if cursor.u16(26) != 0 {
-        return Err(Error::unsupported(format!("the segment tail has unknown flags {:#06x}", cursor.u16(26))));
+        return Err(Error::unsupported(format!(
+            "the segment tail has unknown flags {:#06x}",
+            cursor.u16(26)
+        )));
     }
     let tail =
         Tail { index_position: cursor.u64(0), index_length: cursor.u32(8), segment_length: cursor.u64(16) };
@@ -80,14 +84,18 @@ pub fn read_header(bytes: &[u8]) -> Result<(SegmentIdentity, usize)> {
     }
     let name_end = FIXED_HEADER + usize::from(header[44]);
     let name = header.get(FIXED_HEADER..name_end.min(length - 4)).ok_or_else(short)?;
-    let name = std::str::from_utf8(name).map_err(|e| Error::corrupt("the topic name is not UTF-8").caused_by(e))?;
+    let name =
+        std::str::from_utf8(name).map_err(|e| Error::corrupt("the topic name is not UTF-8").caused_by(e))?;
     let partition = TopicPartition::new(Topic::new(name)?, cursor.i32(40));
     let range = OffsetRange::new(cursor.i64(24), cursor.i64(32));
     if name_end > length - 4 || partition.partition < 0 || range.first < 0 || range.is_empty() {
         return Err(Error::corrupt(format!("the segment header names {partition}@{range}")));
     }
     let lineage = LineageId(cursor.u64(16));
-    Ok((SegmentIdentity { partition, lineage, range, aborted_listed: flags & FLAG_ABORTED_LISTED != 0 }, length))
+    Ok((
+        SegmentIdentity { partition, lineage, range, aborted_listed: flags & FLAG_ABORTED_LISTED != 0 },
+        length,
+    ))
 }
 
 impl SegmentIndex {
@@ -104,14 +112,22 @@ impl SegmentIndex {
         }
         let mut rest = &bytes[4..at];
         let mut index = Self::default();
+        let mut kinds = BTreeSet::new();
         for _ in 0..Cursor(bytes).u32(0) {
             let short = || Error::corrupt("a section of the segment index is cut off");
             let head = Cursor(rest.get(..12).ok_or_else(short)?);
-            let (kind, flags, size, count) = (head.u16(0), head.u16(2), head.u32(4) as usize, head.u32(8) as usize);
+            let (kind, flags, size, count) =
+                (head.u16(0), head.u16(2), head.u32(4) as usize, head.u32(8) as usize);
             let length = size.checked_mul(count).ok_or_else(short)?;
             let entries = rest.get(12..).and_then(|r| r.get(..length)).ok_or_else(short)?;
             rest = &rest[12 + length..];
+            if !kinds.insert(kind) {
+                return Err(Error::corrupt(format!("the segment index has two sections of kind {kind}")));
+            }
             index.section(kind, flags, size, entries)?;
+        }
+        if !kinds.contains(&SECTION_FRAMES) {
+            return Err(Error::corrupt("the segment index does not list the frames"));
         }
         if !rest.is_empty() {
             return Err(Error::corrupt("bytes follow the last section of the segment index"));
@@ -128,13 +144,17 @@ impl SegmentIndex {
             SECTION_OPEN => 24,
             SECTION_EPOCHS => 16,
             _ if flags & SECTION_REQUIRED != 0 => {
-                return Err(Error::unsupported(format!("the segment index has a required section of kind {kind}"))
-                    .hint("use the release that wrote it, or a newer one"));
+                return Err(Error::unsupported(format!(
+                    "the segment index has a required section of kind {kind}"
+                ))
+                .hint("use the release that wrote it, or a newer one"));
             }
             _ => return Ok(()),
         };
         if size < known {
-            return Err(Error::corrupt(format!("entries of section {kind} have {size} bytes, fewer than {known}")));
+            return Err(Error::corrupt(format!(
+                "entries of section {kind} have {size} bytes, fewer than {known}"
+            )));
         }
         for entry in entries.chunks_exact(size) {
             let entry = Cursor(entry);
@@ -149,7 +169,8 @@ impl SegmentIndex {
                     committed: entry.0[26] == 1,
                 }),
                 SECTION_ABORTED => {
-                    aborted.push(AbortedTransaction { producer_id: entry.i64(0), first_offset: entry.i64(8) });
+                    aborted
+                        .push(AbortedTransaction { producer_id: entry.i64(0), first_offset: entry.i64(8) });
                 }
                 SECTION_OPEN => open.push(OpenTransaction {
                     producer_id: entry.i64(0),
@@ -167,8 +188,15 @@ impl SegmentIndex {
         let mut offset = 0;
         for frame in &self.frames {
             let end = frame.position.checked_add(u64::from(frame.stored)).filter(|&end| end <= frames_end);
-            if position.is_some_and(|p| p != frame.position) || end.is_none() || frame.range.first < offset || frame.range.is_empty() {
-                return Err(Error::corrupt(format!("frame {} of the segment index is out of place", frame.range)));
+            if position.is_some_and(|p| p != frame.position)
+                || end.is_none()
+                || frame.range.first < offset
+                || frame.range.is_empty()
+            {
+                return Err(Error::corrupt(format!(
+                    "frame {} of the segment index is out of place",
+                    frame.range
+                )));
             }
             position = end;
             offset = frame.range.end;
@@ -221,7 +249,10 @@ pub fn decode_frame<'a>(
     let codec = match frame.codec {
         FrameCodec::None => {
             if frame.raw != frame.stored {
-                return Err(Error::corrupt(format!("frame {} is stored as it is in another length", frame.range)));
+                return Err(Error::corrupt(format!(
+                    "frame {} is stored as it is in another length",
+                    frame.range
+                )));
             }
             return Ok(Cow::Borrowed(stored));
         }
@@ -229,7 +260,9 @@ pub fn decode_frame<'a>(
         FrameCodec::Zstd => Codec::Zstd,
     };
     let mut raw = Vec::new();
-    decompressor.decompress(codec, stored, frame.raw as usize, &mut raw).map_err(|e| e.at(format!("frame {}", frame.range)))?;
+    decompressor
+        .decompress(codec, stored, frame.raw as usize, &mut raw)
+        .map_err(|e| e.at(format!("frame {}", frame.range)))?;
     if raw.len() != frame.raw as usize {
         let message = format!("frame {} decompresses to {} bytes, not {}", frame.range, raw.len(), frame.raw);
         return Err(Error::corrupt(message));
@@ -241,8 +274,10 @@ fn check_version(version: u16) -> Result<()> {
     if version == VERSION {
         return Ok(());
     }
-    Err(Error::unsupported(format!("segment version {version} is not known to this build, which reads {VERSION}"))
-        .hint("use the release that wrote it, or a newer one"))
+    Err(Error::unsupported(format!(
+        "segment version {version} is not known to this build, which reads {VERSION}"
+    ))
+    .hint("use the release that wrote it, or a newer one"))
 }
 
 /// Little-endian integers at places that the caller has checked to be inside.

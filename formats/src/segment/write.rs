@@ -3,9 +3,9 @@
 use bytes::Bytes;
 
 use super::{
-    EpochStart, Frame, FrameCodec, FrameFlags, SegmentIdentity, SegmentIndex, END_MAGIC, FIXED_HEADER,
-    FLAG_ABORTED_LISTED, MAGIC, SECTION_ABORTED, SECTION_EPOCHS, SECTION_FRAMES, SECTION_MARKERS, SECTION_OPEN,
-    SECTION_REQUIRED, TAIL, VERSION,
+    END_MAGIC, EpochStart, FIXED_HEADER, FLAG_ABORTED_LISTED, Frame, FrameCodec, FrameFlags, MAGIC,
+    MAX_INDEX, SECTION_ABORTED, SECTION_EPOCHS, SECTION_FRAMES, SECTION_MARKERS, SECTION_OPEN,
+    SECTION_REQUIRED, SegmentIdentity, SegmentIndex, TAIL, VERSION,
 };
 use crate::codec::{Codec, Compressor};
 use crate::digest::BatchDigest;
@@ -51,6 +51,8 @@ pub struct EncodedSegment {
     pub parts: Vec<Bytes>,
     /// How many bytes the pieces have.
     pub length: u64,
+    /// How many of them are in new memory: compressed frames, header, index.
+    pub owned_bytes: usize,
     /// BLAKE3 over them.
     pub blake3: Hash,
     /// What was counted on the way.
@@ -151,7 +153,11 @@ fn min_timestamp(batch: &RecordBatch<'_>) -> (i64, bool) {
         // The base timestamp field holds the horizon instead.
         return (batch.max_timestamp(), single);
     }
-    if single { (batch.max_timestamp(), true) } else { (batch.base_timestamp().min(batch.max_timestamp()), false) }
+    if single {
+        (batch.max_timestamp(), true)
+    } else {
+        (batch.base_timestamp().min(batch.max_timestamp()), false)
+    }
 }
 
 /// Turns batches into segments; one for each worker, because codec contexts are reused.
@@ -174,8 +180,11 @@ impl SegmentEncoder {
     /// Bytes that are not whole batches in rising offset order inside the range, or a frame that does not compress.
     pub fn encode(&mut self, input: SegmentInput) -> Result<EncodedSegment> {
         let SegmentInput { identity, runs, transactions } = input;
-        let mut out = Out { parts: vec![Bytes::from(header(&identity)?)], length: 0 };
-        out.length = out.parts[0].len() as u64;
+        if identity.range.is_empty() || identity.range.first < 0 {
+            return Err(Error::invalid(format!("{} has no segment {}", identity.partition, identity.range)));
+        }
+        let mut out = Out { parts: Vec::new(), length: 0, owned: 0 };
+        out.push_owned(header(&identity)?);
         let mut stats = SegmentStats::new();
         let mut index = SegmentIndex { transactions, ..SegmentIndex::default() };
         let mut open = OpenFrame::default();
@@ -202,11 +211,17 @@ impl SegmentEncoder {
                 stats.add(&batch)?;
                 open.add(&batch, compressed);
                 if index.epochs.last().is_none_or(|e| e.epoch != batch.leader_epoch()) {
-                    index.epochs.push(EpochStart { offset: batch.base_offset(), epoch: batch.leader_epoch() });
+                    index
+                        .epochs
+                        .push(EpochStart { offset: batch.base_offset(), epoch: batch.leader_epoch() });
                 }
             }
             if !batches.rest().is_empty() {
-                let message = format!("{}: {} bytes after offset {next} are no whole batch", identity.partition, batches.rest().len());
+                let message = format!(
+                    "{}: {} bytes after offset {next} are no whole batch",
+                    identity.partition,
+                    batches.rest().len()
+                );
                 return Err(Error::invalid(message));
             }
             open.pieces.push(run.slice(from..));
@@ -219,21 +234,24 @@ impl SegmentEncoder {
         let position = out.length;
         let index_bytes = index.encode();
         let index_len = index_bytes.len();
-        out.push(index_bytes.into());
+        out.push_owned(index_bytes);
         let length = out.length + TAIL as u64;
-        out.push(tail(position, index_len, length)?.into());
+        out.push_owned(tail(position, index_len, length)?);
         let mut hasher = blake3::Hasher::new();
         for part in &out.parts {
             hasher.update(part);
         }
         let transactions = index.transactions;
         let blake3 = hasher.finalize().into();
-        Ok(EncodedSegment { identity, parts: out.parts, length, blake3, stats, transactions })
+        let owned_bytes = out.owned;
+        Ok(EncodedSegment { identity, parts: out.parts, length, owned_bytes, blake3, stats, transactions })
     }
 
     fn close_frame(&mut self, open: OpenFrame, out: &mut Out, index: &mut SegmentIndex) -> Result<()> {
         let Some(mut frame) = open.frame else { return Ok(()) };
-        let too_large = || Error::unsupported(format!("a frame of {} bytes at {} is beyond 4 GiB", open.raw, frame.range));
+        let too_large = || {
+            Error::unsupported(format!("a frame of {} bytes at {} is beyond 4 GiB", open.raw, frame.range))
+        };
         frame.raw = u32::try_from(open.raw).map_err(|_| too_large())?;
         frame.position = out.length;
         let codec = match self.compression {
@@ -258,6 +276,7 @@ impl SegmentEncoder {
             if packed.len() < input.len() {
                 frame.codec = frame_codec;
                 packed.shrink_to_fit();
+                out.owned += packed.len();
                 stored = vec![Bytes::from(packed)];
             }
         }
@@ -277,9 +296,15 @@ impl SegmentEncoder {
 struct Out {
     parts: Vec<Bytes>,
     length: u64,
+    owned: usize,
 }
 
 impl Out {
+    fn push_owned(&mut self, part: Vec<u8>) {
+        self.owned += part.len();
+        self.push(part.into());
+    }
+
     fn push(&mut self, part: Bytes) {
         if !part.is_empty() {
             self.length += part.len() as u64;
@@ -360,7 +385,8 @@ fn header(identity: &SegmentIdentity) -> Result<Vec<u8>> {
 }
 
 fn tail(position: u64, index: usize, length: u64) -> Result<Vec<u8>> {
-    let index = u32::try_from(index).map_err(|_| Error::unsupported("a segment index beyond 4 GiB"))?;
+    let too_large = || Error::invalid(format!("a segment index of {index} bytes, {MAX_INDEX} are the limit"));
+    let index = u32::try_from(index).ok().filter(|_| index <= MAX_INDEX).ok_or_else(too_large)?;
     let mut out = Vec::with_capacity(TAIL);
     out.extend_from_slice(&position.to_le_bytes());
     out.extend_from_slice(&index.to_le_bytes());

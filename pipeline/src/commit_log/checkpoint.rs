@@ -35,7 +35,7 @@ impl CommitLog {
                 || changes >= self.checkpoints.changes.saturating_mul(times as usize)
         };
         let turn = self.checkpoints.commits.clamp(1, TURN);
-        reached(2) || (reached(1) && self.state.seq % turn == 0)
+        reached(2) || (reached(1) && self.state.seq.is_multiple_of(turn))
     }
 
     fn root_seq(&self) -> u64 {
@@ -43,9 +43,9 @@ impl CommitLog {
     }
 
     fn changes_after(&self, seq: u64) -> usize {
-        let later = self.state.changes.iter().rev().take_while(|(commit, _)| *commit > seq);
-        later
-            .flat_map(|(_, changes)| changes.iter())
+        let changes = self.state.changes.iter().flat_map(|changes| changes.iter());
+        changes
+            .filter(|change| change.seq > seq)
             .map(|change| change.added.len() + change.removed.len())
             .sum()
     }
@@ -91,7 +91,7 @@ impl CommitLog {
         }
         match self.read_whole_root(newest).await {
             Ok(root) => {
-                self.state.changes.retain(|(seq, _)| *seq > root.seq);
+                self.state.changes.retain(|changes| changes.iter().any(|change| change.seq > root.seq));
                 self.root = Some(root);
             }
             Err(error) if error.kind() == ErrorKind::Damaged => {
@@ -144,7 +144,7 @@ impl CommitLog {
             };
             root.positions.push(PositionsRef { first, last, partitions, page });
         }
-        let changes = fold_changes(self.state.changes.iter().flat_map(|(_, changes)| changes.iter()));
+        let changes = fold_changes(self.state.changes.iter().flat_map(|changes| changes.iter()));
         if !changes.is_empty() {
             let mut writer = RunWriter::new(&to);
             for change in changes {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use formats::checkpoint::{ListFold, PageRef, RunIndex, RunPage, RunPageRef};
+use formats::checkpoint::{ListFold, PageRef, RunIndex, RunPage, RunPageRef, RunRef};
 use formats::commit::SegmentEntry;
 use formats::hash::Hash;
 use formats::ids::{LineageId, Topic, TopicPartition};
@@ -14,6 +14,7 @@ use serde::de::DeserializeOwned;
 
 use super::checkpoint::read_page;
 use super::{CommitLog, READ_AHEAD, read_commit, tail};
+use crate::storage::Store;
 use crate::{Error, ErrorKind, Result};
 
 /// The segments of a topic's lineages, in offset order.
@@ -43,6 +44,67 @@ impl Wanted<'_> {
 }
 
 type Folds = BTreeMap<(i32, LineageId), ListFold>;
+
+/// Where segment lists come from: a checkpoint's runs and the changes since.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ListSource<'a> {
+    pub(crate) store: &'a Arc<dyn Store>,
+    pub(crate) runs: &'a [RunRef],
+    pub(crate) changes: &'a [Arc<Vec<SegmentChange>>],
+}
+
+impl ListSource<'_> {
+    /// Every live segment of a topic.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Damaged`], naming the object, where a page that may hold some is missing or altered.
+    pub(crate) async fn topic(&self, topic: &Topic) -> Result<TopicLists> {
+        let wanted = Wanted { topic, partitions: None };
+        Ok(self.lists_of(self.folds_from_runs(&wanted).await?, &wanted))
+    }
+
+    async fn folds_from_runs(&self, wanted: &Wanted<'_>) -> Result<Folds> {
+        let runs: Vec<PageRef> = self.runs.iter().map(|run| run.index).collect();
+        let indexes: Vec<RunIndex> = self.read_pages(runs).try_collect().await?;
+        let pages: Vec<PageRef> = indexes
+            .into_iter()
+            .flat_map(|index| index.pages)
+            .filter(|page| wanted.may_be_in(page))
+            .map(|page| page.page)
+            .collect();
+        let mut pages = Box::pin(self.read_pages::<RunPage>(pages));
+        let mut folds = Folds::new();
+        while let Some(page) = pages.try_next().await? {
+            for change in
+                page.changes.into_iter().filter(|change| wanted.holds(&change.topic, change.partition))
+            {
+                let fold = folds.entry((change.partition, change.lineage)).or_default();
+                fold.take(&change.removed, change.added);
+            }
+        }
+        Ok(folds)
+    }
+
+    fn read_pages<T: DeserializeOwned + Send + 'static>(
+        &self,
+        pages: Vec<PageRef>,
+    ) -> impl Stream<Item = Result<T>> + Send + use<T> {
+        let store = Arc::clone(self.store);
+        let read = move |page| {
+            let store = Arc::clone(&store);
+            async move { read_page::<T>(&*store, page).await }
+        };
+        stream::iter(pages).map(read).buffered(READ_AHEAD)
+    }
+
+    /// What the runs hold together with the changes since.
+    fn lists_of(&self, mut folds: Folds, wanted: &Wanted<'_>) -> TopicLists {
+        for change in self.changes.iter().flat_map(|changes| changes.iter()) {
+            take(&mut folds, wanted, change);
+        }
+        folds.into_iter().map(|(place, fold)| (place, fold.finish().0)).collect()
+    }
+}
 
 impl CommitLog {
     /// Every live segment of a topic. Costs the topic's own pages, however large the archive is; where one of them is
@@ -90,53 +152,21 @@ impl CommitLog {
     }
 
     async fn wanted_lists(&self, state: &State, wanted: &Wanted<'_>) -> Result<TopicLists> {
-        let mut folds = match self.folds_from_runs(wanted).await {
+        let source = ListSource { changes: &state.changes, ..self.list_source() };
+        let folds = match source.folds_from_runs(wanted).await {
             Err(error) if error.kind() == ErrorKind::Damaged => {
                 tracing::warn!(%error, topic = %wanted.topic, "a checkpoint is damaged; reading the topic's segments from every commit");
                 self.folds_from_commits(wanted).await?
             }
             folds => folds?,
         };
-        for change in state.changes.iter().flat_map(|(_, changes)| changes.iter()) {
-            take(&mut folds, wanted, change);
-        }
-        Ok(folds.into_iter().map(|(place, fold)| (place, fold.finish().0)).collect())
+        Ok(source.lists_of(folds, wanted))
     }
 
-    async fn folds_from_runs(&self, wanted: &Wanted<'_>) -> Result<Folds> {
-        let runs: Vec<PageRef> = self.root.iter().flat_map(|root| &root.runs).map(|run| run.index).collect();
-        let indexes: Vec<RunIndex> = self.read_pages(runs).try_collect().await?;
-        let pages: Vec<PageRef> = indexes
-            .into_iter()
-            .flat_map(|index| index.pages)
-            .filter(|page| wanted.may_be_in(page))
-            .map(|page| page.page)
-            .collect();
-        let mut pages = Box::pin(self.read_pages::<RunPage>(pages));
-        let mut folds = Folds::new();
-        while let Some(page) = pages.try_next().await? {
-            for change in
-                page.changes.into_iter().filter(|change| wanted.holds(&change.topic, change.partition))
-            {
-                folds
-                    .entry((change.partition, change.lineage))
-                    .or_default()
-                    .take(&change.removed, change.added);
-            }
-        }
-        Ok(folds)
-    }
-
-    fn read_pages<T: DeserializeOwned + Send + 'static>(
-        &self,
-        pages: Vec<PageRef>,
-    ) -> impl Stream<Item = Result<T>> + Send + use<T> {
-        let store = Arc::clone(self.store());
-        let read = move |page| {
-            let store = Arc::clone(&store);
-            async move { read_page::<T>(&*store, page).await }
-        };
-        stream::iter(pages).map(read).buffered(READ_AHEAD)
+    /// Where this log's segment lists come from.
+    pub(crate) fn list_source(&self) -> ListSource<'_> {
+        let runs = self.root.as_ref().map_or(&[][..], |root| &root.runs);
+        ListSource { store: &self.store, runs, changes: &self.state.changes }
     }
 
     /// The same from the commits that the checkpoint stands for, which are held together by its hash of the last.
@@ -155,7 +185,7 @@ impl CommitLog {
                 return Err(broken_chain(commit.seq));
             }
             head = hash;
-            for change in commit.ops.iter().filter_map(SegmentChange::of) {
+            for change in commit.ops.iter().filter_map(|op| SegmentChange::of(commit.seq, op)) {
                 take(&mut folds, wanted, &change);
             }
         }

@@ -18,8 +18,9 @@
 //! Commits are the truth and are never deleted; a checkpoint saves reading them. One that is missing or damaged costs
 //! time, never data: an older one serves, or the log is read from its first commit.
 
-mod checkpoint;
+pub(crate) mod checkpoint;
 mod lists;
+mod manifest;
 mod put;
 mod runs;
 mod tail;
@@ -30,15 +31,16 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use formats::checkpoint::Root;
-use formats::commit::{CheckpointRef, Commit, Op};
+use formats::commit::{CheckpointRef, Commit, Lineage, Op};
 use formats::document::MAX_DOCUMENT;
 use formats::hash::Hash;
-use formats::ids::{BackupId, Incarnation};
+use formats::ids::{BackupId, Incarnation, LineageId};
 use formats::paths::{self, ObjectName};
 use formats::repository::{MAX_REPOSITORY, Repository};
 use formats::state::State;
 use futures::{StreamExt, TryStreamExt, stream};
 
+pub(crate) use self::lists::ListSource;
 pub use self::lists::TopicLists;
 use crate::seam::Seam;
 use crate::storage::Store;
@@ -304,6 +306,7 @@ impl CommitLog {
     /// whatever the store says. After any other error than `Fenced` the operations may be durable or become so: whoever
     /// goes on finds out by reading the log. Dropping the future is as safe as such an error.
     pub async fn commit(&mut self, ops: Vec<Op>) -> Result<Committed> {
+        let follows = self.followed(&ops);
         loop {
             self.check_still_writer()?;
             if let Some(committed) = self.attempt(&ops).await? {
@@ -316,6 +319,33 @@ impl CommitLog {
                 return Ok(committed);
             }
             // A writer that slept may be far behind.
+            self.refresh().await?;
+            // It must not end a history that it never saw begin.
+            if self.followed(&ops) != follows {
+                return Err(Error::fenced("another writer has begun a new history of a partition meanwhile")
+                    .hint("start again to continue from where it is now"));
+            }
+        }
+    }
+
+    /// The histories that the ones which begin in these operations come after.
+    fn followed(&self, ops: &[Op]) -> Vec<Option<LineageId>> {
+        let begun = ops.iter().filter_map(|op| if let Op::Lineage(begun) = op { Some(begun) } else { None });
+        let current =
+            |begun: &Lineage| Some(self.state.partition(&begun.topic, begun.partition)?.current()?.id);
+        begun.map(current).collect()
+    }
+
+    /// Makes operations true beside whoever is the writer: for maintenance, which takes nothing over and must not stop
+    /// because a daemon runs.
+    ///
+    /// # Errors
+    /// As [`CommitLog::commit`], except that a newer writer is no obstacle.
+    pub async fn commit_beside_writer(&mut self, ops: Vec<Op>) -> Result<Committed> {
+        loop {
+            if let Some(committed) = self.attempt(&ops).await? {
+                return Ok(committed);
+            }
             self.refresh().await?;
         }
     }

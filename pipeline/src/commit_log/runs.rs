@@ -15,7 +15,7 @@ pub(super) async fn merge(pages: &PageWriter<'_>, runs: &mut Vec<RunRef>) -> Res
     let store = pages.store;
     while let Some(level) = runs.last().map(|run| run.level) {
         let from = runs.iter().rposition(|run| run.level != level).map_or(0, |at| at + 1);
-        if (runs.len() - from) % FANOUT != 0 {
+        if !(runs.len() - from).is_multiple_of(FANOUT) {
             return Ok(());
         }
         let oldest = from == 0;
@@ -26,9 +26,7 @@ pub(super) async fn merge(pages: &PageWriter<'_>, runs: &mut Vec<RunRef>) -> Res
         }
         let mut writer = RunWriter::new(pages);
         while let Some(change) = next_merged(store, &mut sources, oldest).await? {
-            if !change.is_empty() {
-                writer.push(change).await?;
-            }
+            writer.push(change).await?;
         }
         let merged = writer.finish(level + 1).await?;
         runs.truncate(from);

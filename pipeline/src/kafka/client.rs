@@ -164,19 +164,18 @@ impl Client {
         }
         let mut current = self.0.metadata.write().unwrap_or_else(PoisonError::into_inner);
         let next = current.after(response, topics).map_err(|error| error.at(peer))?;
-        if let (Some(was), Some(is)) = (&current.cluster_id, &next.cluster_id) {
-            if was != is {
-                return Err(Error::permanent(format!(
-                    "{peer} belongs to cluster {is}, not to cluster {was}"
-                ))
+        if let (Some(was), Some(is)) = (&current.cluster_id, &next.cluster_id)
+            && was != is
+        {
+            return Err(Error::permanent(format!("{peer} belongs to cluster {is}, not to cluster {was}"))
                 .hint("check that all bootstrap servers belong to one cluster"));
-            }
         }
         *current = Arc::new(next);
         Ok(Arc::clone(&current))
     }
 
-    /// Whom to ask for metadata: brokers with an open connection, then other brokers, then the bootstrap servers.
+    /// Whom to ask for metadata: brokers with an open connection, then other brokers, those that failed last, and then the
+    /// bootstrap servers.
     fn candidates(&self) -> Vec<Peer> {
         let metadata = self.metadata();
         let mut peers: Vec<Peer> = metadata.brokers.values().map(peer_of).collect();
@@ -186,13 +185,13 @@ impl Client {
             peers.rotate_left(usize::try_from(turn).unwrap_or(0));
         }
         let slots = self.0.slots.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_open = |peer: &Peer| {
-            let open = |slot: &Arc<Slot>| {
-                slot.connection.try_lock().is_ok_and(|held| held.as_ref().is_some_and(|held| held.is_alive()))
-            };
-            slots.get(&peer.address).is_some_and(open)
+        let unfit = |peer: &Peer| {
+            let slot = slots.get(&peer.address)?;
+            let held = slot.connection.try_lock().ok();
+            let is_open = held.is_some_and(|held| held.as_ref().is_some_and(|held| held.is_alive()));
+            Some(if is_open { 0 } else { 1 + slot.pace().failures })
         };
-        peers.sort_by_key(|peer| !is_open(peer));
+        peers.sort_by_key(|peer| unfit(peer).unwrap_or(1));
         drop(slots);
         for address in &self.0.config.bootstrap_servers {
             if !peers.iter().any(|peer| peer.address == *address) {

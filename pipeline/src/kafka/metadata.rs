@@ -165,11 +165,10 @@ impl ClusterMetadata {
             }
             let mut read = read_partition(&partition);
             // A broker that lags must not lead us back to an older leader (KIP-320).
-            if let Some(known) = known.and_then(|known| known.partitions.get(&number)) {
-                if read.leader_epoch >= 0 && read.leader_epoch < known.leader_epoch {
-                    read.leader = known.leader;
-                    read.leader_epoch = known.leader_epoch;
-                }
+            let known = known.and_then(|known| known.partitions.get(&number));
+            if let Some(newer) = known.filter(|known| (0..known.leader_epoch).contains(&read.leader_epoch)) {
+                read.leader = newer.leader;
+                read.leader_epoch = newer.leader_epoch;
             }
             partitions.insert(number, read);
         }

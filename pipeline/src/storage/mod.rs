@@ -17,12 +17,17 @@
 //!
 //! [`settings`] says which store and how; [`open`] makes it. [`probe`] finds out whether a store keeps the first promise.
 
+mod azure;
 mod call;
+mod gcs;
 mod key;
 mod local;
 pub mod memory;
 pub mod meter;
+mod object;
+pub mod probe;
 mod resolve;
+mod s3;
 pub mod settings;
 pub mod suite;
 pub mod wrap;
@@ -73,7 +78,8 @@ pub struct ObjectInfo {
 #[async_trait]
 pub trait Store: std::fmt::Debug + Send + Sync {
     /// Creates an object of the concatenated parts unless the key exists. An `Err` means that nothing came of it as far
-    /// as the store said; whatever is not known is [`Created::Unclear`].
+    /// as the store said (or, on a disk that fails to sync, that it cannot be relied on: the message says which);
+    /// whatever is not known is [`Created::Unclear`].
     ///
     /// Bodies above the part size travel in several parts, each retried alone. Their last step is not conditional on
     /// every backend, so keys of large bodies must be unique by construction (an incarnation and a counter in them);
@@ -113,3 +119,6 @@ pub trait Store: std::fmt::Debug + Send + Sync {
     /// The store as a URL for messages, without credentials.
     fn location(&self) -> String;
 }
+
+#[cfg(test)]
+mod tests;

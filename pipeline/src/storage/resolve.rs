@@ -8,7 +8,8 @@ use super::local::LocalStore;
 use super::memory::MemoryStore;
 use super::meter::Meter;
 use super::settings::{IoSettings, MIN_PART, StorageSettings};
-use super::{Store, key};
+use super::wrap::Prefixed;
+use super::{Store, azure, gcs, key, s3};
 use crate::seam::Seam;
 use crate::{Error, Result};
 
@@ -44,9 +45,27 @@ pub fn open_metered(
             Ok(Arc::new(LocalStore::new(root, calls(place))))
         }
         StorageSettings::Memory => Ok(Arc::new(MemoryStore::new(Arc::clone(&seam.clock)))),
-        StorageSettings::S3(_) | StorageSettings::Azure(_) | StorageSettings::Gcs(_) => {
-            Err(Error::input("this kind of storage is not yet supported"))
+        StorageSettings::S3(s3) => {
+            let place = format!("s3://{}", s3.bucket);
+            below(s3::open(s3, calls(place))?, s3.prefix.as_deref())
         }
+        StorageSettings::Azure(azure) => {
+            let place = format!("azure://{}/{}", azure.account_name, azure.container_name);
+            below(azure::open(azure, calls(place))?, azure.prefix.as_deref())
+        }
+        StorageSettings::Gcs(gcs) => {
+            let place = format!("gcs://{}", gcs.bucket);
+            below(gcs::open(gcs, calls(place))?, gcs.prefix.as_deref())
+        }
+    }
+}
+
+/// The store, or the folder of it that the prefix names.
+fn below(store: impl Store + 'static, prefix: Option<&str>) -> Result<Arc<dyn Store>> {
+    let store: Arc<dyn Store> = Arc::new(store);
+    match prefix {
+        Some(prefix) if !prefix.trim_matches('/').is_empty() => Ok(Arc::new(Prefixed::new(store, prefix)?)),
+        _ => Ok(store),
     }
 }
 

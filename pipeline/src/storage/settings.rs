@@ -43,7 +43,7 @@ pub struct S3Settings {
     /// The server's URL, where it is not AWS itself.
     pub endpoint: Option<String>,
     /// Access key id; with `secret_key`.
-    pub access_key: Option<String>,
+    pub access_key: Option<Secret>,
     /// Secret access key.
     pub secret_key: Option<Secret>,
     /// Session token of temporary credentials.

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use formats::commit::Op;
+use formats::commit::{LineageReason, Op};
+use formats::ids::LineageId;
 use formats::paths::ObjectName;
 
 use super::oracle;
@@ -195,5 +196,28 @@ async fn one_checkpoint_serves_several_writers() -> Result<()> {
     let roots = futures::TryStreamExt::try_collect::<Vec<_>>(store.list("checkpoints/", None)).await?;
     let roots = roots.iter().filter(|object| object.key.ends_with("/root")).count();
     assert!((8..=12).contains(&roots), "{roots} checkpoints of 164 commits");
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_writer_that_slept_does_not_end_a_history_that_it_never_saw_begin() -> Result<()> {
+    let store = Scripted::new();
+    let mut slept = filled(shared(&store), 2, every(1000)).await;
+    let mut awake = open(shared(&store), 2).await;
+    let recreated = |id| {
+        let mut op = sample::lineage(&topic(0), 0, id, 0);
+        if let Op::Lineage(begun) = &mut op {
+            begun.reason = LineageReason::Recreated;
+        }
+        op
+    };
+    // The topic was made again twice; the one that slept saw the first time only.
+    awake.commit(vec![recreated(3)]).await?;
+    let error = slept.commit(vec![recreated(2)]).await.expect_err("stale");
+    assert_eq!(error.kind(), ErrorKind::Fenced);
+    let current =
+        awake.state().partition(&topic(0), 0).and_then(|partition| partition.current()).map(|c| c.id);
+    assert_eq!(current, Some(LineageId(3)));
+    awake.commit(vec![sample::gap(&topic(0), 0, 3, 0, 5)]).await?;
     Ok(())
 }

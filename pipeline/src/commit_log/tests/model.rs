@@ -1,6 +1,6 @@
 //! Random histories of the log, decided by a seed: several writers, a merger, a pruner, readers; every one of them may
 //! be frozen or killed between any two steps, requests are lost, answered late or not at all, and land after their
-//! sender's death. In every fourth history objects of checkpoints vanish.
+//! sender's death. In some histories objects of checkpoints vanish, in some the store takes no puts for a while.
 //!
 //! `REPLEVIN_MODEL_RUNS` says how many histories, `REPLEVIN_MODEL_SEED` runs exactly one.
 
@@ -24,7 +24,7 @@ use crate::storage::Store;
 /// Histories where the environment says nothing.
 const RUNS: u64 = 2000;
 /// Steps of a history.
-const STEPS: u64 = 1000;
+const STEPS: u64 = 900;
 /// One history in so many is ten times as long, so that runs of checkpoints are merged.
 const LONG: u64 = 32;
 
@@ -64,12 +64,18 @@ async fn history(seed: u64) -> Result<Outcome, String> {
         told: Arc::clone(&told),
         checkpoints,
     };
+    let outages = chance.permille(200);
     let vandal = chance.permille(250);
     let mut slots: Vec<_> = (0..6).map(|_| Slot { life: None, frozen: false }).collect();
-    let steps = if seed % LONG == 0 { 10 * STEPS } else { STEPS };
+    let steps = if seed.is_multiple_of(LONG) { 10 * STEPS } else { STEPS };
     for step in 0..steps {
         if step % 16 == 0 {
             tokio::time::advance(Duration::from_secs(2)).await;
+        }
+        match chance.below(2000) {
+            0 => network.set_outage(outages),
+            1 | 2 => network.set_outage(false),
+            _ => {}
         }
         if vandal && chance.permille(8) {
             network.lose_a_checkpoint_object();

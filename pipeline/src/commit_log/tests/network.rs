@@ -44,6 +44,7 @@ struct Wire {
     puts: Vec<Put>,
     answers: BTreeMap<u64, Created>,
     next: u64,
+    outage: bool,
     counts: BTreeMap<&'static str, u64>,
 }
 
@@ -74,6 +75,11 @@ impl Network {
         self.wire().counts.clone()
     }
 
+    /// Whether the store is out of reach for puts.
+    pub(super) fn set_outage(&self, outage: bool) {
+        self.wire().outage = outage;
+    }
+
     /// Moves one request on: executes it, or loses it.
     pub(super) fn deliver(&self) {
         let put = {
@@ -84,7 +90,7 @@ impl Network {
             let at = self.chance.below(wire.puts.len() as u64) as usize;
             wire.puts.swap_remove(at)
         };
-        if self.chance.permille(self.faults.put_lost) {
+        if self.wire().outage || self.chance.permille(self.faults.put_lost) {
             return self.count("put lost");
         }
         let created = self.store.create(&put.key, put.body).now_or_never().expect("memory does not wait");
@@ -104,6 +110,11 @@ impl Network {
             self.store.delete(&object.key).now_or_never().expect("memory does not wait").expect("deletes");
             self.count("checkpoint object lost");
         }
+    }
+
+    /// How likely a sender gives up at each look, in a thousand.
+    fn patience(&self) -> u64 {
+        if self.wire().outage { 300 } else { self.faults.gives_up }
     }
 
     async fn wait(&self) {
@@ -156,7 +167,7 @@ impl Store for Network {
                     return Ok(Created::Exists);
                 }
                 Some(answer) => return Ok(answer),
-                None if self.chance.permille(self.faults.gives_up) => {
+                None if self.chance.permille(self.patience()) => {
                     self.count("gave up waiting");
                     return Ok(Created::Unclear("no answer in time".into()));
                 }

@@ -62,10 +62,10 @@ where
     Scripted::start(move |mut peer, _| {
         let act = act.clone();
         async move {
-            if peer.handshake().await.is_some() {
-                if let Some(request) = peer.request().await {
-                    act(peer, request).await;
-                }
+            if peer.handshake().await.is_some()
+                && let Some(request) = peer.request().await
+            {
+                act(peer, request).await;
             }
         }
     })

@@ -65,7 +65,8 @@ impl Writer {
             }
         }
         drop(temporary);
-        sync_folder(folder)?;
+        sync_folder(folder)
+            .map_err(|error| error.at(format!("{key} stands, but may not survive a loss of power")))?;
         Ok(Created::New(Version::default()))
     }
 

@@ -1,0 +1,104 @@
+//! `backup`: one run, or for ever.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use pipeline::backup::{self, BackupProgress, BackupReport};
+use pipeline::seam::Seam;
+use pipeline::{Error, Result};
+use serde_json::{Value, json};
+
+use crate::config::{Job, Mode, Overrides};
+use crate::output::{Output, human_bytes};
+use crate::{components, exit, progress, signals};
+
+/// Arguments of `backup`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct BackupArgs {
+    /// The job file.
+    #[arg(short, long)]
+    config: PathBuf,
+    /// Go on for ever, whatever the file says.
+    #[arg(long, conflicts_with = "once")]
+    continuous: bool,
+    /// Stop at the offsets seen at the start, whatever the file says.
+    #[arg(long)]
+    once: bool,
+}
+
+/// Runs a backup.
+pub(crate) async fn run(args: BackupArgs, output: &Output) -> Result<u8> {
+    let continuous = (args.continuous || args.once).then_some(args.continuous);
+    let overrides = Overrides { mode: Some(Mode::Backup), continuous, ..Overrides::default() };
+    let Job::Backup(job) = super::job::load(&args.config, &overrides)? else {
+        return Err(Error::input(format!("{} is not a backup job", args.config.display())));
+    };
+    let settings = components::backup_settings(&job)?;
+    let store = components::backup_store(&job.storage, &job.backup_id)?;
+    let stop = signals::stop_token()?;
+    let seam = Seam::system();
+    let client = components::kafka_client(&job.source, seam.clone()).await?;
+    let counters = Arc::new(BackupProgress::default());
+    let bar = progress::show_backup(Arc::clone(&counters), settings.continuous);
+    let result = backup::run(settings, client, store, seam, counters, stop).await;
+    bar.finish();
+    let report = result?;
+    let code = if report.is_partial() { exit::PARTIAL } else { exit::DONE };
+    output.print(&as_json(&job.backup_id, &report, code), || as_text(&job.backup_id, &report));
+    Ok(code)
+}
+
+fn as_json(backup_id: &formats::ids::BackupId, report: &BackupReport, code: u8) -> Value {
+    let gap = |(partition, gap): &(formats::ids::TopicPartition, formats::commit::Gap)| {
+        json!({ "topic": partition.topic, "partition": partition.partition, "first": gap.first, "end": gap.end,
+                "reason": gap.reason, "loss": gap.reason.is_loss() })
+    };
+    let failed = |(partition, why): &(formats::ids::TopicPartition, String)| json!({ "topic": partition.topic, "partition": partition.partition, "why": why });
+    let lineage = |(partition, reason): &(formats::ids::TopicPartition, formats::commit::LineageReason)| json!({ "topic": partition.topic, "partition": partition.partition, "reason": reason });
+    let held = |(partition, range): &(formats::ids::TopicPartition, formats::ids::OffsetRange)| json!({ "topic": partition.topic, "partition": partition.partition, "first": range.first, "end": range.end });
+    json!({
+        "backup_id": backup_id,
+        "exit_code": code,
+        "head": report.head.map(|head| format!("{}:{}", head.seq, head.hash)),
+        "partitions": report.partitions,
+        "records": report.records,
+        "raw_bytes": report.raw_bytes,
+        "stored_bytes": report.stored_bytes,
+        "segments": report.segments,
+        "gaps": report.gaps.iter().map(gap).collect::<Vec<_>>(),
+        "lineages": report.lineages.iter().map(lineage).collect::<Vec<_>>(),
+        "held_back": report.held_back.iter().map(held).collect::<Vec<_>>(),
+        "failed": report.failed.iter().map(failed).collect::<Vec<_>>(),
+    })
+}
+
+fn as_text(backup_id: &formats::ids::BackupId, report: &BackupReport) -> String {
+    let mut lines = vec![format!(
+        "backup {backup_id}: {} records of {} partitions, {} as {} in {} segments",
+        report.records,
+        report.partitions,
+        human_bytes(report.raw_bytes),
+        human_bytes(report.stored_bytes),
+        report.segments
+    )];
+    for (partition, gap) in report.gaps.iter().filter(|(_, gap)| gap.reason.is_loss()) {
+        lines.push(format!(
+            "gap: {partition}@{} is gone from the source ({})",
+            gap.range(),
+            gap.reason.name()
+        ));
+    }
+    for (partition, reason) in &report.lineages {
+        lines.push(format!("new lineage: {partition} ({reason:?}); the old one stays restorable"));
+    }
+    for (partition, range) in &report.held_back {
+        lines.push(format!("held back: {partition}@{range} belongs to or follows an open transaction and is not in the backup yet"));
+    }
+    for (partition, why) in &report.failed {
+        lines.push(format!("failed: {partition}: {why}"));
+    }
+    if let Some(head) = report.head {
+        lines.push(format!("head {}:{}", head.seq, head.hash));
+    }
+    lines.join("\n")
+}

@@ -1,0 +1,16 @@
+//! Loading a job file the same way for every command that takes one.
+
+use std::path::Path;
+
+use pipeline::{Error, Result};
+
+use crate::config::{self, Job, Overrides};
+
+/// Loads a job file and logs what it says that has no effect here.
+pub(super) fn load(path: &Path, overrides: &Overrides) -> Result<Job> {
+    let job = config::load(path, overrides).map_err(|error| Error::input(error.to_string()))?;
+    for notice in job.notices() {
+        tracing::warn!("{}:{}:{}: {}", path.display(), notice.at.line, notice.at.column, notice.message);
+    }
+    Ok(job)
+}

@@ -1,0 +1,14 @@
+//! One subcommand a file: its arguments, what it runs, what it prints.
+
+pub(crate) mod backup;
+pub(crate) mod check_config;
+pub(crate) mod completions;
+pub(crate) mod describe;
+pub(crate) mod dump;
+mod job;
+pub(crate) mod list;
+pub(crate) mod prune;
+pub(crate) mod restore;
+mod target;
+mod values;
+pub(crate) mod verify;

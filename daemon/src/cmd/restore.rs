@@ -1,0 +1,218 @@
+//! `restore`: the plan first, then the data, then the proof.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use pipeline::restore::{
+    self, PlanState, RestorePlan, RestoreProgress, RestoreReport, RestoreSettings, TopicAction, Verdict,
+};
+use pipeline::seam::Seam;
+use pipeline::{Error, Result};
+use serde_json::{Value, json};
+
+use crate::config::{Job, Mode, Overrides};
+use crate::output::{Output, human_bytes};
+use crate::{components, exit, progress, signals};
+
+/// Arguments of `restore`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct RestoreArgs {
+    /// The job file.
+    #[arg(short, long)]
+    config: PathBuf,
+    /// Show everything that would be done, and touch nothing.
+    #[arg(long, visible_alias = "dry-run")]
+    plan: bool,
+    /// Read the target back and compare it with the archive, whatever the file says.
+    #[arg(long)]
+    proof: bool,
+}
+
+/// Runs a restore, or shows its plan.
+pub(crate) async fn run(args: RestoreArgs, output: &Output) -> Result<u8> {
+    let overrides = Overrides {
+        mode: Some(Mode::Restore),
+        dry_run: args.plan,
+        proof: args.proof,
+        ..Overrides::default()
+    };
+    let Job::Restore(job) = super::job::load(&args.config, &overrides)? else {
+        return Err(Error::input(format!("{} is not a restore job", args.config.display())));
+    };
+    let settings = components::restore_settings(&job)?;
+    let store = components::backup_store(&job.storage, &job.backup_id)?;
+    let stop = signals::stop_token()?;
+    let seam = Seam::system();
+    let client = components::kafka_client(&job.target, seam.clone()).await?;
+    if job.restore.dry_run {
+        let plan = restore::plan(&settings, &client, &store, &seam).await?;
+        output.print(&plan, || plan_text(&plan));
+        return Ok(if plan.problems.is_empty() { exit::DONE } else { exit::USAGE });
+    }
+    let counters = Arc::new(RestoreProgress::default());
+    let bar = progress::show_restore(Arc::clone(&counters));
+    let planned = |plan: &RestorePlan| bar.above(&plan_text(plan));
+    let result = run_planned(&settings, &client, &store, &seam, &counters, stop, planned).await;
+    bar.finish();
+    let report = result?;
+    if let Some(path) = &job.restore.offset_report {
+        write_offset_report(Path::new(path), &report)?;
+    }
+    output.print(&report, || report_text(&report));
+    Ok(match report.verdict {
+        Verdict::Proven | Verdict::Restored | Verdict::AlreadyRestored => exit::DONE,
+        Verdict::Partial => exit::PARTIAL,
+        Verdict::Different => exit::MISMATCH,
+    })
+}
+
+/// Shows the plan on stderr, then runs it.
+async fn run_planned(
+    settings: &RestoreSettings,
+    client: &pipeline::kafka::Client,
+    store: &Arc<dyn pipeline::storage::Store>,
+    seam: &Seam,
+    counters: &Arc<RestoreProgress>,
+    stop: tokio_util::sync::CancellationToken,
+    planned: impl Fn(&RestorePlan),
+) -> Result<RestoreReport> {
+    let plan = restore::plan(settings, client, store, seam).await?;
+    planned(&plan);
+    restore::run(settings, client, store, seam, Arc::clone(counters), stop).await
+}
+
+fn plan_text(plan: &RestorePlan) -> String {
+    let state = match plan.state {
+        PlanState::New => "new",
+        PlanState::Resumes => "goes on where an earlier run stopped",
+        PlanState::Complete => "has been done; only the ends are checked",
+    };
+    let mut lines = vec![
+        format!("restore of backup {} at commit {}:{}", plan.backup_id, plan.archive.seq, plan.archive.hash),
+        format!("into cluster {}, {state} (id {})", plan.target_cluster, plan.restore_id),
+    ];
+    for topic in &plan.topics {
+        let name = if topic.source == topic.target {
+            topic.source.to_string()
+        } else {
+            format!("{} -> {}", topic.source, topic.target)
+        };
+        let action = match &topic.action {
+            TopicAction::Create { partitions, replication_factor } => {
+                let replicas = replication_factor
+                    .map_or_else(|| "the broker's default of".to_owned(), |n| n.to_string());
+                format!("create with {partitions} partitions, {replicas} replicas")
+            }
+            TopicAction::Fill { partitions, non_empty: 0 } => format!("fill {partitions} empty partitions"),
+            TopicAction::Fill { partitions, non_empty } => {
+                format!("append: {non_empty} of {partitions} partitions hold records")
+            }
+        };
+        let records: u64 = topic.partitions.iter().map(|p| p.records).sum();
+        let bytes: u64 = topic.partitions.iter().map(|p| p.bytes).sum();
+        lines.push(format!("  {name}: {action}; {records} records, {}", human_bytes(bytes)));
+        let rebuilt: u64 = topic
+            .partitions
+            .iter()
+            .map(|p| p.rebuild_holes + p.rebuild_log_append_time + p.rebuild_tiny + p.decoded_for_window)
+            .sum();
+        if rebuilt > 0 {
+            lines.push(format!(
+                "    about {} of it is rebuilt; the rest travels untouched",
+                human_bytes(rebuilt)
+            ));
+        }
+        for partition in &topic.partitions {
+            for gap in &partition.gaps {
+                let (range, reason) = (gap.range(), gap.reason.name());
+                lines.push(format!(
+                    "    {}-{}@{range} is not in the archive ({reason})",
+                    topic.source, partition.source
+                ));
+            }
+        }
+        if topic.retention.records_at_risk > 0 {
+            let held = if topic.retention.held { "it is held back" } else { "it comes into force" };
+            let records = topic.retention.records_at_risk;
+            lines.push(format!("    its retention would delete {records} records at once: {held}"));
+        }
+    }
+    lines.extend(plan.warnings.iter().map(|warning| format!("warning: {warning}")));
+    lines.extend(plan.problems.iter().map(|problem| format!("cannot be done: {problem}")));
+    lines.join("\n")
+}
+
+fn report_text(report: &RestoreReport) -> String {
+    let partitions: Vec<_> =
+        report.topics.iter().flat_map(|topic| topic.partitions.iter().map(move |p| (topic, p))).collect();
+    let records: u64 = partitions.iter().map(|(_, p)| p.records).sum();
+    let verdict = match report.verdict {
+        Verdict::Proven => "proven: the digests of archive and target are equal",
+        Verdict::Restored => {
+            "restored: everything was acknowledged at the expected offsets (--proof reads it back)"
+        }
+        Verdict::AlreadyRestored => "an earlier run restored everything, and the partitions still end there",
+        Verdict::Partial => "partial: see what failed below",
+        Verdict::Different => "different: the target does not hold what the archive holds",
+    };
+    let mut lines = vec![
+        format!("{records} records in {} partitions of {} topics", partitions.len(), report.topics.len()),
+        format!("backup {} at commit {}:{}", report.backup_id, report.archive.seq, report.archive.hash),
+    ];
+    for (topic, partition) in &partitions {
+        if let Some(failure) = &partition.failure {
+            lines.push(format!("failed: {}-{}: {}", topic.target, partition.target, failure.message));
+            lines.extend(failure.hint.iter().map(|hint| format!("  -> {hint}")));
+        }
+        if let (Some(archive), Some(target)) = (&partition.archive_digest, &partition.target_digest) {
+            let sign = if archive == target { "=" } else { "differs from" };
+            lines.push(format!(
+                "{}-{}: archive {archive} {sign} target {target}",
+                topic.target, partition.target
+            ));
+        }
+    }
+    let skipped: u64 =
+        partitions.iter().map(|(_, p)| p.lanes.aborted_records + p.lanes.undecided_records).sum();
+    if skipped > 0 {
+        lines.push(format!("{skipped} records of aborted or undecided transactions were left out"));
+    }
+    for topic in report.topics.iter().filter(|topic| !topic.configs_restored) {
+        lines.push(format!("topic {} is still under guard: its real configs are not set", topic.target));
+    }
+    lines.extend(report.warnings.iter().map(|warning| format!("warning: {warning}")));
+    lines.push(verdict.to_owned());
+    lines.join("\n")
+}
+
+/// Writes where records went, in the shape of OSO's offset mapping.
+fn write_offset_report(path: &Path, report: &RestoreReport) -> Result<()> {
+    let mut entries = serde_json::Map::new();
+    for topic in &report.topics {
+        for partition in &topic.partitions {
+            let (Some(first), Some(last)) = (partition.runs.first(), partition.runs.last()) else { continue };
+            let end = |start: i64, length: u64| start.saturating_add_unsigned(length.saturating_sub(1));
+            let entry = json!({
+                "topic": topic.target,
+                "partition": partition.target,
+                "source_topic": topic.source,
+                "source_partition": partition.source,
+                "source_first_offset": first.source,
+                "source_last_offset": end(last.source, last.length),
+                "target_first_offset": first.target,
+                "target_last_offset": end(last.target, last.length),
+                "runs": partition.runs,
+            });
+            entries.insert(format!("{}/{}", topic.target, partition.target), entry);
+        }
+    }
+    let text = serde_json::to_string_pretty(&Value::from(serde_json::Map::from_iter([(
+        "entries".to_owned(),
+        entries.into(),
+    )])));
+    std::fs::write(path, text.unwrap_or_default()).map_err(|e| {
+        Error::permanent(format!("restore.offset_report {} cannot be written", path.display()))
+            .caused_by(e)
+            .hint("the restore itself is done; run it again with another path to get the report")
+    })
+}

@@ -1,0 +1,229 @@
+//! The top level of a job file, and the jobs that come out of one.
+
+use std::fmt;
+
+use formats::ids::BackupId;
+
+use super::backup::{BACKUP, Backup};
+use pipeline::storage::StorageSettings;
+
+use super::check::Section;
+use super::error::{At, Notice, Problems};
+use super::kafka::{CONNECTION, KAFKA, Kafka, SECURITY, TOPICS};
+use super::keys::{Kind, Table, oso, ours};
+use super::later::{
+    ENCRYPTION_KEY, ENTERPRISE, ENTERPRISE_KEY, METRICS, METRICS_KEY, OFFSET_STORAGE, OFFSET_STORAGE_KEY,
+    REGISTRY_FILE_KEYS, SCHEMA_REGISTRY_KEY, VALIDATION_FILE_KEYS,
+};
+use super::restore::{RESTORE, Restore};
+use super::storage::{self, AZURE, FILESYSTEM, GCS, MEMORY, S3, STORAGE};
+
+/// The least memory that the stages can work in: a large batch, decompressed, while others are on their way.
+const LEAST_MEMORY: i64 = 64 << 20;
+
+/// The top level.
+pub(crate) static ROOT: Table = Table {
+    path: "",
+    about: "One job a file.",
+    keys: &[
+        oso(
+            "mode",
+            Kind::Choice(&["backup", "restore"]),
+            "which job this is; the command line may say it instead, but not otherwise",
+        )
+        .example("backup"),
+        oso("backup_id", Kind::BackupId, "the backup's name, and its folder in the store")
+            .required()
+            .example("orders-prod"),
+        oso("source", Kind::Section(&KAFKA), "the cluster to back up; for mode: backup"),
+        oso("target", Kind::Section(&KAFKA), "the cluster to restore into; for mode: restore"),
+        oso("storage", STORAGE, "where backups lie")
+            .required()
+            .example("{backend: filesystem, path: /var/lib/replevin}"),
+        oso("backup", Kind::Section(&BACKUP), "what to take and how; for mode: backup"),
+        oso("restore", Kind::Section(&RESTORE), "what to bring back and how; for mode: restore"),
+        ours(
+            "memory_limit",
+            Kind::Size { min: LEAST_MEMORY, max: i64::MAX },
+            "the most payload held in memory at once, whatever the number of topics",
+        )
+        .default("512MiB"),
+        OFFSET_STORAGE_KEY,
+        METRICS_KEY,
+        ENTERPRISE_KEY,
+        SCHEMA_REGISTRY_KEY,
+        ENCRYPTION_KEY,
+        REGISTRY_FILE_KEYS,
+        VALIDATION_FILE_KEYS,
+    ],
+};
+
+/// Every table, in the order in which people read about them.
+pub(crate) static TABLES: [&Table; 15] = [
+    &ROOT,
+    &KAFKA,
+    &TOPICS,
+    &CONNECTION,
+    &SECURITY,
+    &FILESYSTEM,
+    &S3,
+    &AZURE,
+    &GCS,
+    &MEMORY,
+    &BACKUP,
+    &RESTORE,
+    &OFFSET_STORAGE,
+    &METRICS,
+    &ENTERPRISE,
+];
+
+/// Which job a file describes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mode {
+    Backup,
+    Restore,
+}
+
+impl fmt::Display for Mode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Backup => "backup",
+            Self::Restore => "restore",
+        })
+    }
+}
+
+/// What the command line says; it wins over the file.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Overrides {
+    /// The subcommand, where it is one job's own. A file of another mode is an error.
+    pub(crate) mode: Option<Mode>,
+    /// `--continuous` and `--once`.
+    pub(crate) continuous: Option<bool>,
+    /// `--plan`.
+    pub(crate) dry_run: bool,
+    /// `--proof`.
+    pub(crate) proof: bool,
+}
+
+/// A job, complete and checked.
+#[derive(Debug, Clone)]
+pub(crate) enum Job {
+    Backup(BackupJob),
+    Restore(RestoreJob),
+}
+
+/// A backup.
+#[derive(Debug, Clone)]
+pub(crate) struct BackupJob {
+    pub(crate) backup_id: BackupId,
+    pub(crate) source: Kafka,
+    pub(crate) storage: StorageSettings,
+    pub(crate) backup: Backup,
+    /// The most payload in memory at once, in bytes.
+    pub(crate) memory_limit: u64,
+    /// What the operator should know, to be logged once.
+    pub(crate) notices: Vec<Notice>,
+}
+
+/// A restore.
+#[derive(Debug, Clone)]
+pub(crate) struct RestoreJob {
+    pub(crate) backup_id: BackupId,
+    pub(crate) target: Kafka,
+    pub(crate) storage: StorageSettings,
+    pub(crate) restore: Restore,
+    /// The most payload in memory at once, in bytes.
+    pub(crate) memory_limit: u64,
+    /// What the operator should know, to be logged once.
+    pub(crate) notices: Vec<Notice>,
+}
+
+impl Job {
+    /// What the operator should know, to be logged once.
+    pub(crate) fn notices(&self) -> &[Notice] {
+        match self {
+            Self::Backup(job) => &job.notices,
+            Self::Restore(job) => &job.notices,
+        }
+    }
+}
+
+/// The mode of a file and a command line; `None`, with a problem, where there is none or they differ.
+pub(crate) fn mode(root: &Section, overrides: &Overrides, problems: &mut Problems) -> Option<Mode> {
+    let in_file = root.text("mode").map(|mode| if mode == "restore" { Mode::Restore } else { Mode::Backup });
+    match (in_file, overrides.mode) {
+        (Some(file), Some(command)) if file != command => {
+            let message = format!("the file says mode: {file}, the command line says {command}");
+            problems.add(
+                root.at("mode"),
+                message,
+                format!("run `replevin {file}`, or give a file of mode: {command}"),
+            );
+            None
+        }
+        (None, None) if !root.is_given("mode") => {
+            problems.add(
+                At::START,
+                "mode is missing: which job this is",
+                "add mode: backup or mode: restore",
+            );
+            None
+        }
+        (file, command) => command.or(file),
+    }
+}
+
+/// Reports what a mode needs and the file lacks, and what the file holds and the mode does not read.
+pub(crate) fn suits(root: &Section, mode: Mode, problems: &mut Problems, notices: &mut Vec<Notice>) {
+    let (cluster, idle) = match mode {
+        Mode::Backup => ("source", ["target", "restore"]),
+        Mode::Restore => ("target", ["source", "backup"]),
+    };
+    if !root.is_given(cluster) {
+        let message = format!("{cluster} is missing: a {mode} needs its cluster");
+        problems.add(
+            At::START,
+            message,
+            format!("add {cluster}: {{bootstrap_servers: [\"localhost:9092\"]}}"),
+        );
+    }
+    for section in idle.into_iter().filter(|section| root.is_written(section)) {
+        notices.push(Notice {
+            at: root.at(section),
+            message: format!("{section} has no effect: this is a {mode}"),
+        });
+    }
+}
+
+/// Builds the job of a file whose every key has been checked.
+pub(crate) fn build(
+    root: &Section,
+    mode: Mode,
+    overrides: &Overrides,
+    problems: &mut Problems,
+    mut notices: Vec<Notice>,
+) -> Option<Job> {
+    let backup_id = BackupId::new(root.text("backup_id")?).ok()?;
+    let memory_limit = root.unsigned("memory_limit")?;
+    let storage = storage::build(root.section("storage")?, problems)?;
+    if matches!(storage, StorageSettings::Memory) {
+        let message = "storage.backend memory keeps nothing once the process ends".to_owned();
+        notices.push(Notice { at: root.at("storage"), message });
+    }
+    Some(match mode {
+        Mode::Backup => {
+            let source = Kafka::build(root.section("source")?, "source", problems)?;
+            let section = root.section("backup")?;
+            let backup = Backup::build(section, overrides.continuous, memory_limit, problems, &mut notices)?;
+            Job::Backup(BackupJob { backup_id, source, storage, backup, memory_limit, notices })
+        }
+        Mode::Restore => {
+            let target = Kafka::build(root.section("target")?, "target", problems)?;
+            let mut restore = Restore::build(root.section("restore")?, problems, &mut notices)?;
+            restore.dry_run |= overrides.dry_run;
+            restore.proof |= overrides.proof;
+            Job::Restore(RestoreJob { backup_id, target, storage, restore, memory_limit, notices })
+        }
+    })
+}

@@ -1,0 +1,82 @@
+//! Sections of OSO's files and of both guides that have no effect here or are refused until their features exist.
+//!
+//! They are listed so that a file that holds them is answered in words rather than with "unknown key".
+
+use super::keys::{Harmless, Key, Kind, Origin, Table, no_effect, oso, refused};
+
+const OWN_FILE: &str = "not yet supported: this looks like a registry's own file";
+const NO_JOB: &str = "give a job file, which has mode, backup_id, storage and source or target";
+const LEAVE_OUT: &str = "leave it out for now";
+const VALIDATION: &str = "not yet supported: this looks like a validation file";
+
+/// `offset_storage`: typed, but nothing is kept outside the store.
+pub(crate) static OFFSET_STORAGE: Table = Table {
+    path: "offset_storage",
+    about: "Where OSO keeps its positions.",
+    keys: &[
+        oso("backend", Kind::Text, ""),
+        oso("db_path", Kind::Text, ""),
+        oso("s3_key", Kind::Text, ""),
+        oso("sync_interval_secs", Kind::Int { min: 0, max: i64::MAX }, ""),
+    ],
+};
+
+/// `metrics`: typed, but there is no endpoint yet.
+pub(crate) static METRICS: Table = Table {
+    path: "metrics",
+    about: "OSO's Prometheus endpoint.",
+    keys: &[
+        oso("enabled", Kind::Bool, ""),
+        oso("port", Kind::Int { min: 1, max: u16::MAX as i64 }, ""),
+        oso("bind_address", Kind::Text, ""),
+        oso("path", Kind::Text, ""),
+        oso("keep_alive_seconds", Kind::Int { min: 0, max: i64::MAX }, ""),
+        oso("max_partition_labels", Kind::Int { min: 0, max: i64::MAX }, ""),
+        oso("update_interval_ms", Kind::Int { min: 0, max: i64::MAX }, ""),
+    ],
+};
+
+/// `enterprise`: its features are refused unless they are switched off.
+pub(crate) static ENTERPRISE: Table = Table {
+    path: "enterprise",
+    about: "OSO's licensed features.",
+    keys: &[
+        later("schema_registry", "not yet supported: schema registries"),
+        later("apicurio_registry", "not yet supported: Apicurio registries"),
+        later("confluent_rbac", "not yet supported: Confluent RBAC"),
+        later("encryption", "not yet supported: encryption"),
+        later("msk_kraft_migration", "not yet supported: migrations"),
+    ],
+};
+
+const fn later(name: &'static str, why: &'static str) -> Key {
+    refused(name, why, "leave the section out, or set enabled: false in it").unless(Harmless::Disabled)
+}
+
+/// A key of another kind of file, or of a feature of ours that does not exist yet.
+const fn elsewhere(name: &'static str, why: &'static str, instead: &'static str) -> Key {
+    Key { origin: Origin::Ours, ..refused(name, why, instead) }
+}
+
+pub(crate) const OFFSET_STORAGE_KEY: Key = no_effect(
+    "offset_storage",
+    Kind::Section(&OFFSET_STORAGE),
+    "the position is derived from the commits in the store, and nothing on local disk is needed to resume",
+);
+pub(crate) const METRICS_KEY: Key =
+    no_effect("metrics", Kind::Section(&METRICS), "the metrics endpoint is not yet supported");
+pub(crate) const ENTERPRISE_KEY: Key =
+    oso("enterprise", Kind::Section(&ENTERPRISE), "OSO's licensed features: none is supported yet");
+pub(crate) const SCHEMA_REGISTRY_KEY: Key =
+    elsewhere("schema_registry", "not yet supported: schema registries", LEAVE_OUT)
+        .unless(Harmless::Disabled);
+pub(crate) const ENCRYPTION_KEY: Key =
+    elsewhere("encryption", "not yet supported: encryption", LEAVE_OUT).unless(Harmless::Disabled);
+pub(crate) const REGISTRY_FILE_KEYS: Key =
+    elsewhere("server", OWN_FILE, NO_JOB).also(&["compatibility", "auth", "rbac", "audit", "rate_limit"]);
+pub(crate) const VALIDATION_FILE_KEYS: Key = refused("checks", VALIDATION, NO_JOB).also(&[
+    "evidence",
+    "notifications",
+    "pitr_timestamp",
+    "triggered_by",
+]);

@@ -1,0 +1,119 @@
+//! Job files: YAML to checked values, and nothing but values (components are built elsewhere).
+//!
+//! ```text
+//! bytes -> yaml (located tree) -> expand (${VAR}) -> check (against the tables of keys) -> job (structs)
+//! ```
+//!
+//! Every key of a file works, or is accepted with a notice that says why it changes nothing, or is refused; none is
+//! silently ignored. All problems of a file are reported at once, with file, line and column.
+
+mod backup;
+mod check;
+mod error;
+mod expand;
+mod job;
+mod kafka;
+mod keys;
+mod later;
+mod restore;
+mod storage;
+mod unknown;
+mod value;
+mod yaml;
+
+#[cfg(test)]
+mod pages;
+#[cfg(test)]
+mod tests;
+
+use std::io::Read;
+use std::path::Path;
+
+pub(crate) use backup::{Compression, Isolation, StartOffset};
+pub(crate) use error::ConfigError;
+pub(crate) use job::{BackupJob, Job, Mode, Overrides, RestoreJob};
+pub(crate) use kafka::Kafka;
+pub(crate) use restore::{ExistingTopicConfigPolicy, IntoNonEmpty, Journal, Retention};
+
+use check::Checker;
+use error::{At, Problems};
+use expand::Surroundings;
+
+/// The largest job file, in bytes.
+const LARGEST_FILE: usize = 1 << 20;
+
+/// Reads a job file.
+///
+/// # Errors
+/// [`ConfigError`] with everything that is wrong with the file. Exit code 2.
+pub(crate) fn load(path: &Path, overrides: &Overrides) -> Result<Job, ConfigError> {
+    let file = path.display().to_string();
+    let text = read_text(path, LARGEST_FILE).map_err(|why| {
+        ConfigError::whole(
+            &file,
+            format!("cannot read the file: {why}"),
+            "give a YAML job file, see configs/",
+        )
+    })?;
+    parse(&file, &text, overrides, &expand::Process)
+}
+
+/// Reads the text of a job file, called `file` in errors.
+fn parse(
+    file: &str,
+    text: &str,
+    overrides: &Overrides,
+    surroundings: &dyn Surroundings,
+) -> Result<Job, ConfigError> {
+    let mut problems = Problems::default();
+    let mut notices = Vec::new();
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let job = (|| {
+        let mut tree = yaml::parse(text, &mut problems)?;
+        expand::expand(&mut tree, surroundings, &mut problems);
+        let mut checker = Checker { problems: &mut problems, notices: &mut notices, all: &job::TABLES };
+        let root = checker.section(&job::ROOT, &tree, "")?;
+        let mode = job::mode(&root, overrides, &mut problems);
+        if let Some(mode) = mode {
+            job::suits(&root, mode, &mut problems, &mut notices);
+        }
+        // Building looks at several keys at once, which makes sense only where each alone is sound.
+        if !problems.is_empty() {
+            return None;
+        }
+        job::build(&root, mode?, overrides, &mut problems, notices)
+    })();
+    match job {
+        Some(job) if problems.is_empty() => Ok(job),
+        Some(_) => Err(problems.into_error(file)),
+        None => {
+            if problems.is_empty() {
+                problems.add(
+                    At::START,
+                    "the file passes every check but makes no job",
+                    "report this with the file",
+                );
+            }
+            Err(problems.into_error(file))
+        }
+    }
+}
+
+/// The UTF-8 text of a file of at most `largest` bytes.
+///
+/// # Errors
+/// Words for why it cannot be had.
+fn read_text(path: &Path, largest: usize) -> Result<String, String> {
+    let mut bytes = Vec::new();
+    let limit = u64::try_from(largest).unwrap_or(u64::MAX).saturating_add(1);
+    std::fs::File::open(path)
+        .and_then(|file| file.take(limit).read_to_end(&mut bytes))
+        .map_err(|error| error.to_string())?;
+    if bytes.len() > largest {
+        return Err(format!("it is larger than {largest} bytes"));
+    }
+    String::from_utf8(bytes).map_err(|error| {
+        let good = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+        format!("line {} is not UTF-8", good.split(|byte| *byte == b'\n').count())
+    })
+}

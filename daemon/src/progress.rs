@@ -1,0 +1,94 @@
+//! Progress for people: one bar on a terminal, nothing elsewhere (logs and metrics tell it there).
+
+use std::io::{IsTerminal, Write};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use indicatif::{HumanBytes, HumanCount, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use pipeline::backup::BackupProgress;
+use pipeline::restore::RestoreProgress;
+use tokio::task::JoinHandle;
+
+/// A bar that follows counters until it is finished.
+pub(crate) struct Bar {
+    bar: ProgressBar,
+    follow: Option<JoinHandle<()>>,
+}
+
+impl Bar {
+    /// Prints lines to stderr above the bar.
+    pub(crate) fn above(&self, lines: &str) {
+        self.bar.suspend(|| {
+            let _ = writeln!(std::io::stderr().lock(), "{lines}");
+        });
+    }
+
+    /// Removes it from the terminal.
+    pub(crate) fn finish(self) {
+        if let Some(follow) = self.follow {
+            follow.abort();
+        }
+        self.bar.finish_and_clear();
+    }
+}
+
+/// Follows a backup.
+pub(crate) fn show_backup(counters: Arc<BackupProgress>, continuous: bool) -> Bar {
+    let template = if continuous {
+        "{spinner} {elapsed_precise} {msg}"
+    } else {
+        "{spinner} {elapsed_precise} [{bar:30}] {percent}% {msg} left {eta}"
+    };
+    follow(template, move |bar| {
+        bar.set_length(counters.offsets_wanted.load(Relaxed).max(1));
+        bar.set_position(counters.offsets_fetched.load(Relaxed));
+        let seconds = bar.elapsed().as_secs_f64().max(0.001);
+        let bytes = counters.bytes_fetched.load(Relaxed);
+        bar.set_message(format!(
+            "{} records, {} fetched ({}/s), {} committed, partitions {}/{}",
+            HumanCount(counters.records_fetched.load(Relaxed)),
+            HumanBytes(bytes),
+            HumanBytes((bytes as f64 / seconds) as u64),
+            HumanCount(counters.records_committed.load(Relaxed)),
+            counters.partitions_done.load(Relaxed),
+            counters.partitions.load(Relaxed),
+        ));
+    })
+}
+
+/// Follows a restore.
+pub(crate) fn show_restore(counters: Arc<RestoreProgress>) -> Bar {
+    follow("{spinner} {elapsed_precise} [{bar:30}] {percent}% {msg} left {eta}", move |bar| {
+        bar.set_length(counters.records_wanted.load(Relaxed).max(1));
+        bar.set_position(counters.records_read.load(Relaxed));
+        let seconds = bar.elapsed().as_secs_f64().max(0.001);
+        let bytes = counters.bytes_acked.load(Relaxed);
+        bar.set_message(format!(
+            "{} records acknowledged, {} ({}/s), {} proven, partitions {}/{}",
+            HumanCount(counters.records_acked.load(Relaxed)),
+            HumanBytes(bytes),
+            HumanBytes((bytes as f64 / seconds) as u64),
+            HumanCount(counters.records_proven.load(Relaxed)),
+            counters.partitions_done.load(Relaxed),
+            counters.partitions.load(Relaxed),
+        ));
+    })
+}
+
+/// A bar of a template that a function brings up to date several times a second.
+pub(crate) fn follow(template: &str, update: impl Fn(&ProgressBar) + Send + 'static) -> Bar {
+    if !std::io::stderr().is_terminal() {
+        return Bar { bar: ProgressBar::hidden(), follow: None };
+    }
+    let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+    let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(5)).with_style(style);
+    let shown = bar.clone();
+    let follow = tokio::spawn(async move {
+        loop {
+            update(&shown);
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    });
+    Bar { bar, follow: Some(follow) }
+}

@@ -1,0 +1,30 @@
+//! SIGTERM and SIGINT: the first asks for an orderly end, the second ends the process at once. Either way nothing that
+//! was committed is lost, and what was not is fetched again by the next run.
+
+use pipeline::{Error, Result};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use crate::exit;
+
+/// A token that the first signal cancels. The process ends with [`exit::INTERRUPTED`] on the second.
+pub(crate) fn stop_token() -> Result<CancellationToken> {
+    let stop = CancellationToken::new();
+    let listen = |kind| signal(kind).map_err(|e| Error::permanent("signals cannot be caught").caused_by(e));
+    let (mut term, mut int) = (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
+    let token = stop.clone();
+    tokio::spawn(async move {
+        loop {
+            tokio::select! {
+                _ = term.recv() => {}
+                _ = int.recv() => {}
+            }
+            if token.is_cancelled() {
+                std::process::exit(i32::from(exit::INTERRUPTED));
+            }
+            tracing::info!("stopping: what was fetched is committed first; a second signal stops at once");
+            token.cancel();
+        }
+    });
+    Ok(stop)
+}

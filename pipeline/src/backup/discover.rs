@@ -1,0 +1,471 @@
+//! Discover: what there is to back up, where each partition goes on, and who fetches it. Decides whatever a fetch task
+//! gives back: a leader that moved, an offset that retention took, a log that went another way.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use formats::commit::{Gap, GapReason, ObjectRef};
+use formats::ids::{Incarnation, OffsetRange, TopicPartition};
+use formats::state::State;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+use super::cluster::{self, Selected};
+use super::fetch::{self, FetchCommand, FromFetch, Trouble};
+use super::message::{Assignment, ToCut};
+use super::place::{self, Known, Placed};
+use super::progress::BackupProgress;
+use super::{BackupSettings, closed};
+use crate::budget::Budget;
+use crate::kafka::{Client, FetchSettings, Fetcher, Isolation};
+use crate::storage::Store;
+use crate::{Error, Result};
+
+/// A run that is to end, and has partitions left, fails after this long without any progress.
+const STALL_LIMIT: Duration = Duration::from_secs(300);
+/// The pause before partitions whose leader moved are looked at again.
+const MOVED_PAUSE: Duration = Duration::from_millis(250);
+
+/// Where everything begins.
+pub(super) struct Plan {
+    selected: Selected,
+    placed: Vec<Placed>,
+    failed: Vec<(TopicPartition, String)>,
+    known_snapshot: Option<ObjectRef>,
+    next_seq: u64,
+}
+
+impl Plan {
+    pub(super) fn partitions(&self) -> usize {
+        self.placed.len()
+    }
+}
+
+/// Looks at the source and at the backup's state.
+pub(super) async fn plan(settings: &BackupSettings, client: &Client, state: &State) -> Result<Plan> {
+    let selected = cluster::select(client, &settings.topics).await?;
+    let known = |partition: &TopicPartition| {
+        let lineage = state.partition(&partition.topic, partition.partition)?.current()?;
+        Some(Known {
+            lineage: lineage.id,
+            cluster_id: lineage.cluster_id.clone(),
+            topic_id: lineage.topic_id,
+            start: lineage.start,
+            next: lineage.next,
+            last: lineage.last,
+            open: Some(lineage.open.clone()),
+        })
+    };
+    let partitions: Vec<_> = selected.partitions().map(|partition| (known(&partition), partition)).collect();
+    let (placed, failed) = place::place(settings, client, &selected, partitions, false).await;
+    Ok(Plan { selected, placed, failed, known_snapshot: state.cluster.clone(), next_seq: state.seq + 1 })
+}
+
+/// What the source side of a run can say at its end.
+#[derive(Default)]
+pub(super) struct Fetched {
+    pub(super) partitions: u64,
+    pub(super) held_back: Vec<(TopicPartition, OffsetRange)>,
+    pub(super) failed: Vec<(TopicPartition, String)>,
+}
+
+/// Keeps every partition fetched by some task.
+pub(super) struct Coordinator {
+    settings: BackupSettings,
+    client: Client,
+    store: Arc<dyn Store>,
+    incarnation: Incarnation,
+    budget: Budget,
+    to_cut: mpsc::Sender<ToCut>,
+    progress: Arc<BackupProgress>,
+    stop: CancellationToken,
+    selected: Selected,
+    placed: Vec<Placed>,
+    snapshot: Option<ObjectRef>,
+    seq: u64,
+    tasks: JoinSet<Result<()>>,
+    connections: HashMap<i32, Vec<Connection>>,
+    events: mpsc::UnboundedSender<FromFetch>,
+    from_fetch: mpsc::UnboundedReceiver<FromFetch>,
+    active: BTreeMap<TopicPartition, (i32, usize)>,
+    /// Partitions that wait to be looked at again, with what is known of them.
+    pending: Vec<(Option<Known>, TopicPartition)>,
+    held: BTreeMap<TopicPartition, OffsetRange>,
+    report: Fetched,
+}
+
+struct Connection {
+    commands: mpsc::UnboundedSender<FetchCommand>,
+    partitions: BTreeSet<TopicPartition>,
+}
+
+impl Coordinator {
+    #[allow(clippy::too_many_arguments, reason = "the wiring of one stage, called once")]
+    pub(super) fn new(
+        settings: BackupSettings,
+        client: Client,
+        store: Arc<dyn Store>,
+        incarnation: Incarnation,
+        budget: Budget,
+        plan: Plan,
+        to_cut: mpsc::Sender<ToCut>,
+        progress: Arc<BackupProgress>,
+        stop: CancellationToken,
+    ) -> Self {
+        let (events, from_fetch) = mpsc::unbounded_channel();
+        let report =
+            Fetched { partitions: plan.placed.len() as u64, failed: plan.failed, ..Fetched::default() };
+        Self {
+            settings,
+            client,
+            store,
+            incarnation,
+            budget,
+            to_cut,
+            progress,
+            stop,
+            selected: plan.selected,
+            placed: plan.placed,
+            snapshot: plan.known_snapshot,
+            seq: plan.next_seq,
+            tasks: JoinSet::new(),
+            connections: HashMap::new(),
+            events,
+            from_fetch,
+            active: BTreeMap::new(),
+            pending: Vec::new(),
+            held: BTreeMap::new(),
+            report,
+        }
+    }
+
+    /// Runs until every partition has reached its end, or for ever; `failed` ends it at once.
+    pub(super) async fn run(mut self, failed: CancellationToken) -> Result<Fetched> {
+        for (topic, why) in std::mem::take(&mut self.selected.refused) {
+            self.report.failed.push((TopicPartition::new(topic, -1), why));
+        }
+        self.write_snapshot().await?;
+        for placed in std::mem::take(&mut self.placed) {
+            self.start(placed).await?;
+        }
+        let mut refresh = Instant::now() + self.settings.refresh_interval;
+        let mut moved = Instant::now();
+        let mut last = (0, Instant::now());
+        loop {
+            let finished = !self.settings.continuous && self.active.is_empty() && self.pending.is_empty();
+            if finished || self.stop.is_cancelled() {
+                break;
+            }
+            tokio::select! {
+                biased;
+                () = failed.cancelled() => return Err(closed()),
+                () = self.stop.cancelled() => break,
+                Some(ended) = self.tasks.join_next() => ended.map_err(|e| Error::permanent("a fetch task panicked").caused_by(e))??,
+                event = self.from_fetch.recv() => if let Some(event) = event {
+                    self.handle(event).await?;
+                    moved = Instant::now() + MOVED_PAUSE;
+                },
+                () = sleep_until(moved), if !self.pending.is_empty() => {
+                    self.place_pending().await?;
+                    moved = Instant::now() + self.settings.refresh_interval.min(Duration::from_secs(2));
+                }
+                () = sleep_until(refresh) => {
+                    if self.settings.continuous {
+                        self.refresh().await?;
+                    }
+                    refresh = Instant::now() + self.settings.refresh_interval;
+                }
+            }
+            let fetched =
+                self.progress.offsets_fetched.load(Relaxed) + self.progress.partitions_done.load(Relaxed);
+            if fetched != last.0 {
+                last = (fetched, Instant::now());
+            } else if !self.settings.continuous && last.1.elapsed() > STALL_LIMIT {
+                let names: Vec<_> = self
+                    .active
+                    .keys()
+                    .chain(self.pending.iter().map(|(_, p)| p))
+                    .take(5)
+                    .map(ToString::to_string)
+                    .collect();
+                let message = format!(
+                    "no progress for {} s; still waiting for {}",
+                    STALL_LIMIT.as_secs(),
+                    names.join(", ")
+                );
+                return Err(Error::retry(message)
+                    .hint("check that every partition has a leader and that the brokers answer"));
+            }
+        }
+        // Closing the command queues ends the tasks; what they have fetched is in the cut stage's queue by then.
+        self.connections.clear();
+        while let Some(ended) = self.tasks.join_next().await {
+            ended.map_err(|e| Error::permanent("a fetch task panicked").caused_by(e))??;
+        }
+        if !self.settings.continuous {
+            self.see_what_is_held_back().await;
+        }
+        Ok(self.report)
+    }
+
+    async fn handle(&mut self, event: FromFetch) -> Result<()> {
+        let (assignment, trouble) = match event {
+            FromFetch::Done(assignment) => {
+                self.release(&assignment.partition);
+                BackupProgress::add(&self.progress.partitions_done, 1);
+                let partition = assignment.partition;
+                return self.tell_cut(ToCut::End { partition }).await;
+            }
+            FromFetch::Trouble(assignment, trouble) => (assignment, trouble),
+        };
+        let partition = assignment.partition.clone();
+        self.release(&partition);
+        match trouble {
+            Trouble::Moved(why) => {
+                tracing::debug!(%partition, why, "looking for the leader");
+                self.wait(&assignment);
+            }
+            Trouble::Replica(broker) => {
+                self.assign(Assignment { broker, leader_epoch: None, ..assignment })?
+            }
+            Trouble::Elsewhere(why) => {
+                tracing::warn!(%partition, next = assignment.next, why, "the log is not where the backup left it");
+                self.wait(&assignment);
+            }
+            Trouble::LastBatchDiffers(found) => {
+                tracing::warn!(%partition, found, last = ?assignment.last, "the log holds another batch than the one that was backed up");
+                let known = Some(Known::of(&assignment, &self.cluster_id()));
+                let (placed, failed) = place::place(
+                    &self.settings,
+                    &self.client,
+                    &self.selected,
+                    vec![(known, partition)],
+                    true,
+                )
+                .await;
+                self.report.failed.extend(failed);
+                for placed in placed {
+                    self.start(placed).await?;
+                }
+            }
+            Trouble::Empty { stable } => {
+                let reason = if assignment.compacted { GapReason::Compacted } else { GapReason::Vanished };
+                let gap = Gap { first: assignment.next, end: stable, reason };
+                let lineage = assignment.lineage;
+                tracing::info!(%partition, range = %gap.range(), "the log holds nothing here");
+                self.tell_cut(ToCut::Gap { partition, lineage, gap }).await?;
+                self.assign(Assignment { next: stable, last: None, ..assignment })?;
+            }
+            Trouble::Failed(error) => {
+                tracing::error!(%partition, %error, "the partition cannot be backed up");
+                self.report.failed.push((partition.clone(), error.to_string()));
+                self.tell_cut(ToCut::End { partition }).await?;
+            }
+        }
+        Ok(())
+    }
+
+    fn wait(&mut self, assignment: &Assignment) {
+        let known = Known::of(assignment, &self.cluster_id());
+        self.pending.push((Some(known), assignment.partition.clone()));
+    }
+
+    /// Looks again at partitions whose leader moved or whose log changed.
+    async fn place_pending(&mut self) -> Result<()> {
+        let pending = std::mem::take(&mut self.pending);
+        self.selected = match cluster::select(&self.client, &self.settings.topics).await {
+            Ok(selected) => selected,
+            Err(error) if error.is_retriable() => {
+                tracing::warn!(%error, "the source does not answer; trying again");
+                self.pending = pending;
+                return Ok(());
+            }
+            Err(error) => return Err(error),
+        };
+        let (there, gone): (Vec<_>, Vec<_>) = pending.into_iter().partition(|(_, partition)| {
+            self.selected
+                .topics
+                .get(&partition.topic)
+                .is_some_and(|topic| topic.partitions.contains_key(&partition.partition))
+        });
+        for (_, partition) in gone {
+            tracing::warn!(%partition, "the topic was deleted at the source; what was backed up of it stays");
+            self.tell_cut(ToCut::End { partition: partition.clone() }).await?;
+            if !self.settings.continuous {
+                self.report.failed.push((partition, "the topic was deleted while it was backed up".into()));
+            }
+        }
+        let again: BTreeMap<_, _> =
+            there.iter().map(|(known, partition)| (partition.clone(), known.clone())).collect();
+        let (placed, failed) = place::place(&self.settings, &self.client, &self.selected, there, false).await;
+        for placed in placed {
+            self.start(placed).await?;
+        }
+        for (partition, why) in failed {
+            tracing::debug!(%partition, why, "not yet");
+            let known = again.get(&partition).cloned().flatten();
+            self.pending.push((known, partition));
+        }
+        Ok(())
+    }
+
+    /// Finds topics and partitions that are new.
+    async fn refresh(&mut self) -> Result<()> {
+        match cluster::select(&self.client, &self.settings.topics).await {
+            Ok(selected) => self.selected = selected,
+            Err(error) if error.is_retriable() => {
+                tracing::warn!(%error, "the list of topics could not be refreshed");
+                return Ok(());
+            }
+            Err(error) => return Err(error),
+        }
+        self.write_snapshot().await?;
+        let new: Vec<_> = self
+            .selected
+            .partitions()
+            .filter(|partition| {
+                !self.active.contains_key(partition) && !self.pending.iter().any(|(_, p)| p == partition)
+            })
+            .filter(|partition| !self.report.failed.iter().any(|(p, _)| p == partition))
+            .map(|partition| (None, partition))
+            .collect();
+        for (_, partition) in &new {
+            tracing::info!(%partition, "a new partition");
+        }
+        self.pending.extend(new);
+        Ok(())
+    }
+
+    async fn write_snapshot(&mut self) -> Result<()> {
+        let written = cluster::store_snapshot(
+            &*self.store,
+            self.incarnation,
+            self.seq,
+            self.snapshot.as_ref(),
+            &self.selected.snapshot,
+        )
+        .await?;
+        if let Some((op, object)) = written {
+            self.snapshot = Some(object);
+            self.seq += 5;
+            self.tell_cut(ToCut::Op(op)).await?;
+        }
+        Ok(())
+    }
+
+    /// Tells the cut stage where a partition goes on, and gives it to a fetch task.
+    async fn start(&mut self, placed: Placed) -> Result<()> {
+        let Placed { assignment, begin, gap, held } = placed;
+        let partition = assignment.partition.clone();
+        if let Some(range) = held {
+            self.held.insert(partition.clone(), range);
+        }
+        if let Some(until) = assignment.until {
+            let wanted = u64::try_from(until - assignment.next).unwrap_or(0);
+            BackupProgress::add(&self.progress.offsets_wanted, wanted);
+        }
+        if let Some(begin) = begin {
+            self.tell_cut(ToCut::Begin(begin)).await?;
+        }
+        if let Some(gap) = gap {
+            tracing::warn!(%partition, range = %gap.range(), reason = gap.reason.name(), "offsets are gone from the source");
+            let lineage = assignment.lineage;
+            self.tell_cut(ToCut::Gap { partition, lineage, gap }).await?;
+        }
+        self.assign(assignment)
+    }
+
+    fn assign(&mut self, assignment: Assignment) -> Result<()> {
+        let broker = assignment.broker;
+        if !self.connections.contains_key(&broker) {
+            let count = self.client.config().connections_per_broker.max(1);
+            let opened: Vec<_> = (0..count).map(|_| self.open(broker)).collect();
+            self.connections.insert(broker, opened);
+        }
+        let Some(connections) = self.connections.get_mut(&broker) else { return Err(closed()) };
+        let least = connections.iter_mut().enumerate().min_by_key(|(_, c)| c.partitions.len());
+        let Some((number, connection)) = least else { return Err(closed()) };
+        connection.partitions.insert(assignment.partition.clone());
+        self.active.insert(assignment.partition.clone(), (broker, number));
+        // A task that is gone has failed; joining it tells why.
+        let _ = connection.commands.send(FetchCommand(assignment));
+        Ok(())
+    }
+
+    fn open(&mut self, broker: i32) -> Connection {
+        let connections = self.client.config().connections_per_broker.max(1);
+        let largest = (self.budget.limit() / (3 * connections)).clamp(1 << 20, 16 << 20);
+        let max_bytes = self.settings.fetch_max_bytes.map_or(largest, |bytes| bytes.min(largest));
+        let max_bytes = i32::try_from(max_bytes).unwrap_or(i32::MAX);
+        let settings = FetchSettings {
+            max_bytes,
+            partition_max_bytes: max_bytes.min(4 << 20),
+            isolation: self.settings.isolation,
+            ..FetchSettings::default()
+        };
+        let fetcher = Fetcher::new(self.client.clone(), broker, settings, self.budget.clone());
+        let (commands, receiver) = mpsc::unbounded_channel();
+        self.tasks.spawn(fetch::run(
+            fetcher,
+            receiver,
+            self.to_cut.clone(),
+            self.events.clone(),
+            Arc::clone(&self.progress),
+        ));
+        Connection { commands, partitions: BTreeSet::new() }
+    }
+
+    fn release(&mut self, partition: &TopicPartition) {
+        if let Some((broker, number)) = self.active.remove(partition)
+            && let Some(connection) = self.connections.get_mut(&broker).and_then(|c| c.get_mut(number))
+        {
+            connection.partitions.remove(partition);
+        }
+    }
+
+    /// Says which partitions had data beyond a stable offset that did not move during the run.
+    async fn see_what_is_held_back(&mut self) {
+        if self.held.is_empty() || self.settings.isolation != Isolation::ReadCommitted {
+            return;
+        }
+        let partitions: Vec<_> = self.held.keys().cloned().collect();
+        let stable =
+            self.client.list_offsets(partitions, crate::kafka::At::Latest, Isolation::ReadCommitted).await;
+        for (partition, range) in std::mem::take(&mut self.held) {
+            let still = stable
+                .get(&partition)
+                .and_then(|listed| listed.as_ref().ok())
+                .and_then(|listed| listed.offset);
+            if still == Some(range.first) {
+                self.report.held_back.push((partition, range));
+            }
+        }
+    }
+
+    fn cluster_id(&self) -> String {
+        self.selected.snapshot.cluster_id.clone()
+    }
+
+    async fn tell_cut(&self, message: ToCut) -> Result<()> {
+        self.to_cut.send(message).await.map_err(|_| closed())
+    }
+}
+
+impl Known {
+    /// What a fetch task knew when it gave the partition back.
+    fn of(assignment: &Assignment, cluster_id: &str) -> Self {
+        Self {
+            lineage: assignment.lineage,
+            cluster_id: cluster_id.to_owned(),
+            topic_id: assignment.topic_id,
+            start: assignment.start,
+            next: assignment.next,
+            last: assignment.last,
+            open: None,
+        }
+    }
+}

@@ -1,0 +1,214 @@
+//! Backup: whole record batches from the brokers into segments, and commits that make them true.
+//!
+//! ```text
+//! discover -> fetch (a task a connection) -> cut (one) -> encode (CPU workers) -> upload (parallel) -> order -> commit
+//!         bounded queue                bounded       bounded                  bounded            bounded   create-only put
+//! ```
+//!
+//! All payload in flight is charged to one byte budget, so memory follows the configuration and not the number of
+//! topics. The position is what the commit log says and nothing else: after any crash the next run reads it there.
+//! This file wires the stages; each lives in a file of its own.
+
+mod cluster;
+mod cut;
+mod discover;
+mod encode;
+mod fetch;
+mod message;
+mod order;
+mod place;
+mod progress;
+mod upload;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use formats::commit::{Gap, LineageReason};
+use formats::ids::{BackupId, OffsetRange, Topic, TopicPartition};
+use formats::segment::FrameCompression;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::budget::Budget;
+use crate::commit_log::{CommitLog, Committed};
+use crate::kafka::{Client, Isolation};
+use crate::seam::Seam;
+use crate::select::TopicSelection;
+use crate::storage::{Store, probe};
+use crate::{Error, Result};
+
+pub use progress::BackupProgress;
+
+/// What a backup does.
+#[derive(Debug, Clone)]
+pub struct BackupSettings {
+    /// The backup's name.
+    pub backup_id: BackupId,
+    /// Which topics.
+    pub topics: TopicSelection,
+    /// Whether to go on for ever; otherwise it stops at the offsets seen at the start.
+    pub continuous: bool,
+    /// Which transactional data is fetched.
+    pub isolation: Isolation,
+    /// Where a partition that the backup does not hold yet begins.
+    pub start: StartOffset,
+    /// Bytes of batches after which a segment ends.
+    pub segment_max_bytes: usize,
+    /// Age after which a segment ends.
+    pub segment_max_age: Duration,
+    /// Records after which a segment ends.
+    pub segment_max_records: Option<u64>,
+    /// Bytes that one Fetch answer should have at most.
+    pub fetch_max_bytes: Option<usize>,
+    /// How batches that the producer left uncompressed are stored.
+    pub compression: FrameCompression,
+    /// Bytes for everything that is in flight.
+    pub memory_limit: usize,
+    /// Uploads at once.
+    pub upload_parallelism: usize,
+    /// How often new topics and partitions are looked for.
+    pub refresh_interval: Duration,
+    /// The shortest time between two commits.
+    pub commit_interval: Duration,
+}
+
+/// Where a partition that the backup does not hold yet begins.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StartOffset {
+    /// At the first offset that is left.
+    Earliest,
+    /// At the end, as it is when the partition is first seen.
+    Latest,
+    /// At these offsets; partitions that are not named begin at the first offset that is left.
+    Specific(BTreeMap<Topic, BTreeMap<i32, i64>>),
+}
+
+/// What a backup did.
+#[derive(Debug, Clone, Default)]
+pub struct BackupReport {
+    /// The last commit: an anchor that `verify --expect` takes.
+    pub head: Option<Committed>,
+    /// Partitions that the run took part of.
+    pub partitions: u64,
+    /// Records committed by this run, control records included.
+    pub records: u64,
+    /// Bytes of batches committed by this run.
+    pub raw_bytes: u64,
+    /// Bytes of objects committed by this run.
+    pub stored_bytes: u64,
+    /// Segments committed by this run.
+    pub segments: u64,
+    /// Gaps that are new with this run.
+    pub gaps: Vec<(TopicPartition, Gap)>,
+    /// Histories that began with this run although the partition had one.
+    pub lineages: Vec<(TopicPartition, LineageReason)>,
+    /// Partitions whose stable offset is held back by an open transaction: the range that is not in the backup yet.
+    pub held_back: Vec<(TopicPartition, OffsetRange)>,
+    /// Partitions that could not be backed up, and why.
+    pub failed: Vec<(TopicPartition, String)>,
+}
+
+impl BackupReport {
+    /// Whether something is missing that a person must know of: exit code 3.
+    pub fn is_partial(&self) -> bool {
+        self.gaps.iter().any(|(_, gap)| gap.reason.is_loss())
+            || !self.held_back.is_empty()
+            || !self.failed.is_empty()
+    }
+}
+
+/// Payload in flight may take this share of the limit; the rest is for the program itself.
+fn payload_budget(memory_limit: usize) -> usize {
+    const PROGRAM: usize = 40 << 20;
+    memory_limit.saturating_sub(PROGRAM).max(memory_limit / 2)
+}
+
+/// Runs a backup until it is done or `stop` is cancelled; then what was fetched is committed first.
+///
+/// # Errors
+/// [`crate::ErrorKind::Fenced`] where a newer writer took over; a source or a store that stays out of reach; damage.
+pub async fn run(
+    settings: BackupSettings,
+    client: Client,
+    store: Arc<dyn Store>,
+    seam: Seam,
+    progress: Arc<BackupProgress>,
+    stop: CancellationToken,
+) -> Result<BackupReport> {
+    let cluster_id = client.metadata().cluster_id.clone().unwrap_or_default();
+    probe::probe(&*store, "", &*seam.rand).await?.require_create_only(&*store)?;
+    let mut log =
+        CommitLog::open_or_create(Arc::clone(&store), seam.clone(), &settings.backup_id, &cluster_id).await?;
+    log.become_writer().await?;
+    let budget = Budget::new(payload_budget(settings.memory_limit));
+    progress.begin(&budget);
+
+    // The last stage first, so that each is given where it sends to. Failure anywhere ends everything.
+    let failed = CancellationToken::new();
+    let (to_order, from_upload) = mpsc::channel(1024);
+    let (to_upload, from_encode) = mpsc::channel(settings.upload_parallelism.max(1));
+    let (to_encode, from_cut) = mpsc::channel(2);
+    let (to_cut, from_fetch) = mpsc::channel(256);
+    let plan = discover::plan(&settings, &client, log.state()).await?;
+    BackupProgress::add(&progress.partitions, plan.partitions() as u64);
+    let incarnation = log.incarnation();
+    let committer = order::Committer::new(log, settings.commit_interval, Arc::clone(&progress));
+    let commit = tokio::spawn(guard(failed.clone(), committer.run(from_upload)));
+    let upload = upload::run(
+        Arc::clone(&store),
+        incarnation,
+        settings.upload_parallelism,
+        from_encode,
+        to_order.clone(),
+        Arc::clone(&progress),
+    );
+    let upload = tokio::spawn(guard(failed.clone(), upload));
+    let encode = encode::spawn(settings.compression, &budget, from_cut, to_upload, &failed)?;
+    let cutter = cut::Cutter::new(&settings, budget.clone(), to_encode, to_order, Arc::clone(&progress));
+    let cut = tokio::spawn(guard(failed.clone(), cutter.run(from_fetch)));
+    let coordinator = discover::Coordinator::new(
+        settings,
+        client,
+        store,
+        incarnation,
+        budget,
+        plan,
+        to_cut,
+        progress,
+        stop,
+    );
+    let fetching = coordinator.run(failed.clone()).await;
+    // The coordinator has dropped its end of the first queue; each stage ends when the one before it has.
+    let cut = join(cut).await;
+    let encode = encode.join().await;
+    let upload = join(upload).await;
+    let commit = join(commit).await;
+    // The stage nearest to the store knows best why: those before it only saw a closed queue.
+    let mut report = commit?;
+    upload?;
+    encode?;
+    cut?;
+    let fetched = fetching?;
+    report.partitions = fetched.partitions;
+    report.held_back = fetched.held_back;
+    report.failed = fetched.failed;
+    Ok(report)
+}
+
+async fn guard<T>(failed: CancellationToken, stage: impl Future<Output = Result<T>>) -> Result<T> {
+    let result = stage.await;
+    if result.is_err() {
+        failed.cancel();
+    }
+    result
+}
+
+async fn join<T>(task: tokio::task::JoinHandle<Result<T>>) -> Result<T> {
+    task.await.unwrap_or_else(|e| Err(Error::permanent("a stage of the backup panicked").caused_by(e)))
+}
+
+/// What a stage says when the next one is gone: the next one's own error is the one to read.
+fn closed() -> Error {
+    Error::permanent("the next stage of the backup has stopped")
+}

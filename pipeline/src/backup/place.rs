@@ -1,0 +1,231 @@
+//! Place: where a partition goes on, given what the backup has of it and what its log looks like now.
+//!
+//! ```text
+//! the backup has nothing                           a lineage begins: at the first offset left, the end, or as told
+//! another cluster, another topic id                a lineage begins: recreated; offsets that are gone already are a gap
+//! the leader epoch's end lies below the position   a lineage begins: truncated; it forks from the old one there
+//! the last batch is another one                    a lineage begins: recreated, because nobody knows where it left
+//! the first offset left lies above the position    a gap: retention
+//! otherwise                                        it goes on, with the last batch fetched once more to be compared
+//! ```
+
+use std::collections::BTreeMap;
+
+use formats::commit::{Fork, Gap, GapReason, LastBatch, Lineage, LineageReason};
+use formats::ids::{LineageId, OffsetRange, TopicId, TopicPartition};
+use formats::transactions::OpenTransaction;
+
+use super::cluster::Selected;
+use super::message::{Assignment, Begin};
+use super::{BackupSettings, StartOffset};
+use crate::kafka::{At, Client, EpochEnd, Isolation};
+
+/// What the backup has of a partition.
+#[derive(Debug, Clone)]
+pub(super) struct Known {
+    pub(super) lineage: LineageId,
+    pub(super) cluster_id: String,
+    pub(super) topic_id: TopicId,
+    pub(super) start: i64,
+    pub(super) next: i64,
+    pub(super) last: Option<LastBatch>,
+    /// Transactions open at the position; `None` where the cut stage has been told of the partition before.
+    pub(super) open: Option<Vec<OpenTransaction>>,
+}
+
+/// Where a partition goes on.
+#[derive(Debug)]
+pub(super) struct Placed {
+    pub(super) assignment: Assignment,
+    /// What the cut stage must know first.
+    pub(super) begin: Option<Begin>,
+    /// What is gone before it goes on.
+    pub(super) gap: Option<Gap>,
+    /// Offsets beyond the stable offset, held back by an open transaction.
+    pub(super) held: Option<OffsetRange>,
+}
+
+/// What a partition's log looks like now.
+struct Log {
+    earliest: i64,
+    /// The end for this run's isolation.
+    stable: i64,
+    high_watermark: i64,
+    broker: i32,
+    leader_epoch: i32,
+    topic_id: TopicId,
+}
+
+/// Places partitions; those that cannot be placed now come back with the reason. `differs`: the last batch is known to be
+/// another one.
+pub(super) async fn place(
+    settings: &BackupSettings,
+    client: &Client,
+    selected: &Selected,
+    partitions: Vec<(Option<Known>, TopicPartition)>,
+    differs: bool,
+) -> (Vec<Placed>, Vec<(TopicPartition, String)>) {
+    let names: Vec<_> = partitions.iter().map(|(_, partition)| partition.clone()).collect();
+    let (mut earliest, mut stable, mut high) = tokio::join!(
+        client.list_offsets(names.clone(), At::Earliest, Isolation::ReadUncommitted),
+        client.list_offsets(names.clone(), At::Latest, settings.isolation),
+        client.list_offsets(names.clone(), At::Latest, Isolation::ReadUncommitted),
+    );
+    let epochs: BTreeMap<_, _> = partitions
+        .iter()
+        .filter_map(|(known, partition)| Some((partition.clone(), known.as_ref()?.last?.epoch)))
+        .filter(|(_, epoch)| *epoch >= 0)
+        .collect();
+    let mut ends = client.offset_for_leader_epoch(&epochs).await;
+    // Leaders may have moved while offsets were listed; the client has followed them.
+    let metadata = client.metadata();
+    let mut placed = Vec::new();
+    let mut failed = Vec::new();
+    for (known, partition) in partitions {
+        let take = |from: &mut BTreeMap<TopicPartition, crate::Result<crate::kafka::ListedOffset>>| {
+            let listed =
+                from.remove(&partition).ok_or_else(|| "no answer".to_owned())?.map_err(|e| e.to_string())?;
+            listed.offset.ok_or_else(|| "the broker gave no offset".to_owned())
+        };
+        let mut log = || -> Result<Log, String> {
+            let (broker, leader_epoch) =
+                metadata.leader(&partition.topic, partition.partition).ok_or("it has no leader")?;
+            Ok(Log {
+                earliest: take(&mut earliest)?,
+                stable: take(&mut stable)?,
+                high_watermark: take(&mut high)?,
+                broker,
+                leader_epoch,
+                topic_id: metadata.topic_id(&partition.topic).unwrap_or_default(),
+            })
+        };
+        let end = ends.remove(&partition).and_then(Result::ok);
+        match log() {
+            Ok(log) => placed.push(place_one(settings, selected, &partition, known, &log, end, differs)),
+            Err(why) => failed.push((partition, why)),
+        }
+    }
+    (placed, failed)
+}
+
+fn place_one(
+    settings: &BackupSettings,
+    selected: &Selected,
+    partition: &TopicPartition,
+    known: Option<Known>,
+    log: &Log,
+    end: Option<EpochEnd>,
+    differs: bool,
+) -> Placed {
+    let cluster_id = &selected.snapshot.cluster_id;
+    let compacted = selected.compacted.contains(&partition.topic);
+    let lineage_of = |fork: Option<Fork>| {
+        let fork = fork.map(|fork| (fork.parent, fork.offset, fork.epoch));
+        LineageId::derive(cluster_id, &partition.topic, log.topic_id, partition.partition, fork)
+    };
+    let begin = |reason, start, fork: Option<Fork>, salt: bool| Lineage {
+        topic: partition.topic.clone(),
+        partition: partition.partition,
+        // A log that differs without any sign in epochs or ids still needs a name of its own.
+        lineage: if salt {
+            LineageId(lineage_of(fork).0 ^ log.leader_epoch as u64 ^ 1 << 63)
+        } else {
+            lineage_of(fork)
+        },
+        cluster_id: cluster_id.clone(),
+        topic_id: log.topic_id,
+        start,
+        reason,
+        fork,
+    };
+    let new = match &known {
+        None => {
+            let start = match &settings.start {
+                StartOffset::Earliest => log.earliest,
+                StartOffset::Latest => log.stable.max(log.earliest),
+                StartOffset::Specific(offsets) => {
+                    let told = offsets.get(&partition.topic).and_then(|t| t.get(&partition.partition));
+                    told.copied().unwrap_or(log.earliest).clamp(log.earliest, log.high_watermark)
+                }
+            };
+            Some(begin(LineageReason::First, start, None, false))
+        }
+        Some(known) => {
+            let other_cluster = known.cluster_id != *cluster_id;
+            let nil = TopicId::default();
+            let other_topic = known.topic_id != log.topic_id && known.topic_id != nil && log.topic_id != nil;
+            if other_cluster || other_topic || differs {
+                // What the new log lost before we saw it is a gap, not a beginning.
+                let salt = differs && !other_cluster && !other_topic;
+                Some(begin(LineageReason::Recreated, 0, None, salt))
+            } else {
+                truncation(known, log, end).map(|offset| {
+                    let fork = Fork { parent: known.lineage, offset, epoch: log.leader_epoch };
+                    let shared = offset > known.start;
+                    begin(LineageReason::Truncated, offset, shared.then_some(fork), !shared)
+                })
+            }
+        }
+    };
+    let (lineage, mut next, last, begin) = match (new, known) {
+        (Some(begins), _) => {
+            let next = begins.start;
+            let begin = Begin {
+                partition: partition.clone(),
+                lineage: begins.lineage,
+                next,
+                open: Vec::new(),
+                begins: Some(begins),
+            };
+            (begin.lineage, next, None, Some(begin))
+        }
+        (None, Some(known)) => {
+            let begin = known.open.map(|open| Begin {
+                partition: partition.clone(),
+                lineage: known.lineage,
+                next: known.next,
+                open,
+                begins: None,
+            });
+            // On a compacted topic the batch may have been rewritten or removed, which says nothing.
+            let comparable = known.last.filter(|last| !compacted && last.offset >= log.earliest);
+            (known.lineage, known.next, comparable, begin)
+        }
+        (None, None) => unreachable!("a partition of which nothing is known begins a lineage"),
+    };
+    let last_epoch = last.map(|last| last.epoch).filter(|epoch| *epoch >= 0);
+    let gap =
+        (log.earliest > next).then_some(Gap { first: next, end: log.earliest, reason: GapReason::Retention });
+    if let Some(gap) = gap {
+        next = gap.end;
+    }
+    let start = begin.as_ref().and_then(|begin| begin.begins.as_ref()).map_or(next, |begins| begins.start);
+    Placed {
+        assignment: Assignment {
+            partition: partition.clone(),
+            topic_id: log.topic_id,
+            lineage,
+            start,
+            next,
+            last,
+            last_epoch,
+            until: (!settings.continuous).then_some(log.stable),
+            broker: log.broker,
+            leader_epoch: (log.leader_epoch >= 0).then_some(log.leader_epoch),
+            compacted,
+        },
+        begin,
+        gap,
+        held: (log.stable < log.high_watermark).then_some(OffsetRange::new(log.stable, log.high_watermark)),
+    }
+}
+
+/// Where the log left the history that the backup has, if it did: the end of the last batch's leader epoch lies below
+/// the position.
+fn truncation(known: &Known, log: &Log, end: Option<EpochEnd>) -> Option<i64> {
+    let last = known.last?;
+    let end = end?;
+    let (epoch, offset) = (end.epoch?, end.end_offset?);
+    let below = epoch < last.epoch || offset < known.next;
+    (below && offset < known.next && log.earliest <= known.next).then_some(offset.max(0))
+}

@@ -1,0 +1,76 @@
+//! What a backup tells about itself while it runs: plain counters, read by progress bars, status and metrics.
+
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use crate::budget::Budget;
+
+/// Counters of a running backup. All of them only grow, except the depths.
+#[derive(Debug, Default)]
+pub struct BackupProgress {
+    budget: OnceLock<Budget>,
+    /// Partitions of this run.
+    pub partitions: AtomicU64,
+    /// Partitions that reached the offset they stop at.
+    pub partitions_done: AtomicU64,
+    /// Offsets between where the partitions began and where they stop, for one-shot runs.
+    pub offsets_wanted: AtomicU64,
+    /// Offsets fetched.
+    pub offsets_fetched: AtomicU64,
+    /// Records fetched.
+    pub records_fetched: AtomicU64,
+    /// Bytes of batches fetched.
+    pub bytes_fetched: AtomicU64,
+    /// Segments cut.
+    pub segments_cut: AtomicU64,
+    /// Bytes of batches cut and not yet durable.
+    pub bytes_in_flight: AtomicU64,
+    /// Bytes of objects written.
+    pub bytes_stored: AtomicU64,
+    /// Objects written.
+    pub objects_stored: AtomicU64,
+    /// Records committed.
+    pub records_committed: AtomicU64,
+    /// Commits made.
+    pub commits: AtomicU64,
+}
+
+impl BackupProgress {
+    pub(super) fn begin(&self, budget: &Budget) {
+        let _ = self.budget.set(budget.clone());
+    }
+
+    pub(super) fn add(counter: &AtomicU64, amount: u64) {
+        counter.fetch_add(amount, Relaxed);
+    }
+
+    /// Payload bytes in memory now, and the bound; zeros before the run begins.
+    pub fn memory(&self) -> (usize, usize) {
+        self.budget.get().map_or((0, 0), |budget| (budget.used(), budget.limit()))
+    }
+
+    /// The most payload bytes that were in memory at once.
+    pub fn memory_peak(&self) -> usize {
+        self.budget.get().map_or(0, Budget::peak)
+    }
+}
+
+/// Counts bytes as in flight until it is dropped: after the upload, or wherever they were lost with a failure.
+#[derive(Debug)]
+pub(super) struct InFlight {
+    progress: std::sync::Arc<BackupProgress>,
+    bytes: u64,
+}
+
+impl InFlight {
+    pub(super) fn new(progress: &std::sync::Arc<BackupProgress>, bytes: u64) -> Self {
+        progress.bytes_in_flight.fetch_add(bytes, Relaxed);
+        Self { progress: progress.clone(), bytes }
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.progress.bytes_in_flight.fetch_sub(self.bytes, Relaxed);
+    }
+}

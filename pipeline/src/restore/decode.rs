@@ -1,0 +1,384 @@
+//! Decode: archived batches in, batches to be produced out. Pure CPU work, no I/O.
+//!
+//! A batch goes out as it lies in the archive (the *passthrough* lane) unless something must change (the *rebuild* lane):
+//!
+//! | why | what |
+//! |---|---|
+//! | holes | compaction removed records; a broker wants them numbered without gaps |
+//! | LogAppendTime | the records carry their producer's times; consumers saw the broker's |
+//! | cut | the time window, or a fork of the history, ends inside the batch |
+//! | over-size | the target takes no batch so large |
+//! | tiny | neighbours that cost more as requests than as work are put together |
+//!
+//! **What comes out is a function of the archive's batches and the settings alone**: a rerun must cut the same batches
+//! at the same records, because their sequence numbers and offsets follow from that. So nothing here depends on how the
+//! archive groups batches into segments and frames (a merge may change that between two runs), and a rebuilt batch never
+//! spans a multiple of [`ALIGN`] in source offsets, so that a run may begin at any such multiple. Whatever changes the
+//! batches that come out (the constants below too) needs a new [`super::journal::VERSION`].
+
+use bytes::Bytes;
+use formats::codec::Decompressor;
+use formats::digest::ContentDigest;
+use formats::ids::OffsetRange;
+use formats::rebuild::{Holes, RebuildSettings, Rebuilder, RebuiltBatch};
+use formats::record_batch::RecordBatch;
+use serde::{Deserialize, Serialize};
+
+use super::runs::RunMap;
+use super::settings::TimeWindow;
+use crate::archive::{BatchFate, ClippedBatch};
+use crate::budget::Budget;
+use crate::{Error, Result};
+
+/// Rebuilt batches end at multiples of this many source offsets.
+pub(super) const ALIGN: i64 = 1 << 16;
+/// Batches below this size are put together with their neighbours.
+pub(super) const TINY: usize = 8 << 10;
+/// The uncompressed size that rebuilt batches grow to.
+const REBUILT: usize = 512 << 10;
+/// The most that one batch of the archive may decompress to.
+const DECOMPRESSED_CAP: usize = 512 << 20;
+
+/// A batch for the target.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    /// How many records of the partition come before it.
+    pub(super) index: u64,
+    /// How many records it has.
+    pub(super) records: i32,
+    /// The whole batch; its header is renewed when it is sent.
+    pub(super) bytes: Bytes,
+    /// The first source offset in it, for messages.
+    pub(super) source: i64,
+}
+
+impl Prepared {
+    /// The number of the record after its last one.
+    pub(super) fn end(&self) -> u64 {
+        self.index + u64::from(self.records.unsigned_abs())
+    }
+}
+
+/// What was done with a partition's batches. Counts cover what was decoded in this run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct LaneCounts {
+    /// Batches sent as they lie in the archive.
+    pub passthrough_batches: u64,
+    /// Their bytes.
+    pub passthrough_bytes: u64,
+    /// Bytes of archived batches rebuilt because compaction left holes.
+    pub rebuilt_holes: u64,
+    /// Bytes of archived batches rebuilt because the broker had stamped them.
+    pub rebuilt_log_append_time: u64,
+    /// Bytes of archived batches rebuilt because a bound cuts them.
+    pub rebuilt_cut: u64,
+    /// Bytes of archived batches rebuilt because the target takes no batch so large.
+    pub rebuilt_oversize: u64,
+    /// Bytes of archived batches put together with their neighbours.
+    pub rebuilt_tiny: u64,
+    /// Batches that came out of the rebuild lane.
+    pub rebuilt_batches: u64,
+    /// Control batches left out.
+    pub control_batches: u64,
+    /// Records of aborted transactions left out.
+    pub aborted_records: u64,
+    /// Records left out because nothing in the archive tells whether their transaction was committed.
+    pub undecided_records: u64,
+    /// Records left out because their time lies outside of the window.
+    pub outside_window: u64,
+}
+
+/// Why a batch is rebuilt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Why {
+    Holes,
+    LogAppendTime,
+    Cut,
+    Oversize,
+    Tiny,
+}
+
+/// What a lane needs to know.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct LaneSettings {
+    pub(super) window: TimeWindow,
+    /// The largest batch that the target takes.
+    pub(super) max_batch: usize,
+    /// Whether the content digest is computed on the way.
+    pub(super) digest: bool,
+}
+
+/// Turns one partition's batches into those for the target, in order.
+#[derive(Debug)]
+pub(super) struct Lane {
+    settings: LaneSettings,
+    budget: Budget,
+    rebuilder: Rebuilder,
+    rebuilding: bool,
+    /// The block of [`ALIGN`] offsets that the waiting records belong to.
+    block: i64,
+    counting_below: i64,
+    held: Option<Held>,
+    decompressor: Decompressor,
+    scratch: Vec<u8>,
+    rebuilt: Vec<RebuiltBatch>,
+    out: Vec<Prepared>,
+    /// Records before the next batch.
+    index: u64,
+    /// Records that are on the target already.
+    present: u64,
+    counts: LaneCounts,
+    digest: ContentDigest,
+    runs: RunMap,
+}
+
+/// A tiny batch whose next neighbour decides what becomes of it.
+#[derive(Debug)]
+struct Held {
+    bytes: Vec<u8>,
+    keep: OffsetRange,
+}
+
+impl Lane {
+    /// Begins at record `index` of the partition; batches among the first `present` records are not given out, because
+    /// the target has them.
+    pub(super) fn new(
+        settings: LaneSettings,
+        budget: Budget,
+        index: u64,
+        present: u64,
+        runs: RunMap,
+    ) -> Result<Self> {
+        let rebuilder = Rebuilder::new(RebuildSettings {
+            codec: None,
+            level: None,
+            batch_bytes: REBUILT,
+            max_batch_bytes: settings.max_batch,
+            decompressed_cap: DECOMPRESSED_CAP,
+            holes: Holes::Close,
+        })?;
+        Ok(Self {
+            settings,
+            budget,
+            rebuilder,
+            rebuilding: false,
+            block: 0,
+            counting_below: i64::MIN,
+            held: None,
+            decompressor: Decompressor::new(),
+            scratch: Vec::new(),
+            rebuilt: Vec::new(),
+            out: Vec::new(),
+            index,
+            present,
+            counts: LaneCounts::default(),
+            digest: ContentDigest::EMPTY,
+            runs,
+        })
+    }
+
+    /// Batches that begin below this offset, a multiple of [`ALIGN`], are only counted.
+    #[must_use]
+    pub(super) fn counting_below(self, offset: i64) -> Self {
+        Self { counting_below: offset, ..self }
+    }
+
+    /// The batches made since the last call.
+    pub(super) fn take(&mut self) -> Vec<Prepared> {
+        std::mem::take(&mut self.out)
+    }
+
+    /// How many records the partition has up to here, what was done, the digest over them, and where they went.
+    pub(super) fn results(self) -> LaneResults {
+        LaneResults { records: self.index, counts: self.counts, digest: self.digest, runs: self.runs }
+    }
+
+    /// Takes the next batch; `shared` is the buffer that it lies in. Checks its CRC.
+    pub(super) fn push(&mut self, clipped: &ClippedBatch<'_>, fate: BatchFate, shared: &Bytes) -> Result<()> {
+        let batch = &clipped.batch;
+        batch.verify_crc()?;
+        let records = u64::from(batch.record_count().unsigned_abs());
+        match fate {
+            BatchFate::Control => self.counts.control_batches += 1,
+            BatchFate::Aborted => self.counts.aborted_records += records,
+            BatchFate::Undecided => self.counts.undecided_records += records,
+            BatchFate::Plain | BatchFate::Committed if records == 0 => {}
+            BatchFate::Plain | BatchFate::Committed => return self.data(clipped, shared),
+        }
+        Ok(())
+    }
+
+    fn data(&mut self, clipped: &ClippedBatch<'_>, shared: &Bytes) -> Result<()> {
+        let (batch, keep) = (&clipped.batch, clipped.keep);
+        let records = u64::from(batch.record_count().unsigned_abs());
+        let window = self.settings.window;
+        let whole = clipped.is_whole() && (window.is_open() || self.stamped_inside(batch));
+        let kept = if whole && !self.settings.digest { records } else { self.examine(batch, keep)? };
+        self.counts.outside_window += records - kept;
+        if kept == 0 {
+            return Ok(());
+        }
+        if keep.first < self.counting_below {
+            // Only in segments without holes, markers and bounds: the records are the batch's offsets.
+            self.runs.push(keep, self.index);
+            self.index += kept;
+            return Ok(());
+        }
+        let why = self.why(batch, kept < records);
+        let block = keep.first / ALIGN;
+        if block != self.block {
+            self.flush()?;
+            self.block = block;
+        }
+        match why {
+            None => {
+                self.flush()?;
+                self.pass(batch, shared_slice(shared, batch));
+            }
+            Some(Why::Tiny) if self.held.is_none() && !self.rebuilding => {
+                self.held = Some(Held { bytes: batch.bytes().to_vec(), keep });
+            }
+            Some(why) => {
+                if let Some(held) = self.held.take() {
+                    let first = RecordBatch::parse(&held.bytes)?;
+                    self.rebuild(&first, held.keep, Why::Tiny)?;
+                }
+                self.rebuild(batch, keep, why)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether all records bear one known time inside the window.
+    fn stamped_inside(&self, batch: &RecordBatch<'_>) -> bool {
+        let window = self.settings.window;
+        let late = window.end.is_some_and(|end| batch.max_timestamp() > end);
+        let stamped = batch.attributes().log_append_time() || window.start.is_none();
+        stamped && !late && window.start.is_none_or(|start| start <= batch.max_timestamp())
+    }
+
+    /// Counts the records that stay, and digests them where that is wanted.
+    fn examine(&mut self, batch: &RecordBatch<'_>, keep: OffsetRange) -> Result<u64> {
+        let mut kept = 0;
+        let records = self.decompressor.records(batch, DECOMPRESSED_CAP, &mut self.scratch)?;
+        for record in records {
+            let record = record.map_err(|e| {
+                let (first, end) = (batch.base_offset(), batch.next_offset());
+                e.at(format_args!("record batch at offsets [{first},{end})"))
+            })?;
+            let timestamp = batch.effective_timestamp(record.timestamp_delta);
+            let offset = batch.base_offset() + i64::from(record.offset_delta);
+            if keep.contains(offset) && self.settings.window.contains(timestamp) {
+                kept += 1;
+                if self.settings.digest {
+                    self.digest.push_record(timestamp, &record);
+                }
+            }
+        }
+        Ok(kept)
+    }
+
+    fn why(&self, batch: &RecordBatch<'_>, cut: bool) -> Option<Why> {
+        match () {
+            () if cut => Some(Why::Cut),
+            () if batch.has_holes() => Some(Why::Holes),
+            () if batch.attributes().log_append_time() => Some(Why::LogAppendTime),
+            () if batch.len() > self.settings.max_batch => Some(Why::Oversize),
+            () if batch.len() < TINY => Some(Why::Tiny),
+            () => None,
+        }
+    }
+
+    fn rebuild(&mut self, batch: &RecordBatch<'_>, keep: OffsetRange, why: Why) -> Result<()> {
+        let bytes = batch.len() as u64;
+        let counts = &mut self.counts;
+        *match why {
+            Why::Holes => &mut counts.rebuilt_holes,
+            Why::LogAppendTime => &mut counts.rebuilt_log_append_time,
+            Why::Cut => &mut counts.rebuilt_cut,
+            Why::Oversize => &mut counts.rebuilt_oversize,
+            Why::Tiny => &mut counts.rebuilt_tiny,
+        } += bytes;
+        let window = self.settings.window;
+        let wanted = |offset, timestamp| keep.contains(offset) && window.contains(timestamp);
+        self.rebuilder.push(batch, |offset, timestamp, _| wanted(offset, timestamp), &mut self.rebuilt)?;
+        self.rebuilding = true;
+        self.give_rebuilt();
+        Ok(())
+    }
+
+    /// Gives out whatever waits, so that the next batch stands behind it.
+    fn flush(&mut self) -> Result<()> {
+        if let Some(held) = self.held.take() {
+            let bytes = Bytes::from(held.bytes);
+            let batch = RecordBatch::parse(&bytes)?;
+            self.pass(&batch, bytes.clone());
+        }
+        if self.rebuilding {
+            self.rebuilt.extend(self.rebuilder.finish()?);
+            self.rebuilding = false;
+            self.give_rebuilt();
+        }
+        Ok(())
+    }
+
+    /// Ends the partition.
+    pub(super) fn finish(&mut self) -> Result<()> {
+        self.flush()
+    }
+
+    fn pass(&mut self, batch: &RecordBatch<'_>, bytes: Bytes) {
+        self.counts.passthrough_batches += 1;
+        self.counts.passthrough_bytes += bytes.len() as u64;
+        let range = OffsetRange::new(batch.base_offset(), batch.next_offset());
+        self.give(bytes, batch.record_count(), &[range]);
+    }
+
+    fn give_rebuilt(&mut self) {
+        for batch in std::mem::take(&mut self.rebuilt) {
+            self.counts.rebuilt_batches += 1;
+            let bytes = self.budget.charge(batch.bytes.len()).attach(batch.bytes);
+            self.give(bytes, batch.records, &batch.sources);
+        }
+    }
+
+    fn give(&mut self, bytes: Bytes, records: i32, sources: &[OffsetRange]) {
+        let index = self.index;
+        for source in sources {
+            self.runs.push(*source, self.index);
+            self.index += source.len();
+        }
+        if self.index > self.present {
+            let source = sources.first().map_or(-1, |range| range.first);
+            self.out.push(Prepared { index, records, bytes, source });
+        }
+    }
+}
+
+/// What a lane says at its end.
+#[derive(Debug)]
+pub(super) struct LaneResults {
+    pub(super) records: u64,
+    pub(super) counts: LaneCounts,
+    pub(super) digest: ContentDigest,
+    pub(super) runs: RunMap,
+}
+
+/// The batch as a slice of the buffer that it lies in; a copy where it lies elsewhere.
+fn shared_slice(shared: &Bytes, batch: &RecordBatch<'_>) -> Bytes {
+    let start = (batch.bytes().as_ptr() as usize).checked_sub(shared.as_ptr() as usize);
+    match start.filter(|start| start + batch.len() <= shared.len()) {
+        Some(start) => shared.slice(start..start + batch.len()),
+        None => Bytes::copy_from_slice(batch.bytes()),
+    }
+}
+
+/// The error of a batch of a partition whose target holds a part of it.
+pub(super) fn split_batch(place: &str, present: u64, batch: &Prepared) -> Error {
+    Error::permanent(format!(
+        "{place}: the target holds {present} records of this restore, which ends inside the batch of records {} to {}",
+        batch.index,
+        batch.end()
+    ))
+    .hint("somebody else writes to this partition, or the restore's settings were changed: delete the topic and restore it again")
+}

@@ -1,0 +1,336 @@
+//! A restore's own memory: what a rerun must know so that nothing is lost and nothing doubled.
+//!
+//! Entries are written once and never changed; of two copies of a job that write the same entry the first wins, and the
+//! other goes on with the winner's. Order, enforced by `super::run`:
+//!
+//! ```text
+//! begin        before anything is touched: archive commit, pinned positions, what each topic will get at the end
+//! partitions   after the topics are there, before the first produce: producer ids, epochs, topic ids, start offsets
+//! producer     where a broker has forgotten a producer id: the next one, and the record that it begins at
+//! complete     after the proof and the topics' own configs
+//! ```
+//! Two places can hold it: a compacted topic of the target ([`topic`]) or create-only objects in the store ([`object`]).
+
+mod object;
+mod topic;
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+use formats::hash::Hash;
+use formats::ids::{BackupId, LineageId, OffsetRange, RestoreId, Topic, TopicId, TopicPartition};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+pub(super) use object::ObjectJournal;
+pub use topic::JOURNAL_TOPIC;
+pub(super) use topic::TopicJournal;
+
+use super::settings::TimeWindow;
+use crate::{Error, Result};
+
+/// What [`Begin::version`] is. Another number for every change of an entry's meaning, and for every change of what
+/// [`super::decode`] makes of the same archive: a run that goes on must make the same batches as the one before it.
+pub(super) const VERSION: u32 = 1;
+/// How many partitions one entry tells about: it must fit into a Kafka message.
+const CHUNK: usize = 1000;
+
+/// Where entries are kept.
+#[async_trait]
+pub(super) trait Journal: Send + Sync {
+    /// Every entry of this restore.
+    async fn read(&self) -> Result<BTreeMap<String, Value>>;
+
+    /// Writes entries that [`Journal::read`] did not show, durably, and gives for each the value that counts: the one
+    /// that was written first.
+    async fn claim(&self, entries: Vec<(String, Value)>) -> Result<BTreeMap<String, Value>>;
+}
+
+/// What a restore set out to do.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Begin {
+    /// The version of these entries, and of the rules by which batches are cut: [`VERSION`].
+    pub(super) version: u32,
+    /// Which backup.
+    pub(super) backup_id: BackupId,
+    /// The commit that the restore goes by.
+    pub(super) commit: u64,
+    /// Its hash.
+    pub(super) hash: Hash,
+    /// The target cluster.
+    pub(super) cluster_id: String,
+    /// Which records.
+    pub(super) window: TimeWindow,
+    /// When, by the clock of the job, in milliseconds since 1970 UTC. For people.
+    pub(super) time_ms: i64,
+    /// How many topics have an entry of their own.
+    pub(super) topics: usize,
+}
+
+/// What a topic is to become.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct TopicEntry {
+    /// Its name in the backup.
+    pub(super) source: Topic,
+    /// Whether the restore creates it.
+    pub(super) created: bool,
+    /// The configs it gets at the end; null: none of its own.
+    pub(super) finals: BTreeMap<String, Option<String>>,
+    /// Whether retention is held back at the end.
+    pub(super) held: bool,
+    /// The largest batch that is sent: what batches are cut to must be the same on every run.
+    pub(super) max_batch: u64,
+    /// The pinned source of each partition.
+    pub(super) pins: Vec<Pin>,
+}
+
+/// Which part of the archive a partition is restored from: the same on every run, whatever is backed up meanwhile.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Pin {
+    /// The partition in the backup.
+    pub(super) source: i32,
+    /// The partition in the target.
+    pub(super) target: i32,
+    /// Its history.
+    pub(super) lineage: LineageId,
+    /// The first offset.
+    pub(super) first: i64,
+    /// The offset after the last one.
+    pub(super) end: i64,
+    /// The records of its segments then, control records included: where it differs later, the archive has changed.
+    pub(super) records: u64,
+}
+
+impl Pin {
+    pub(super) fn range(&self) -> OffsetRange {
+        OffsetRange::new(self.first, self.end)
+    }
+}
+
+/// Where a partition's records go, and as whose.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct PartitionEntry {
+    /// The partition in the target.
+    pub(super) target: i32,
+    /// The topic that it belongs to.
+    pub(super) topic_id: TopicId,
+    /// The offset of the first record.
+    pub(super) start: i64,
+    /// The producer id of the first record.
+    pub(super) producer: i64,
+    /// Its epoch.
+    pub(super) epoch: i16,
+}
+
+/// A producer id that follows another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct ProducerEntry {
+    /// The id.
+    pub(super) producer: i64,
+    /// Its epoch.
+    pub(super) epoch: i16,
+    /// The number of the partition's record that it begins with, at sequence 0.
+    pub(super) base: u64,
+}
+
+/// Where a partition ended when everything was done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+struct EndEntry {
+    target: i32,
+    end: i64,
+}
+
+/// Everything that the journal says about one attempt at a restore.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Attempt {
+    pub(super) number: u32,
+    pub(super) begin: Option<Begin>,
+    pub(super) topics: BTreeMap<Topic, TopicEntry>,
+    pub(super) partitions: BTreeMap<TopicPartition, PartitionEntry>,
+    pub(super) producers: BTreeMap<TopicPartition, Vec<ProducerEntry>>,
+    /// Where the partitions ended when everything was done.
+    pub(super) ends: BTreeMap<TopicPartition, i64>,
+    pub(super) complete: bool,
+}
+
+/// The entries' names and types over a place that keeps them.
+pub(super) struct Entries {
+    place: Box<dyn Journal>,
+    id: RestoreId,
+}
+
+impl Entries {
+    pub(super) fn new(place: Box<dyn Journal>, id: RestoreId) -> Self {
+        Self { place, id }
+    }
+
+    /// The newest attempt; one with number 0 and nothing in it where there was none.
+    pub(super) async fn newest(&self) -> Result<Attempt> {
+        let entries = self.place.read().await?;
+        let prefix = format!("{}/", self.id);
+        let numbers = entries.keys().filter_map(|key| {
+            let (number, rest) = key.strip_prefix(&prefix)?.split_once('/')?;
+            (rest == "begin").then(|| number.parse::<u32>().ok()).flatten()
+        });
+        let mut attempt = Attempt { number: numbers.max().unwrap_or(0), ..Attempt::default() };
+        let own = format!("{prefix}{:06}/", attempt.number);
+        for (key, value) in &entries {
+            if let Some(name) = key.strip_prefix(&own) {
+                attempt.take(name, value).map_err(|e| e.at(format!("journal entry {key}")))?;
+            }
+        }
+        Ok(attempt)
+    }
+
+    /// Says what is to be done, topics first: an attempt without its `begin` does not exist. False where another copy of
+    /// the job was first: then what the journal says counts.
+    pub(super) async fn begin(
+        &self,
+        number: u32,
+        begin: &Begin,
+        topics: &BTreeMap<Topic, TopicEntry>,
+    ) -> Result<bool> {
+        let mut entries = Vec::with_capacity(topics.len() + 1);
+        for (topic, entry) in topics {
+            entries.push((self.key(number, &format!("topic/{topic}")), value(entry)?));
+        }
+        entries.push((self.key(number, "begin"), value(begin)?));
+        let winners = self.place.claim(entries.clone()).await?;
+        Ok(entries.iter().all(|(key, ours)| winners.get(key) == Some(ours)))
+    }
+
+    /// Says where partitions go, and gives what counts.
+    pub(super) async fn partitions(
+        &self,
+        number: u32,
+        partitions: &BTreeMap<TopicPartition, PartitionEntry>,
+    ) -> Result<BTreeMap<TopicPartition, PartitionEntry>> {
+        let entries = self.chunks(number, "partitions", partitions, |entry| entry.target)?;
+        let mut attempt = Attempt { number, ..Attempt::default() };
+        let prefix = self.key(number, "");
+        for (key, value) in self.place.claim(entries).await? {
+            attempt.take(key.strip_prefix(&prefix).unwrap_or_default(), &value)?;
+        }
+        Ok(attempt.partitions)
+    }
+
+    /// Says which producer id follows, as the `nth` of the partition (from 1), and gives the one that counts.
+    pub(super) async fn producer(
+        &self,
+        number: u32,
+        place: &TopicPartition,
+        nth: usize,
+        entry: ProducerEntry,
+    ) -> Result<ProducerEntry> {
+        let key = self.key(number, &format!("producer/{}/{}/{nth:06}", place.topic, place.partition));
+        let winners = self.place.claim(vec![(key.clone(), value(&entry)?)]).await?;
+        winners.get(&key).map_or(Ok(entry), read)
+    }
+
+    /// Says that everything is done, and where the partitions end.
+    pub(super) async fn complete(
+        &self,
+        number: u32,
+        ends: &BTreeMap<TopicPartition, i64>,
+        time_ms: i64,
+    ) -> Result<()> {
+        let ends =
+            ends.iter().map(|(place, &end)| (place.clone(), EndEntry { target: place.partition, end }));
+        let mut entries = self.chunks(number, "ends", &ends.collect(), |entry| entry.target)?;
+        entries.push((self.key(number, "complete"), serde_json::json!({ "time_ms": time_ms })));
+        self.place.claim(entries).await.map(drop)
+    }
+
+    /// Entries about partitions, some of one topic in each.
+    fn chunks<T: Copy + Serialize>(
+        &self,
+        number: u32,
+        kind: &str,
+        partitions: &BTreeMap<TopicPartition, T>,
+        target: impl Fn(&T) -> i32,
+    ) -> Result<Vec<(String, Value)>> {
+        let mut by_topic: BTreeMap<&Topic, Vec<T>> = BTreeMap::new();
+        for (place, entry) in partitions {
+            by_topic.entry(&place.topic).or_default().push(*entry);
+        }
+        let mut entries = Vec::new();
+        for (topic, list) in by_topic {
+            for chunk in list.chunks(CHUNK) {
+                let first = chunk.first().map_or(0, &target);
+                entries.push((self.key(number, &format!("{kind}/{topic}/{first}")), value(&chunk)?));
+            }
+        }
+        Ok(entries)
+    }
+
+    fn key(&self, number: u32, name: &str) -> String {
+        format!("{}/{number:06}/{name}", self.id)
+    }
+}
+
+impl Attempt {
+    fn take(&mut self, name: &str, value: &Value) -> Result<()> {
+        let (kind, rest) = name.split_once('/').unwrap_or((name, ""));
+        match kind {
+            "begin" => {
+                let begin: Begin = read(value)?;
+                if begin.version != VERSION {
+                    let version = begin.version;
+                    return Err(Error::permanent(format!(
+                        "its version {version} is not known to this build"
+                    ))
+                    .hint("go on with the release that began this restore, or a newer one"));
+                }
+                self.begin = Some(begin);
+            }
+            "topic" => {
+                self.topics.insert(Topic::new(rest)?, read(value)?);
+            }
+            "partitions" => {
+                let topic = Topic::new(rest.split('/').next().unwrap_or_default())?;
+                for entry in read::<Vec<PartitionEntry>>(value)? {
+                    self.partitions.insert(TopicPartition::new(topic.clone(), entry.target), entry);
+                }
+            }
+            "producer" => {
+                let mut parts = rest.split('/');
+                let topic = Topic::new(parts.next().unwrap_or_default())?;
+                let number = parts.next().and_then(|part| part.parse().ok());
+                let number = number.ok_or_else(|| Error::damaged("it names no partition"))?;
+                // Entries come in the order of their keys, which end in the producer's place in the row.
+                self.producers.entry(TopicPartition::new(topic, number)).or_default().push(read(value)?);
+            }
+            "ends" => {
+                let topic = Topic::new(rest.split('/').next().unwrap_or_default())?;
+                for entry in read::<Vec<EndEntry>>(value)? {
+                    self.ends.insert(TopicPartition::new(topic.clone(), entry.target), entry.end);
+                }
+            }
+            "complete" => self.complete = true,
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// The producers of a partition in order; none where the attempt did not come so far.
+    pub(super) fn producers_of(&self, place: &TopicPartition) -> Vec<ProducerEntry> {
+        let Some(entry) = self.partitions.get(place) else { return Vec::new() };
+        let first = ProducerEntry { producer: entry.producer, epoch: entry.epoch, base: 0 };
+        let later = self.producers.get(place).into_iter().flatten().copied();
+        std::iter::once(first).chain(later).collect()
+    }
+}
+
+fn value(entry: &impl Serialize) -> Result<Value> {
+    serde_json::to_value(entry)
+        .map_err(|e| Error::permanent("a journal entry does not serialize").caused_by(e))
+}
+
+fn read<T: DeserializeOwned>(value: &Value) -> Result<T> {
+    T::deserialize(value).map_err(|e| {
+        Error::damaged("it is not what this build writes")
+            .caused_by(e)
+            .hint("another program may write to the journal")
+    })
+}

@@ -1,0 +1,492 @@
+//! Restore: whole record batches from an archive into a cluster, each exactly once, and proof of it.
+//!
+//! ```text
+//! plan -> topics (guarded) -> download -> decode -> produce -> confirm -> proof -> real configs
+//!              journal: begin        journal: partitions                               journal: complete
+//! ```
+//! What is produced follows from the plan alone: the archive positions are pinned in the journal, batches are cut the same on
+//! every run (see [`decode`]), and producer ids, epochs and start offsets are journalled before the first produce. So a run
+//! that died is simply run again: it finds out how far the target's log reaches, goes on there with the same sequence
+//! numbers, and the brokers discard whatever was still under way.
+//!
+//! Offsets are translated: records lie without holes behind the partition's start, and the report maps them. Aborted,
+//! undecided and control records are left out and counted. This file wires the stages; each lives in a file of its own.
+
+mod decode;
+mod download;
+mod guard;
+mod journal;
+mod plan;
+mod prepare;
+mod produce;
+mod progress;
+mod proof;
+mod report;
+mod resume;
+mod runs;
+mod settings;
+#[cfg(test)]
+mod tests;
+mod topics;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use formats::ids::{OffsetRange, Topic, TopicPartition};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+
+pub use decode::LaneCounts;
+pub use journal::JOURNAL_TOPIC;
+pub use plan::{
+    ArchiveCommit, OffsetMode, PartitionPlan, PlanState, RestorePlan, RetentionPlan, TopicAction, TopicPlan,
+};
+pub use progress::RestoreProgress;
+pub use report::{Failure, PartitionReport, RestoreReport, TopicReport, Verdict};
+pub use runs::{Run, RunMap};
+pub use settings::{ExistingConfigs, JournalPlace, NonEmpty, RestoreSettings, Retention, TimeWindow};
+
+use decode::{LaneResults, LaneSettings};
+use download::Reading;
+use prepare::Prepared;
+use produce::{Coordinator, Job, Outcome};
+use resume::Standing;
+
+use crate::budget::Budget;
+use crate::failpoint;
+use crate::kafka::Client;
+use crate::seam::Seam;
+use crate::storage::Store;
+use crate::{Error, ErrorKind, Result};
+
+/// Batches that wait between decode and produce, for each partition.
+const QUEUE: usize = 16;
+/// Looks at the target's ends before one that is behind is believed.
+const CONFIRM_LOOKS: u32 = 10;
+const CONFIRM_PAUSE: Duration = Duration::from_millis(500);
+
+/// What a restore would do. Touches nothing.
+///
+/// # Errors
+/// No such backup, damage, or a cluster or store that cannot be asked. What speaks against the restore itself is in
+/// [`RestorePlan::problems`].
+pub async fn plan(
+    settings: &RestoreSettings,
+    client: &Client,
+    store: &Arc<dyn Store>,
+    seam: &Seam,
+) -> Result<RestorePlan> {
+    let budget = Budget::new(settings.memory_limit);
+    Ok(prepare::prepare(settings, client, store, seam, &budget).await?.plan)
+}
+
+/// Restores. `stop` ends it in good order; running it again goes on.
+///
+/// A partition that fails does not stop the others: see [`RestoreReport::verdict`].
+///
+/// # Errors
+/// A plan with problems ([`ErrorKind::Input`], before anything is touched); [`ErrorKind::Interrupted`] where stopped; topics
+/// or a journal that cannot be written; as [`plan`].
+pub async fn run(
+    settings: &RestoreSettings,
+    client: &Client,
+    store: &Arc<dyn Store>,
+    seam: &Seam,
+    progress: Arc<RestoreProgress>,
+    stop: CancellationToken,
+) -> Result<RestoreReport> {
+    let started = Instant::now();
+    let budget = Budget::new(settings.memory_limit);
+    progress.begin(&budget);
+    let mut prepared = prepare_possible(settings, client, store, seam, &budget, &stop).await?;
+    failpoint::hit("before_journal_begin");
+    while prepared.plan.state == PlanState::New {
+        let Prepared { entries, attempt, begin, topics, .. } = &prepared;
+        if entries.begin(attempt.number, begin, topics).await? {
+            break;
+        }
+        // Another copy of the job began first: go on with what it set out to do.
+        prepared = prepare_possible(settings, client, store, seam, &budget, &stop).await?;
+    }
+    failpoint::hit("after_journal_begin");
+    let restore = Restore { settings, client, store, seam, progress, stop, budget };
+    let mut report = restore.run(prepared).await?;
+    report.duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+    Ok(report)
+}
+
+async fn prepare_possible(
+    settings: &RestoreSettings,
+    client: &Client,
+    store: &Arc<dyn Store>,
+    seam: &Seam,
+    budget: &Budget,
+    stop: &CancellationToken,
+) -> Result<Prepared> {
+    let prepared = tokio::select! {
+        () = stop.cancelled() => return Err(interrupted()),
+        prepared = prepare::prepare(settings, client, store, seam, budget) => prepared?,
+    };
+    let Some(first) = prepared.plan.problems.first() else { return Ok(prepared) };
+    let more = prepared.plan.problems.len() - 1;
+    let text = if more == 0 { first.clone() } else { format!("{first} (and {more} more)") };
+    Err(Error::input(text).hint("`replevin restore --plan` lists everything; nothing was touched"))
+}
+
+/// The error of a restore that was told to stop.
+fn interrupted() -> Error {
+    Error::new(ErrorKind::Interrupted, "the restore was stopped").hint("run it again to go on")
+}
+
+struct Restore<'a> {
+    settings: &'a RestoreSettings,
+    client: &'a Client,
+    store: &'a Arc<dyn Store>,
+    seam: &'a Seam,
+    progress: Arc<RestoreProgress>,
+    stop: CancellationToken,
+    budget: Budget,
+}
+
+type Results = Arc<Mutex<BTreeMap<TopicPartition, LaneResults>>>;
+
+impl Restore<'_> {
+    async fn run(&self, mut prepared: Prepared) -> Result<RestoreReport> {
+        self.progress.partitions.store(prepared.sources.len() as u64, std::sync::atomic::Ordering::Relaxed);
+        RestoreProgress::add(&self.progress.records_wanted, prepared.plan.records());
+        if prepared.plan.state == PlanState::Complete {
+            return self.check_complete(&prepared).await;
+        }
+        self.check_stop()?;
+        self.make_topics(&prepared).await?;
+        self.check_stop()?;
+        let non_empty = self.settings.into_non_empty;
+        let standings = resume::standings(self.client, &mut prepared, non_empty, &self.progress).await?;
+        self.check_stop()?;
+        let results = Results::default();
+        let jobs = self.jobs(&prepared, &standings, &results);
+        let coordinator = Coordinator::new(
+            self.settings,
+            self.client.clone(),
+            Arc::clone(&self.progress),
+            self.stop.clone(),
+        );
+        let outcomes = coordinator.run(jobs, self.settings.max_concurrent_partitions).await;
+        self.check_stop()?;
+        let results = std::mem::take(&mut *results.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut report = report_of(&prepared, &standings, outcomes, results);
+        self.confirm(&mut report).await?;
+        if self.settings.proof {
+            self.prove(&mut report).await?;
+        }
+        self.give_configs(&prepared, &mut report).await?;
+        report.verdict = report.judge(self.settings.proof);
+        if matches!(report.verdict, Verdict::Proven | Verdict::Restored) {
+            let ends = report
+                .partitions()
+                .map(|(topic, partition)| (place(topic, partition), partition.target_range.end));
+            let (number, now_ms) = (prepared.attempt.number, self.seam.clock.now_ms());
+            prepared.entries.complete(number, &ends.collect(), now_ms).await?;
+            failpoint::hit("after_journal_complete");
+        }
+        Ok(report)
+    }
+
+    fn check_stop(&self) -> Result<()> {
+        if self.stop.is_cancelled() { Err(interrupted()) } else { Ok(()) }
+    }
+
+    /// After the journal's `begin`: after a crash the next run must know what the topics are to become.
+    async fn make_topics(&self, prepared: &Prepared) -> Result<()> {
+        topics::create(self.client, &prepared.new_topics).await?;
+        failpoint::hit("after_topic_create");
+        let counts = prepared.new_topics.iter().filter_map(|topic| match topic.placement {
+            crate::kafka::Placement::Chosen { partitions, .. } => Some((topic.name.clone(), partitions)),
+            crate::kafka::Placement::Assigned(_) => None,
+        });
+        topics::wait_until_served(self.client, &counts.collect()).await?;
+        let is_new = |topic: &Topic| prepared.new_topics.iter().any(|new| new.name == *topic);
+        let guards = prepared.plan.topics.iter().filter(|topic| !is_new(&topic.target)).map(|topic| {
+            let guard = topic.guard.iter().map(|(name, value)| (name.clone(), Some(value.clone())));
+            (topic.target.clone(), guard.collect())
+        });
+        let refused = topics::alter(self.client, guards.collect(), false).await?;
+        match refused.into_iter().next() {
+            None => Ok(()),
+            Some((topic, error)) => Err(error
+                .at(format!("topic {topic} cannot be guarded"))
+                .hint("grant ALTER_CONFIGS on the topic, or let the restore create it")),
+        }
+    }
+
+    fn jobs(
+        &self,
+        prepared: &Prepared,
+        standings: &BTreeMap<TopicPartition, Standing>,
+        results: &Results,
+    ) -> Vec<Job> {
+        let at_once = self.settings.max_concurrent_partitions;
+        let reading =
+            Reading::new(Arc::clone(self.store), self.budget.clone(), Arc::clone(&self.progress), at_once);
+        let mut jobs = Vec::with_capacity(standings.len());
+        for topic in &prepared.plan.topics {
+            let lane = LaneSettings {
+                window: prepared.begin.window,
+                max_batch: usize::try_from(topic.max_batch).unwrap_or(usize::MAX),
+                digest: self.settings.proof,
+            };
+            for partition in &topic.partitions {
+                let place = TopicPartition::new(topic.target.clone(), partition.target);
+                let (Some(standing), Some(source)) = (standings.get(&place), prepared.sources.get(&place))
+                else {
+                    continue;
+                };
+                let (reading, source, results) = (reading.clone(), source.clone(), Arc::clone(results));
+                let (start, present, to) = (standing.start, standing.present, place.clone());
+                let feed = move || {
+                    let (out, feed) = mpsc::channel(QUEUE);
+                    tokio::spawn(async move {
+                        let done = download::feed(reading, source, lane, start, present, &out).await;
+                        if let Some(done) = done {
+                            results.lock().unwrap_or_else(PoisonError::into_inner).insert(to, done);
+                        }
+                        // Only now: whoever sees the end of the feed may rely on the results.
+                        drop(out);
+                    });
+                    feed
+                };
+                jobs.push(Job {
+                    partition: place,
+                    start,
+                    producer: standing.producer,
+                    present,
+                    feed: Box::new(feed),
+                });
+            }
+        }
+        // The largest first: the end of a restore is then not one long partition alone.
+        let bytes = |job: &Job| {
+            let source = prepared.sources.get(&job.partition);
+            source.map_or(0, |source| source.segments.iter().map(|segment| segment.entry.length).sum::<u64>())
+        };
+        jobs.sort_by_cached_key(|job| std::cmp::Reverse(bytes(job)));
+        jobs
+    }
+
+    /// Every partition ends where its last acknowledgement said.
+    async fn confirm(&self, report: &mut RestoreReport) -> Result<()> {
+        let places: Vec<TopicPartition> =
+            report.partitions().map(|(topic, partition)| place(topic, partition)).collect();
+        let mut ends = topics::ends(self.client, &places).await?;
+        // A leader that just took over may know an older high watermark for a moment.
+        for _ in 0..CONFIRM_LOOKS {
+            let behind = report.partitions().any(|(topic, partition)| {
+                ends.get(&place(topic, partition)).is_some_and(|(_, end)| *end < partition.target_range.end)
+            });
+            if !behind {
+                break;
+            }
+            sleep(CONFIRM_PAUSE).await;
+            ends = topics::ends(self.client, &places).await?;
+        }
+        for topic in &mut report.topics {
+            for partition in &mut topic.partitions {
+                let place = TopicPartition::new(topic.target.clone(), partition.target);
+                let expected = partition.target_range.end;
+                let Some((_, end)) = ends.get(&place).filter(|_| partition.failure.is_none()) else {
+                    continue;
+                };
+                if *end != expected {
+                    let error = Error::damaged(format!(
+                        "{place} ends at offset {end}, not at {expected} where the restore left it"
+                    ))
+                    .hint("somebody else writes to it, or the target lost acknowledged records");
+                    partition.failure = Some(Failure::of(&error));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn prove(&self, report: &mut RestoreReport) -> Result<()> {
+        let good = report.partitions().filter(|(_, partition)| partition.failure.is_none());
+        let ranges =
+            good.map(|(topic, partition)| (place(topic, partition), partition.target_range)).collect();
+        let mut digests =
+            proof::digests(self.client, &ranges, &self.budget, &self.progress, &self.stop).await?;
+        for topic in &mut report.topics {
+            for partition in &mut topic.partitions {
+                let place = TopicPartition::new(topic.target.clone(), partition.target);
+                let Some(found) = digests.remove(&place) else { continue };
+                let failure = match found {
+                    Ok(digest) => {
+                        partition.target_digest = Some(digest);
+                        (partition.archive_digest != Some(digest)).then(|| {
+                            let wanted = partition.archive_digest.unwrap_or_default();
+                            Error::damaged(format!(
+                                "{place}@{}: the target's content digest is {digest}, the archive's {wanted}",
+                                partition.target_range
+                            ))
+                            .hint("delete the topic and restore it again; `replevin verify --deep` checks the archive")
+                        })
+                    }
+                    Err(error) => Some(error.at("proof")),
+                };
+                partition.failure = failure.as_ref().map(Failure::of);
+            }
+        }
+        Ok(())
+    }
+
+    /// The guard goes where everything went well; elsewhere it stays until a later run has succeeded.
+    async fn give_configs(&self, prepared: &Prepared, report: &mut RestoreReport) -> Result<()> {
+        let good =
+            |topic: &&TopicReport| topic.partitions.iter().all(|partition| partition.failure.is_none());
+        let finals: BTreeMap<Topic, BTreeMap<String, Option<String>>> = report
+            .topics
+            .iter()
+            .filter(good)
+            .filter_map(|topic| {
+                Some((topic.target.clone(), prepared.topics.get(&topic.target)?.finals.clone()))
+            })
+            .collect();
+        let names: Vec<Topic> = finals.keys().cloned().collect();
+        failpoint::hit("before_configs");
+        let refused = topics::alter(self.client, finals, false).await?;
+        failpoint::hit("after_configs");
+        for topic in &mut report.topics {
+            topic.configs_restored = names.contains(&topic.target) && !refused.contains_key(&topic.target);
+            if topic.configs_restored && topic.retention.held {
+                report.warnings.push(format!(
+                    "topic {} keeps everything: its own retention would delete {} records at once; set retention.ms when \
+                     that is wanted",
+                    topic.target, topic.retention.records_at_risk
+                ));
+            }
+        }
+        for (topic, error) in refused {
+            report.warnings.push(format!("topic {topic} keeps the configs of the restore: {error}"));
+        }
+        Ok(())
+    }
+
+    /// An earlier run did it all: the partitions must still hold what it left.
+    async fn check_complete(&self, prepared: &Prepared) -> Result<RestoreReport> {
+        let places: Vec<TopicPartition> = prepared.attempt.partitions.keys().cloned().collect();
+        let ends = topics::ends(self.client, &places).await?;
+        let standing = |(place, entry): (&TopicPartition, &journal::PartitionEntry)| {
+            let end = prepared.attempt.ends.get(place).copied().unwrap_or(entry.start);
+            let present = u64::try_from(end - entry.start).unwrap_or(0);
+            let producer = journal::ProducerEntry { producer: entry.producer, epoch: entry.epoch, base: 0 };
+            (place.clone(), Standing { start: entry.start, present, producer })
+        };
+        let standings = prepared.attempt.partitions.iter().map(standing).collect();
+        let mut report = report_of(prepared, &standings, Vec::new(), BTreeMap::new());
+        report.verdict = Verdict::AlreadyRestored;
+        for topic in &mut report.topics {
+            topic.configs_restored = true;
+            for partition in &mut topic.partitions {
+                let place = TopicPartition::new(topic.target.clone(), partition.target);
+                let (end, left) = (ends.get(&place).map_or(0, |(_, end)| *end), partition.target_range.end);
+                // More is fine: producers write there again.
+                if end < left {
+                    let error = Error::damaged(format!(
+                        "{place} ends at offset {end}, before {left} where an earlier run had completed it"
+                    ))
+                    .hint("the target lost records: delete the topic and run the restore again");
+                    partition.failure = Some(Failure::of(&error));
+                    report.verdict = Verdict::Different;
+                }
+            }
+        }
+        Ok(report)
+    }
+}
+
+fn place(topic: &TopicReport, partition: &PartitionReport) -> TopicPartition {
+    TopicPartition::new(topic.target.clone(), partition.target)
+}
+
+fn report_of(
+    prepared: &Prepared,
+    standings: &BTreeMap<TopicPartition, Standing>,
+    outcomes: Vec<Outcome>,
+    mut results: BTreeMap<TopicPartition, LaneResults>,
+) -> RestoreReport {
+    let mut outcomes: BTreeMap<TopicPartition, Outcome> =
+        outcomes.into_iter().map(|outcome| (outcome.partition.clone(), outcome)).collect();
+    let plan = &prepared.plan;
+    let mut topics = Vec::with_capacity(plan.topics.len());
+    for topic in &plan.topics {
+        let partition = |plan: &PartitionPlan| {
+            let place = TopicPartition::new(topic.target.clone(), plan.target);
+            let standing = standings.get(&place);
+            partition_report(plan, standing, outcomes.remove(&place), results.remove(&place))
+        };
+        topics.push(TopicReport {
+            source: topic.source.clone(),
+            target: topic.target.clone(),
+            created: prepared.topics.get(&topic.target).is_some_and(|entry| entry.created),
+            configs_restored: false,
+            retention: topic.retention,
+            partitions: topic.partitions.iter().map(partition).collect(),
+        });
+    }
+    RestoreReport {
+        restore_id: plan.restore_id,
+        state: plan.state,
+        backup_id: plan.backup_id.clone(),
+        archive: plan.archive,
+        target_cluster: plan.target_cluster.clone(),
+        mode: plan.mode,
+        window: plan.window,
+        topics,
+        verdict: Verdict::Partial,
+        duration_ms: 0,
+        warnings: plan.warnings.clone(),
+    }
+}
+
+fn partition_report(
+    plan: &PartitionPlan,
+    standing: Option<&Standing>,
+    outcome: Option<Outcome>,
+    results: Option<LaneResults>,
+) -> PartitionReport {
+    let (start, found) = standing.map_or((0, 0), |standing| (standing.start, standing.present));
+    let (acked, resent, error) = match outcome {
+        Some(outcome) => (outcome.acked, outcome.resent, outcome.error),
+        None => (found, 0, None),
+    };
+    let mut failure = error.as_ref().map(Failure::of);
+    if let (Some(results), None) = (&results, &failure)
+        && results.records != acked
+    {
+        let (wanted, place) = (results.records, plan.target);
+        let error = Error::damaged(format!(
+            "partition {place} of the target holds {acked} records of this restore, the archive has {wanted}"
+        ))
+        .hint("somebody else writes to it, or the restore's settings were changed: delete the topic and restore it again");
+        failure = Some(Failure::of(&error));
+    }
+    let proven = results.as_ref().map(|results| results.digest);
+    let (lanes, runs) = results.map_or_else(Default::default, |results| (results.counts, results.runs.runs));
+    PartitionReport {
+        source: plan.source,
+        target: plan.target,
+        lineage: plan.lineage,
+        range: plan.range,
+        target_range: OffsetRange::new(start, start.saturating_add_unsigned(acked)),
+        records: acked,
+        found,
+        resent_batches: resent,
+        lanes,
+        gaps: plan.gaps.clone(),
+        archive_digest: proven,
+        target_digest: None,
+        runs,
+        failure,
+    }
+}

@@ -1,0 +1,152 @@
+//! The report: what a restore did, how, what it did not, and whether the target holds what the archive holds.
+
+use formats::commit::Gap;
+use formats::digest::ContentDigest;
+use formats::ids::{BackupId, LineageId, OffsetRange, RestoreId, Topic};
+use serde::{Deserialize, Serialize};
+
+use super::decode::LaneCounts;
+use super::plan::{ArchiveCommit, OffsetMode, PlanState, RetentionPlan};
+use super::runs::Run;
+use super::settings::TimeWindow;
+
+/// What a restore did.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RestoreReport {
+    /// Which restore.
+    pub restore_id: RestoreId,
+    /// What it found when it began.
+    pub state: PlanState,
+    /// Which backup.
+    pub backup_id: BackupId,
+    /// The commit that it went by.
+    pub archive: ArchiveCommit,
+    /// The target cluster's own name for itself.
+    pub target_cluster: String,
+    /// How offsets relate.
+    pub mode: OffsetMode,
+    /// Which records.
+    pub window: TimeWindow,
+    /// The topics.
+    pub topics: Vec<TopicReport>,
+    /// What it comes to.
+    pub verdict: Verdict,
+    /// How long it took, in milliseconds.
+    pub duration_ms: u64,
+    /// What the reader should know.
+    pub warnings: Vec<String>,
+}
+
+/// What a restore comes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// Everything is there, and the digests of archive and target are equal. Exit code 0.
+    Proven,
+    /// Everything was acknowledged at the expected offsets. Exit code 0.
+    Restored,
+    /// An earlier run did it all, and the partitions still end where it left them. Exit code 0.
+    AlreadyRestored,
+    /// Some partitions could not be restored, or records were left out whose transactions nobody decided. Exit code 3.
+    Partial,
+    /// The archive is damaged, or the target does not hold what the archive holds. Exit code 4.
+    Different,
+}
+
+/// What became of a topic.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TopicReport {
+    /// Its name in the backup.
+    pub source: Topic,
+    /// Its name in the target.
+    pub target: Topic,
+    /// Whether this restore created it.
+    pub created: bool,
+    /// Whether it has its real configs; otherwise the guard is still on.
+    pub configs_restored: bool,
+    /// What its real retention would do, and whether it is held back.
+    pub retention: RetentionPlan,
+    /// Its partitions.
+    pub partitions: Vec<PartitionReport>,
+}
+
+/// What became of a partition.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PartitionReport {
+    /// Its number in the backup.
+    pub source: i32,
+    /// Its number in the target.
+    pub target: i32,
+    /// Which history.
+    pub lineage: LineageId,
+    /// The offsets in the backup.
+    pub range: OffsetRange,
+    /// The offsets on the target.
+    pub target_range: OffsetRange,
+    /// Records on the target.
+    pub records: u64,
+    /// Of these, records that earlier runs had produced.
+    pub found: u64,
+    /// Batches sent more than once.
+    pub resent_batches: u64,
+    /// What was done with its batches.
+    pub lanes: LaneCounts,
+    /// Ranges that the archive does not hold.
+    pub gaps: Vec<Gap>,
+    /// The archive's digest over what was selected, where the target was to be proven.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub archive_digest: Option<ContentDigest>,
+    /// The target's digest, read back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target_digest: Option<ContentDigest>,
+    /// Where records went.
+    pub runs: Vec<Run>,
+    /// Why it could not be restored, or what differs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<Failure>,
+}
+
+/// Why a partition could not be restored, or what differs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Failure {
+    /// In words.
+    pub message: String,
+    /// The next step.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+    /// Whether archive bytes are damaged or the target differs: exit code 4.
+    pub damaged: bool,
+}
+
+impl Failure {
+    pub(super) fn of(error: &crate::Error) -> Self {
+        Self {
+            message: error.to_string(),
+            hint: error.next_step().map(str::to_owned),
+            damaged: error.kind() == crate::ErrorKind::Damaged,
+        }
+    }
+}
+
+impl RestoreReport {
+    /// Every partition with its topic.
+    pub fn partitions(&self) -> impl Iterator<Item = (&TopicReport, &PartitionReport)> {
+        self.topics.iter().flat_map(|topic| topic.partitions.iter().map(move |partition| (topic, partition)))
+    }
+
+    /// Records on the target.
+    pub fn records(&self) -> u64 {
+        self.partitions().map(|(_, partition)| partition.records).sum()
+    }
+
+    pub(super) fn judge(&self, proof: bool) -> Verdict {
+        let failures = || self.partitions().filter_map(|(_, partition)| partition.failure.as_ref());
+        let undecided = self.partitions().any(|(_, partition)| partition.lanes.undecided_records > 0);
+        match () {
+            () if failures().any(|failure| failure.damaged) => Verdict::Different,
+            () if failures().next().is_some() || undecided => Verdict::Partial,
+            () if proof => Verdict::Proven,
+            () => Verdict::Restored,
+        }
+    }
+}

@@ -1,0 +1,194 @@
+//! What the target cluster is asked about its topics, and told: facts for the plan, creation under guard, real configs
+//! at the end.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use formats::ids::{Topic, TopicPartition};
+
+use super::guard::BrokerConfigs;
+use crate::kafka::metadata::ClusterMetadata;
+use crate::kafka::{
+    At, Client, ConfigChange, ConfigResource, ConfigSource, Isolation, KafkaErrorCode, NewTopic, Topics,
+};
+use crate::{Error, Result};
+
+/// How long partitions of topics just created may take until their leaders serve them.
+const SERVED_LIMIT: Duration = Duration::from_secs(120);
+/// Topics asked about or changed with one request.
+const AT_ONCE: usize = 200;
+
+/// What is known of the target before anything is touched.
+#[derive(Debug)]
+pub(super) struct Facts {
+    pub(super) metadata: Arc<ClusterMetadata>,
+    pub(super) cluster_id: String,
+    pub(super) brokers: BrokerConfigs,
+    pub(super) existing: BTreeMap<Topic, Existing>,
+    pub(super) warnings: Vec<String>,
+}
+
+/// A topic that the target has.
+#[derive(Debug, Default)]
+pub(super) struct Existing {
+    /// Configs set on the topic itself.
+    pub(super) own: BTreeMap<String, String>,
+    /// All configs as they are in force.
+    pub(super) effective: BTreeMap<String, String>,
+    /// First offset and end of each partition.
+    pub(super) ends: BTreeMap<i32, (i64, i64)>,
+}
+
+/// Asks about the cluster and those of these topics that it has.
+pub(super) async fn facts(client: &Client, wanted: &BTreeSet<Topic>) -> Result<Facts> {
+    let metadata = client.refresh(Topics::All).await?;
+    let cluster_id = match &metadata.cluster_id {
+        Some(id) => id.clone(),
+        None => client.describe_cluster().await?.cluster_id,
+    };
+    let mut warnings = Vec::new();
+    let brokers = broker_configs(client, &metadata, &mut warnings).await?;
+    let there: Vec<Topic> = wanted
+        .iter()
+        .filter(|topic| metadata.topics.get(*topic).is_some_and(|known| !known.partitions.is_empty()))
+        .cloned()
+        .collect();
+    let mut existing: BTreeMap<Topic, Existing> = BTreeMap::new();
+    for topics in there.chunks(AT_ONCE) {
+        let resources: Vec<_> = topics.iter().cloned().map(ConfigResource::Topic).collect();
+        for (resource, answer) in client.describe_configs(&resources, None).await? {
+            let ConfigResource::Topic(topic) = resource else { continue };
+            let entries = answer.map_err(|refusal| refusal.to_error(format!("configs of topic {topic}")))?;
+            let topic = existing.entry(topic).or_default();
+            for entry in entries {
+                let Some(value) = entry.value else { continue };
+                if entry.source == ConfigSource::Topic {
+                    topic.own.insert(entry.name.clone(), value.clone());
+                }
+                topic.effective.insert(entry.name, value);
+            }
+        }
+    }
+    let partitions: Vec<TopicPartition> =
+        metadata.partitions().filter(|partition| existing.contains_key(&partition.topic)).collect();
+    for (partition, (first, end)) in ends(client, &partitions).await? {
+        if let Some(topic) = existing.get_mut(&partition.topic) {
+            topic.ends.insert(partition.partition, (first, end));
+        }
+    }
+    Ok(Facts { metadata, cluster_id, brokers, existing, warnings })
+}
+
+async fn broker_configs(
+    client: &Client,
+    metadata: &ClusterMetadata,
+    warnings: &mut Vec<String>,
+) -> Result<BrokerConfigs> {
+    let Some(broker) = metadata.brokers.keys().next() else {
+        return Err(Error::retry("the cluster lists no brokers"));
+    };
+    let resource = ConfigResource::Broker(*broker);
+    let answer = client.describe_configs(std::slice::from_ref(&resource), None).await?.remove(&resource);
+    match answer {
+        Some(Ok(entries)) => {
+            Ok(BrokerConfigs(entries.into_iter().map(|entry| (entry.name, entry.value)).collect()))
+        }
+        Some(Err(refusal)) => {
+            warnings.push(format!(
+                "the brokers' own settings are not known ({}): bounds on timestamps are left as they are",
+                refusal.to_error(format!("DescribeConfigs of broker {broker}"))
+            ));
+            Ok(BrokerConfigs::default())
+        }
+        None => Err(Error::permanent(format!("DescribeConfigs does not answer for broker {broker}"))),
+    }
+}
+
+/// First offset and end (as far as replicated) of partitions.
+pub(super) async fn ends(
+    client: &Client,
+    partitions: &[TopicPartition],
+) -> Result<BTreeMap<TopicPartition, (i64, i64)>> {
+    let ask = |at| client.list_offsets(partitions.iter().cloned(), at, Isolation::ReadUncommitted);
+    let (first, mut end) = (ask(At::Earliest).await, ask(At::Latest).await);
+    let mut ends = BTreeMap::new();
+    for (partition, first) in first {
+        let first = first?.offset.unwrap_or(0);
+        let end = match end.remove(&partition) {
+            Some(end) => end?.offset.unwrap_or(first),
+            None => return Err(Error::permanent(format!("ListOffsets does not answer for {partition}"))),
+        };
+        ends.insert(partition, (first, end));
+    }
+    Ok(ends)
+}
+
+/// What a cluster says against creating topics, without creating any.
+pub(super) async fn objections(client: &Client, topics: &[NewTopic]) -> Result<Vec<String>> {
+    let mut objections = Vec::new();
+    for topics in topics.chunks(AT_ONCE) {
+        for (topic, answer) in client.create_topics(topics, true).await? {
+            if let Err(refusal) = answer {
+                let error = refusal.to_error(format!("topic {topic} cannot be created"));
+                objections.push(with_hint(&error));
+            }
+        }
+    }
+    Ok(objections)
+}
+
+/// An error in one line with its next step.
+pub(super) fn with_hint(error: &Error) -> String {
+    match error.next_step() {
+        Some(hint) => format!("{error}: {hint}"),
+        None => error.to_string(),
+    }
+}
+
+/// Creates topics; one that exists by now is left as it is, as an earlier attempt whose answer was lost made it.
+pub(super) async fn create(client: &Client, topics: &[NewTopic]) -> Result<()> {
+    for topics in topics.chunks(AT_ONCE) {
+        for (topic, answer) in client.create_topics(topics, false).await? {
+            match answer {
+                Err(refusal) if refusal.code != KafkaErrorCode::TOPIC_ALREADY_EXISTS => {
+                    return Err(refusal.to_error(format!("creating topic {topic}")));
+                }
+                _ => {}
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Waits until the leaders serve all partitions of these topics.
+pub(super) async fn wait_until_served(client: &Client, topics: &BTreeMap<Topic, i32>) -> Result<()> {
+    if topics.is_empty() {
+        return Ok(());
+    }
+    client.wait_until_served(topics, SERVED_LIMIT).await
+}
+
+/// Changes configs of topics; gives what was refused.
+pub(super) async fn alter(
+    client: &Client,
+    changes: BTreeMap<Topic, BTreeMap<String, Option<String>>>,
+    validate_only: bool,
+) -> Result<BTreeMap<Topic, Error>> {
+    let mut refused = BTreeMap::new();
+    let mut changes = changes.into_iter().filter(|(_, changes)| !changes.is_empty()).peekable();
+    while changes.peek().is_some() {
+        let chunk = changes.by_ref().take(AT_ONCE).map(|(topic, changes)| {
+            let change = |value: Option<String>| value.map_or(ConfigChange::Delete, ConfigChange::Set);
+            let changes = changes.into_iter().map(|(name, value)| (name, change(value))).collect();
+            (ConfigResource::Topic(topic), changes)
+        });
+        for (resource, answer) in client.alter_configs(&chunk.collect(), validate_only).await? {
+            if let (ConfigResource::Topic(topic), Err(refusal)) = (resource, answer) {
+                let error = refusal.to_error(format!("configs of topic {topic}"));
+                refused.insert(topic, error);
+            }
+        }
+    }
+    Ok(refused)
+}

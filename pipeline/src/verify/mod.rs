@@ -1,0 +1,183 @@
+//! Proves that a backup is whole, or says what is not: object key and topic-partition@offsets, everything in one run.
+//!
+//! ```text
+//! structure   repository.json; every commit from 1, applied from nothing, chained by hash; every checkpoint against the
+//!             state it claims; every live segment's object by name and size; anchors told by earlier runs
+//! deep        in addition every byte of every live segment: BLAKE3, header, index, frames, batch CRCs, records,
+//!             counts, digests, markers
+//! ```
+//! Reads only. A finding does not end the run; what ends it is a store that stops answering. Memory: one topic's segment
+//! lists and listing, the keys of packs and snapshots, and for `deep` the memory limit.
+//!
+//! Damage that only an adversary can make is found where it breaks the chain of hashes. A removed tail does not: it needs
+//! an anchor kept elsewhere ([`VerifySettings::expect`]).
+
+mod deep;
+mod finding;
+mod history;
+mod objects;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use formats::hash::Hash;
+use formats::paths::{self, ObjectName};
+use formats::repository::{MAX_REPOSITORY, Repository};
+use futures::TryStreamExt;
+use serde::Serialize;
+
+pub use deep::DeepTotals;
+pub use finding::{Finding, FindingKind};
+pub use objects::{Leftover, LeftoverClass, LeftoverTotal, Leftovers};
+pub(crate) use objects::{Named, topics};
+
+use crate::budget::Budget;
+use crate::storage::Store;
+use crate::{Error, Result};
+use finding::Findings;
+
+/// What to prove.
+#[derive(Debug, Clone)]
+pub struct VerifySettings {
+    /// Whether every byte is read and decoded.
+    pub deep: bool,
+    /// Commits that the log must hold: printed by earlier runs, kept outside of the store.
+    pub expect: Vec<(u64, Hash)>,
+    /// Payload in memory at once, bytes.
+    pub memory_limit: usize,
+    /// Segments read at once.
+    pub parallel: usize,
+}
+
+impl Default for VerifySettings {
+    fn default() -> Self {
+        let parallel = std::thread::available_parallelism().map_or(2, usize::from);
+        Self { deep: false, expect: Vec::new(), memory_limit: 256 << 20, parallel }
+    }
+}
+
+/// How far a verification is; for progress bars.
+#[derive(Debug, Default)]
+pub struct VerifyProgress {
+    /// Commits read.
+    pub commits: AtomicU64,
+    /// Commits to read.
+    pub commits_total: AtomicU64,
+    /// Segments looked at.
+    pub segments: AtomicU64,
+    /// Segments to look at, once the commits are read.
+    pub segments_total: AtomicU64,
+    /// Stored bytes of segments looked at.
+    pub bytes: AtomicU64,
+    /// Stored bytes of all segments, once the commits are read.
+    pub bytes_total: AtomicU64,
+    /// Findings so far.
+    pub findings: AtomicU64,
+}
+
+impl VerifyProgress {
+    fn add(counter: &AtomicU64, count: u64) {
+        counter.fetch_add(count, Ordering::Relaxed);
+    }
+}
+
+/// What a verification found.
+#[derive(Debug, Clone, Serialize)]
+pub struct VerifyReport {
+    /// The backup's name, where `repository.json` could be read.
+    pub backup_id: Option<String>,
+    /// Where it lies.
+    pub location: String,
+    /// The number of the last commit.
+    pub head_seq: u64,
+    /// BLAKE3 of the last commit that could be applied.
+    pub head_hash: Hash,
+    /// Commits found.
+    pub commits: u64,
+    /// Checkpoints whose state was compared with the commits'.
+    pub checkpoints: u64,
+    /// Live segments.
+    pub segments: u64,
+    /// Their stored bytes.
+    pub stored_bytes: u64,
+    /// What was decoded, where asked for.
+    pub deep: Option<DeepTotals>,
+    /// What is wrong, in the order found.
+    pub findings: Vec<Finding>,
+    /// Findings beyond those listed.
+    pub findings_omitted: u64,
+    /// Objects that no commit names.
+    pub leftovers: Leftovers,
+}
+
+impl VerifyReport {
+    /// Whether nothing is wrong.
+    pub fn is_sound(&self) -> bool {
+        self.findings.is_empty()
+    }
+}
+
+/// Verifies the backup that lives in the store.
+///
+/// # Errors
+/// [`crate::ErrorKind::NotFound`] where there is no backup; a store that does not answer. What is wrong with the backup is in the
+/// report.
+pub async fn verify(
+    store: Arc<dyn Store>,
+    settings: &VerifySettings,
+    progress: Arc<VerifyProgress>,
+) -> Result<VerifyReport> {
+    let findings = Findings::new(Arc::clone(&progress));
+    let repository = repository(&*store, &findings).await?;
+    let history = history::read(&store, settings, &findings, &progress).await?;
+    let mut report = VerifyReport {
+        backup_id: repository.map(|repository| repository.backup_id.to_string()),
+        location: store.location(),
+        head_seq: history.tail,
+        head_hash: history.state.head_hash(),
+        commits: history.commits,
+        checkpoints: history.checkpoints,
+        segments: 0,
+        stored_bytes: 0,
+        deep: settings.deep.then(DeepTotals::default),
+        findings: Vec::new(),
+        findings_omitted: 0,
+        leftovers: Leftovers::default(),
+    };
+    for (_, partition) in history.state.partitions() {
+        for lineage in &partition.lineages {
+            report.segments += lineage.totals.segments;
+            report.stored_bytes += lineage.totals.stored;
+        }
+    }
+    progress.segments_total.store(report.segments, Ordering::Relaxed);
+    progress.bytes_total.store(report.stored_bytes, Ordering::Relaxed);
+    let budget = Budget::new(settings.memory_limit);
+    let check = objects::Check { store, history: &history, settings, budget, findings: &findings, progress };
+    (report.leftovers, report.deep) = check.run().await?;
+    (report.findings, report.findings_omitted) = findings.finish();
+    Ok(report)
+}
+
+async fn repository(store: &dyn Store, findings: &Findings) -> Result<Option<Repository>> {
+    let read = match store.get(paths::REPOSITORY, MAX_REPOSITORY as u64).await {
+        Ok(Some(stored)) => Repository::decode(&stored).map_err(Error::from),
+        Ok(None) => {
+            if store.list(paths::COMMITS, None).try_next().await?.is_none() {
+                return Err(Error::not_found(format!("there is no backup at {}", store.location()))
+                    .hint("check the storage section and backup_id; `replevin list` shows what is there"));
+            }
+            Err(Error::damaged("the object is missing although commits are there"))
+        }
+        Err(error) => Err(error),
+    };
+    match read {
+        Ok(repository) => Ok(Some(repository)),
+        Err(error) => {
+            findings.object(&ObjectName::Repository.key(), error)?;
+            Ok(None)
+        }
+    }
+}

@@ -1,0 +1,259 @@
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use formats::codec::{Codec, Decompressor};
+use formats::ids::TopicPartition;
+use formats::paths::{ObjectName, SegmentName};
+use futures::TryStreamExt;
+
+use super::{FindingKind, LeftoverClass, VerifyReport, VerifySettings, verify};
+use crate::ErrorKind;
+use crate::archive::samples::{Item, Sample, TestClock, batch, batch_of, marker, noise, place};
+use crate::archive::{Archive, SegmentReader};
+use crate::budget::Budget;
+use crate::seam::Clock;
+use crate::storage::Store;
+use crate::storage::memory::MemoryStore;
+
+type Objects = BTreeMap<String, Bytes>;
+
+/// Two partitions with own objects, two in one pack, a checkpoint in the middle, a fork, a gap.
+async fn sample() -> Sample {
+    let mut sample = Sample::new().await;
+    let (a, b, c) = (place("a", 0), place("b", 0), place("b", 1));
+    let la = sample.lineage(&a, 0, None).await;
+    let lb = sample.lineage(&b, 3, None).await;
+    let lc = sample.lineage(&c, 0, None).await;
+    sample
+        .segment(&a, la, (0, 4), &[batch(0, 2, Some(1)), batch(2, 1, None), marker(3, 1, true)], None)
+        .await;
+    sample.gap(&b, lb, 3, 5).await;
+    let one = sample.encode(&b, lb, (5, 7), &[batch(5, 2, None)], None);
+    let two = sample.encode(&c, lc, (0, 3), &[batch(0, 3, None)], None);
+    sample.pack(vec![(b.clone(), lb, one), (c.clone(), lc, two)]).await;
+    sample.log.write_checkpoint().await.unwrap();
+    sample.segment(&a, la, (4, 6), &[batch(4, 2, None)], None).await;
+    let fork = sample.lineage(&a, 5, Some(la)).await;
+    sample.segment(&a, fork, (5, 6), &[batch(5, 1, None)], None).await;
+    sample
+}
+
+async fn objects(store: &Arc<dyn Store>) -> Objects {
+    let list: Vec<_> = store.list("", None).try_collect().await.unwrap();
+    let mut objects = Objects::new();
+    for object in list {
+        let bytes = store.get(&object.key, 1 << 30).await.unwrap().unwrap();
+        objects.insert(object.key, bytes);
+    }
+    objects
+}
+
+async fn store_of(objects: &Objects) -> Arc<dyn Store> {
+    let clock: Arc<dyn Clock> = Arc::new(TestClock::default());
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::new(clock));
+    for (key, bytes) in objects {
+        store.create(key, vec![bytes.clone()]).await.unwrap();
+    }
+    store
+}
+
+async fn run(store: &Arc<dyn Store>, deep: bool) -> crate::Result<VerifyReport> {
+    let settings = VerifySettings { deep, memory_limit: 16 << 20, parallel: 2, ..VerifySettings::default() };
+    verify(Arc::clone(store), &settings, Arc::default()).await
+}
+
+fn of_kafka(key: &str) -> bool {
+    key.starts_with("kafka/") || key.starts_with("packs/")
+}
+
+/// Partitions whose every segment of the current history can be read.
+async fn readable(store: &Arc<dyn Store>) -> Vec<TopicPartition> {
+    let Ok(archive) = Archive::open(Arc::clone(store), crate::seam::Seam::system()).await else {
+        return Vec::new();
+    };
+    let budget = Budget::new(16 << 20);
+    let mut readable = Vec::new();
+    'partitions: for (partition, state) in archive.state().partitions() {
+        let lineage = state.current().unwrap().id;
+        for segment in archive.segments(&partition, lineage).await.unwrap() {
+            let reader =
+                SegmentReader::open(store, &budget, &partition, segment.lineage, &segment.entry).await;
+            let Ok(reader) = reader else { continue 'partitions };
+            let Ok(run) = reader.read_frames(reader.frames_of(segment.range)).await else {
+                continue 'partitions;
+            };
+            for n in 0..run.frames().len() {
+                if run.decode(n, &mut Decompressor::new()).is_err() {
+                    continue 'partitions;
+                }
+            }
+        }
+        readable.push(partition);
+    }
+    readable
+}
+
+#[tokio::test]
+async fn a_sound_backup_has_no_findings_and_adds_up() {
+    let sample = sample().await;
+    for deep in [false, true] {
+        let report = run(&sample.store, deep).await.unwrap();
+        assert!(report.is_sound(), "{:?}", report.findings);
+        assert_eq!((report.checkpoints, report.segments, report.commits), (1, 5, sample.log.head().seq));
+        assert!(report.leftovers.objects.is_empty() && !report.leftovers.unknown);
+        if let Some(deep) = report.deep {
+            assert_eq!((deep.segments, deep.records, deep.batches), (5, 12, 7));
+        }
+    }
+}
+
+/// Everything that is not a sealed view of its own must be found, and segments name their offsets.
+async fn damaged(objects: &Objects, key: &str, bytes: Option<Bytes>, what: &str) {
+    let mut changed = objects.clone();
+    match bytes {
+        Some(bytes) => changed.insert(key.to_owned(), bytes),
+        None => changed.remove(key),
+    };
+    let store = store_of(&changed).await;
+    let report = run(&store, true).await.unwrap();
+    assert!(!report.is_sound(), "{key}: {what} was not found");
+    let named = report.findings.iter().find(|finding| finding.object == key);
+    let named = named.unwrap_or_else(|| panic!("{key}: {what}: {:?}", report.findings));
+    assert!(!named.message.is_empty());
+    if of_kafka(key) {
+        assert!(named.topic.is_some() && named.first < named.end, "{key}: {what}: {named:?}");
+        assert!(report.findings.iter().all(|finding| finding.object == key), "{:?}", report.findings);
+        let concerned: Vec<_> =
+            report.findings.iter().filter_map(|f| f.topic.clone().zip(f.partition)).collect();
+        let readable = readable(&store).await;
+        for (topic, partition) in [("a", 0), ("b", 0), ("b", 1)] {
+            let hit = concerned.contains(&(topic.to_owned(), partition));
+            assert!(
+                hit || readable.contains(&place(topic, partition)),
+                "{topic}-{partition}: {what} of {key}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn every_flipped_byte_is_found() {
+    let objects = objects(&sample().await.store).await;
+    for (key, bytes) in &objects {
+        for at in 0..bytes.len() {
+            let mut flipped = bytes.to_vec();
+            flipped[at] ^= 1 << (at % 8);
+            damaged(&objects, key, Some(flipped.into()), &format!("byte {at} flipped")).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn every_truncation_and_every_removal_but_the_tails_is_found() {
+    let sample = sample().await;
+    let objects = objects(&sample.store).await;
+    let tail = ObjectName::Commit(sample.log.head().seq).key();
+    for (key, bytes) in &objects {
+        for cut in (0..bytes.len()).step_by(7).chain([bytes.len() - 1]) {
+            damaged(&objects, key, Some(bytes.slice(..cut)), &format!("cut at {cut}")).await;
+        }
+        if *key != tail {
+            damaged(&objects, key, None, "removal").await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn swapped_and_older_objects_are_found() {
+    let objects = objects(&sample().await.store).await;
+    let keys: Vec<_> = objects.keys().cloned().collect();
+    for one in &keys {
+        for other in keys.iter().filter(|other| *other != one) {
+            damaged(&objects, one, Some(objects[other].clone()), &format!("replaced by {other}")).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn segments_beyond_the_memory_limit_are_hashed_by_pieces_and_damage_is_named_by_frame() {
+    let mut sample = Sample::new().await;
+    let p = place("big", 0);
+    let l = sample.lineage(&p, 0, None).await;
+    let values: Vec<_> = (1..=20).map(|seed| noise(seed, 300_000)).collect();
+    let item = |n: usize| Item { value: Some(&values[n]), ..Item::default() };
+    let batches: Vec<_> = (0..20).map(|n| batch_of(n as i64, Codec::None, None, &[item(n)])).collect();
+    let entry = sample.segment(&p, l, (0, 20), &batches, None).await;
+    let settings =
+        VerifySettings { deep: true, memory_limit: 4 << 20, parallel: 2, ..VerifySettings::default() };
+    let report = verify(Arc::clone(&sample.store), &settings, Arc::default()).await.unwrap();
+    assert!(report.is_sound() && report.deep.unwrap().records == 20, "{:?}", report.findings);
+    let key = entry.key(&p, l);
+    let mut stored = sample.store.get(&key, 1 << 30).await.unwrap().unwrap().to_vec();
+    stored[3_000_000] ^= 1;
+    sample.store.replace_view(&key, stored.into()).await.unwrap();
+    let report = verify(Arc::clone(&sample.store), &settings, Arc::default()).await.unwrap();
+    let ranges: Vec<_> = report.findings.iter().map(|f| (f.first.unwrap(), f.end.unwrap())).collect();
+    assert!(ranges.len() == 2 && ranges[0] == (0, 20), "{:?}", report.findings);
+    assert!(ranges[1].0 <= 9 && 9 < ranges[1].1 && ranges[1].1 - ranges[1].0 < 6, "{ranges:?}");
+    assert_eq!(report.deep.unwrap().frames, 4);
+}
+
+#[tokio::test]
+async fn a_removed_tail_is_found_by_its_anchor() {
+    let sample = sample().await;
+    let head = sample.log.head();
+    let mut settings = VerifySettings { expect: vec![(head.seq, head.hash)], ..VerifySettings::default() };
+    let report = verify(Arc::clone(&sample.store), &settings, Arc::default()).await.unwrap();
+    assert!(report.is_sound(), "{:?}", report.findings);
+    sample.store.delete(&ObjectName::Commit(head.seq).key()).await.unwrap();
+    let report = verify(Arc::clone(&sample.store), &settings, Arc::default()).await.unwrap();
+    assert_eq!(report.findings.iter().map(|f| f.kind).collect::<Vec<_>>(), [FindingKind::Anchor]);
+    settings.expect = vec![(1, head.hash)];
+    let report = verify(Arc::clone(&sample.store), &settings, Arc::default()).await.unwrap();
+    assert_eq!(report.findings[0].kind, FindingKind::Anchor);
+    assert!(report.findings[0].message.contains(&head.hash.to_string()));
+}
+
+#[tokio::test]
+async fn a_broken_chain_goes_on_from_the_next_checkpoint() {
+    let mut sample = sample().await;
+    let key = ObjectName::Commit(3).key();
+    sample.store.delete(&key).await.unwrap();
+    let report = run(&sample.store, true).await.unwrap();
+    assert_eq!(report.findings.iter().map(|f| f.object.as_str()).collect::<Vec<_>>(), [key.as_str()]);
+    assert!(report.leftovers.unknown);
+    assert_eq!((report.segments, report.deep.unwrap().segments), (5, 5));
+    sample.restart().await;
+}
+
+#[tokio::test]
+async fn leftovers_are_listed_by_class_and_are_no_findings() {
+    let mut sample = sample().await;
+    let partition = place("a", 0);
+    let lineage = sample.log.state().partition(&partition.topic, 0).unwrap().current().unwrap().id;
+    let mut write = Vec::new();
+    for _ in 0..2 {
+        let incarnation = sample.log.incarnation();
+        let name = SegmentName { partition: partition.clone(), lineage, first: 77, incarnation, counter: 99 };
+        write.push(ObjectName::Segment(name).key());
+        sample.restart().await;
+    }
+    write.push("kafka/a/strange".to_owned());
+    write.push(ObjectName::Pack(sample.log.incarnation(), 5).key());
+    for key in &write {
+        sample.store.create(key, vec![Bytes::from_static(b"x")]).await.unwrap();
+    }
+    let report = run(&sample.store, false).await.unwrap();
+    assert!(report.is_sound(), "{:?}", report.findings);
+    let mut classes: Vec<_> = report.leftovers.objects.iter().map(|object| object.class).collect();
+    classes.sort_unstable();
+    use LeftoverClass::{Newest, Superseded, Unknown};
+    assert_eq!(classes, [Superseded, Superseded, Newest, Unknown]);
+}
+
+#[tokio::test]
+async fn an_empty_place_is_no_backup() {
+    let store = store_of(&Objects::new()).await;
+    assert_eq!(run(&store, false).await.unwrap_err().kind(), ErrorKind::NotFound);
+}

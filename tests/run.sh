@@ -1,0 +1,95 @@
+#!/usr/bin/env bash
+# Runs all tests, in the order in which they are quick to fail.
+#
+#   tests/run.sh           everything; installs the servers that it needs by package name (tests/install.sh)
+#   tests/run.sh --quick   format, lints, documentation and unit tests only
+#
+# Environment: CARGO_TARGET_DIR (by default in the cache folder), REPLEVIN_KEEP=1 keeps the servers' folders and logs.
+# The last line is "N passed, N failed"; a step that fails as a whole counts as one failure. The exit status is 0 only when
+# nothing failed.
+set -uo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+quick=false
+case ${1:-} in
+'') ;;
+--quick) quick=true ;;
+*)
+    echo "usage: tests/run.sh [--quick]" >&2
+    exit 2
+    ;;
+esac
+
+cache=${XDG_CACHE_HOME:-$HOME/.cache}/replevin
+export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$cache/target}
+export CARGO_TERM_COLOR=${CARGO_TERM_COLOR:-never}
+mkdir -p "$cache"
+log=$(mktemp "$cache/run-XXXXXX")
+trap 'rm -f "$log"' EXIT
+
+passed=0
+failed=0
+broken=()
+
+# step NAME COMMAND...: runs it, prints how long it took, and adds up the tests that it reports.
+step() {
+    local name=$1 start=$SECONDS status tests bad
+    shift
+    printf '\n== %s\n' "$name"
+    "$@" 2>&1 | tee "$log"
+    status=${PIPESTATUS[0]}
+    # cargo: "test result: ok. 5 passed; 0 failed; ..." for each program; Python: "Ran 5 tests", "FAILED (failures=1, errors=1)".
+    read -r tests bad < <(awk '
+        /^test result:/ { for (i = 2; i <= NF; i++) { if ($i ~ /^passed/) ok += $(i - 1); if ($i ~ /^failed/) bad += $(i - 1) } }
+        /^Ran [0-9]+ tests?/ { ok += $2 }
+        /^FAILED \(/ { while (match($0, /(failures|errors)=[0-9]+/)) {
+            split(substr($0, RSTART, RLENGTH), pair, "="); bad += pair[2]; ok -= pair[2]; $0 = substr($0, RSTART + RLENGTH) } }
+        END { print ok + 0, bad + 0 }' "$log")
+    passed=$((passed + tests))
+    failed=$((failed + bad))
+    if [[ $status -ne 0 ]]; then
+        [[ $bad -gt 0 ]] || failed=$((failed + 1))
+        broken+=("$name")
+        printf '== %s FAILED after %d s\n' "$name" $((SECONDS - start))
+        return 1
+    fi
+    printf '== %s: %d s\n' "$name" $((SECONDS - start))
+}
+
+finish() {
+    printf '\n'
+    [[ ${#broken[@]} -eq 0 ]] || printf 'FAILED: %s\n' "${broken[@]}"
+    printf '%d s\n%d passed, %d failed\n' "$SECONDS" "$passed" "$failed"
+    if [[ ${#broken[@]} -gt 0 || $failed -gt 0 ]]; then exit 1; fi
+    exit 0
+}
+
+reader() {
+    local python=python3
+    if [[ -f tests/reader/requirements.txt ]]; then
+        local venv=$cache/reader-venv
+        [[ -x $venv/bin/python ]] || python3 -m venv "$venv" || return 1
+        "$venv/bin/python" -m pip install --quiet --disable-pip-version-check -r tests/reader/requirements.txt || return 1
+        python=$venv/bin/python
+    fi
+    PYTHONDONTWRITEBYTECODE=1 "$python" -m unittest discover -s tests/reader -p '*test*.py'
+}
+
+command -v cargo >/dev/null || {
+    echo "cargo is missing: install Rust 1.94 or newer with rustfmt and clippy" >&2
+    exit 1
+}
+
+step 'build tools' tests/install.sh build-deps || finish
+step 'format' cargo fmt --all --check
+step 'lints' cargo clippy --workspace --all-targets --locked -- -D warnings
+step 'documentation' env RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --locked --quiet
+step 'unit tests' cargo test --workspace --lib --bins --locked --no-fail-fast
+step 'examples in the documentation' cargo test --workspace --doc --locked --no-fail-fast --quiet
+if $quick; then finish; fi
+
+if [[ -d tests/reader ]]; then step 'reader in Python' reader; fi
+step 'servers' tests/install.sh kafka-3.9 kafka-4 versitygw toxiproxy azurite fake-gcs || finish
+step 'binary' cargo build --workspace --bins --locked || finish
+step 'tests with real servers' cargo test --workspace --test '*' --locked --no-fail-fast
+finish
