@@ -120,7 +120,7 @@ pub fn transactions(bootstrap: &str, topic: &str, open: bool) -> Option<Producer
     let records = |round: usize, who: usize| -> Vec<_> {
         (0..3).map(|n| NewRecord::new(format!("{who}"), format!("{round} {n} {}", "t".repeat(200)))).collect()
     };
-    for round in 0..20 {
+    for round in 0..8 {
         producers.iter().for_each(Producer::begin);
         for (who, producer) in producers.iter().enumerate() {
             producer.send(topic, &records(round, who));

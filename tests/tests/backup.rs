@@ -76,18 +76,24 @@ impl Oracle {
 fn fidelity(version: KafkaVersion) {
     let cluster = KafkaCluster::start(version, 1, FAST_CLEANING);
     let bootstrap = cluster.bootstrap();
-    fixtures::compacted(&bootstrap, "compacted");
-    fixtures::codecs(&bootstrap, "codecs");
-    fixtures::log_append_time(&bootstrap, "stamped");
-    fixtures::transactions(&bootstrap, "transactions", false);
-    let hanging = fixtures::transactions(&bootstrap, "open", true);
-    fixtures::started(&bootstrap, "started");
-    fixtures::times(&bootstrap, "times");
-    fixtures::odd_headers(&bootstrap, "raw");
-    fixtures::large(&bootstrap, "large");
-    fixtures::named(&bootstrap);
-    fixtures::wide(&bootstrap, "wide");
-    client::create_topic(&bootstrap, "empty", 2, 1, &[]);
+    // All at once: what takes long here is waiting for the cleaner and for transactions to end.
+    let hanging = std::thread::scope(|scope| {
+        let hanging = scope.spawn(|| fixtures::transactions(&bootstrap, "open", true));
+        scope.spawn(|| fixtures::compacted(&bootstrap, "compacted"));
+        scope.spawn(|| fixtures::transactions(&bootstrap, "transactions", false));
+        scope.spawn(|| {
+            fixtures::codecs(&bootstrap, "codecs");
+            fixtures::log_append_time(&bootstrap, "stamped");
+            fixtures::started(&bootstrap, "started");
+            fixtures::times(&bootstrap, "times");
+            fixtures::odd_headers(&bootstrap, "raw");
+            fixtures::large(&bootstrap, "large");
+            fixtures::named(&bootstrap);
+            fixtures::wide(&bootstrap, "wide");
+            client::create_topic(&bootstrap, "empty", 2, 1, &[]);
+        });
+        hanging.join().expect("it said why")
+    });
     cluster.console_produce("1", "key:from the console\n", &["parse.key=true", "key.separator=:"]);
 
     let mut topics: Vec<String> =

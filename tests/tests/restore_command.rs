@@ -29,15 +29,17 @@ fn same(topic: &str, expected: &[Rec], found: &[Rec]) {
 fn fidelity(from: KafkaVersion, to: KafkaVersion) {
     let source = KafkaCluster::start(from, 1, FAST_CLEANING);
     let bootstrap = source.bootstrap();
-    fixtures::compacted(&bootstrap, "compacted");
-    fixtures::codecs(&bootstrap, "codecs");
-    fixtures::log_append_time(&bootstrap, "stamped");
-    fixtures::transactions(&bootstrap, "transactions", false);
-    fixtures::started(&bootstrap, "started");
-    fixtures::times(&bootstrap, "times");
-    fixtures::large(&bootstrap, "large");
-    fixtures::named(&bootstrap);
-    fixtures::wide(&bootstrap, "wide");
+    std::thread::scope(|scope| {
+        scope.spawn(|| fixtures::compacted(&bootstrap, "compacted"));
+        scope.spawn(|| fixtures::transactions(&bootstrap, "transactions", false));
+        fixtures::codecs(&bootstrap, "codecs");
+        fixtures::log_append_time(&bootstrap, "stamped");
+        fixtures::started(&bootstrap, "started");
+        fixtures::times(&bootstrap, "times");
+        fixtures::large(&bootstrap, "large");
+        fixtures::named(&bootstrap);
+        fixtures::wide(&bootstrap, "wide");
+    });
     client::create_topic(
         &bootstrap,
         "empty",
