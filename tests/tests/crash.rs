@@ -226,9 +226,9 @@ fn second_daemon_wins(topic: &str, storage: &str) {
     };
     let old = job.continuous().start();
     position(1).unwrap_or_else(|error| panic!("{error}\n{}", old.stderr()));
+    let writer = job.describe()["writer"].clone();
     let new = job.continuous().start();
     // It has taken over once it has committed as the writer.
-    let writer = job.describe()["writer"].clone();
     let taken = wait_until(Duration::from_secs(60), || {
         if job.describe()["writer"] == writer { Err("nobody took over".to_owned()) } else { Ok(()) }
     });
