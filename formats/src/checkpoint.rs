@@ -28,8 +28,9 @@ use crate::state::{SegmentChange, State, TopicState};
 #[cfg(test)]
 mod tests;
 
-/// Runs of one level that are merged into one of the next.
-pub const FANOUT: usize = 8;
+/// Runs of one level that are merged into one of the next. An entry is written once a level, and a topic is read from
+/// fewer than this many runs a level.
+pub const FANOUT: usize = 32;
 /// Partitions after which a positions page is split.
 pub const PARTITIONS_A_PAGE: usize = 512;
 /// Segments after which a page of a run is split.

@@ -15,8 +15,12 @@
 //! ```
 //! Integers are little-endian. What the JSON means is the business of the kind's own file.
 
+use std::cell::RefCell;
+use std::io;
+
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use zstd::bulk::{Compressor, Decompressor};
 
 use crate::hash::Hash;
 use crate::{Error, Result};
@@ -37,7 +41,28 @@ const TRAILER: usize = 56;
 const HASH_AT: usize = 24;
 /// No document may be larger than this, stored or as text: a bound for every reader's memory.
 pub const MAX_DOCUMENT: usize = 64 << 20;
-const LEVEL: i32 = 3;
+/// Mostly hexadecimal hashes: level 1 codes them as they are; the levels up to 12 look for repetitions, find short ones,
+/// and come out a tenth larger.
+const LEVEL: i32 = 1;
+
+// Setting a context up costs more than most documents do, and a log is opened by reading hundreds of them.
+thread_local! {
+    static CONTEXTS: RefCell<(Option<Compressor<'static>>, Option<Decompressor<'static>>)> = const { RefCell::new((None, None)) };
+}
+
+fn compress(text: &[u8]) -> io::Result<Vec<u8>> {
+    CONTEXTS.with_borrow_mut(|(context, _)| match context {
+        Some(context) => context.compress(text),
+        None => context.insert(Compressor::new(LEVEL)?).compress(text),
+    })
+}
+
+fn decompress(body: &[u8], length: usize) -> io::Result<Vec<u8>> {
+    CONTEXTS.with_borrow_mut(|(_, context)| match context {
+        Some(context) => context.decompress(body, length),
+        None => context.insert(Decompressor::new()?).decompress(body, length),
+    })
+}
 
 impl DocumentKind {
     fn magic(self) -> &'static [u8; 4] {
@@ -73,7 +98,7 @@ pub fn seal(kind: DocumentKind, value: &impl Serialize) -> Result<Vec<u8>> {
         let message = format!("{} of {} bytes is over the limit of {MAX_DOCUMENT}", kind.name(), text.len());
         return Err(Error::invalid(message));
     }
-    let mut out = zstd::bulk::compress(&text, LEVEL)
+    let mut out = compress(&text)
         .map_err(|e| Error::invalid(format!("{} does not compress", kind.name())).caused_by(e))?;
     out.extend_from_slice(&SKIPPABLE.to_le_bytes());
     out.extend_from_slice(&((TRAILER - 8) as u32).to_le_bytes());
@@ -125,7 +150,7 @@ pub fn unseal(kind: DocumentKind, stored: &[u8]) -> Result<Vec<u8>> {
     if length > MAX_DOCUMENT {
         return Err(Error::corrupt(format!("{name} claims {length} bytes of text")));
     }
-    let text = zstd::bulk::decompress(body, length)
+    let text = decompress(body, length)
         .map_err(|e| Error::corrupt(format!("{name} does not decompress")).caused_by(e))?;
     if text.len() != length {
         return Err(Error::corrupt(format!("{name} holds {} bytes of text, not {length}", text.len())));

@@ -183,6 +183,8 @@ impl Totals {
 /// A change to a partition's segment list.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SegmentChange {
+    /// The commit that made it.
+    pub seq: u64,
     /// Whose list.
     pub partition: TopicPartition,
     /// Which history.
@@ -191,6 +193,26 @@ pub struct SegmentChange {
     pub removed: Vec<SegmentRef>,
     /// Added segments.
     pub added: Vec<SegmentEntry>,
+}
+
+impl SegmentChange {
+    /// What an operation of commit `seq` does to a list; `None` where it touches none.
+    pub fn of(seq: u64, op: &Op) -> Option<Self> {
+        let (topic, partition, lineage, removed, added) = match op {
+            Op::Add { topic, partition, lineage, segments } => {
+                (topic, partition, lineage, [].as_slice(), segments.as_slice())
+            }
+            Op::Replace { topic, partition, lineage, removed, added } => {
+                (topic, partition, lineage, removed.as_slice(), added.as_slice())
+            }
+            Op::Drop { topic, partition, lineage, removed } => {
+                (topic, partition, lineage, removed.as_slice(), [].as_slice())
+            }
+            _ => return None,
+        };
+        let partition = TopicPartition::new(topic.clone(), *partition);
+        Some(Self { seq, partition, lineage: *lineage, removed: removed.to_vec(), added: added.to_vec() })
+    }
 }
 
 impl State {
@@ -301,10 +323,16 @@ impl State {
                 self.checkpoint = Some(checkpoint);
             }
         }
-        let mut changes = Vec::new();
         for op in &commit.ops {
-            self.apply_op(commit, op, &mut changes).map_err(at)?;
+            self.apply_op(commit, op).map_err(at)?;
         }
+        for op in &commit.ops {
+            if let Op::Lineage(begun) = op {
+                let place = TopicPartition::new(begun.topic.clone(), begun.partition);
+                self.unload_list(&place, begun.lineage);
+            }
+        }
+        let changes: Vec<_> = commit.ops.iter().filter_map(|op| SegmentChange::of(commit.seq, op)).collect();
         if !changes.is_empty() {
             self.changes.push(Arc::new(changes));
         }
@@ -313,7 +341,7 @@ impl State {
         Ok(())
     }
 
-    fn apply_op(&mut self, commit: &Commit, op: &Op, changes: &mut Vec<SegmentChange>) -> Result<()> {
+    fn apply_op(&mut self, commit: &Commit, op: &Op) -> Result<()> {
         match op {
             Op::Writer => self.writer = Some(commit.incarnation),
             Op::Lineage(lineage) => self.begin(lineage)?,
@@ -325,13 +353,6 @@ impl State {
                 for entry in segments {
                     self.continue_with(commit, &place, *lineage, entry).map_err(|e| e.at(&place))?;
                 }
-                let added = segments.clone();
-                changes.push(SegmentChange {
-                    partition: place,
-                    lineage: *lineage,
-                    removed: Vec::new(),
-                    added,
-                });
             }
             Op::Gap { topic, partition, lineage, gap } => {
                 let place = TopicPartition::new(topic.clone(), *partition);
@@ -350,8 +371,6 @@ impl State {
             Op::Replace { topic, partition, lineage, removed, added } => {
                 let place = TopicPartition::new(topic.clone(), *partition);
                 self.replace(commit, &place, *lineage, removed, added).map_err(|e| e.at(&place))?;
-                let (removed, added) = (removed.clone(), added.clone());
-                changes.push(SegmentChange { partition: place, lineage: *lineage, removed, added });
             }
             Op::Drop { topic, partition, lineage, removed } => {
                 let place = TopicPartition::new(topic.clone(), *partition);
@@ -361,13 +380,6 @@ impl State {
                     state.gaps.push(Gap { first: entry.first, end: entry.end, reason: GapReason::Pruned });
                 }
                 join_pruned(&mut state.gaps);
-                let removed = removed.clone();
-                changes.push(SegmentChange {
-                    partition: place,
-                    lineage: *lineage,
-                    removed,
-                    added: Vec::new(),
-                });
             }
             Op::Retire { incarnation } => {
                 if *incarnation == commit.incarnation {
@@ -377,6 +389,14 @@ impl State {
             }
             Op::Deleted { objects } => {
                 for key in objects {
+                    if let Ok(ObjectName::Pack(writer, _)) = ObjectName::parse(key)
+                        && !self.retired.contains(&writer)
+                    {
+                        let message = format!(
+                            "{key} is reported as deleted, but its writer may still add segments of it"
+                        );
+                        return Err(Error::refused(message).hint("retire the writer first"));
+                    }
                     // Nothing may be deleted before the commit that drops it is durable.
                     if Arc::make_mut(&mut self.dropped).remove(key).is_none_or(|seq| seq >= commit.seq) {
                         let message = format!("{key} is reported as deleted but was not dropped before");
@@ -387,6 +407,11 @@ impl State {
             Op::Schemas { object, covers } => {
                 if *covers >= commit.seq {
                     return Err(Error::refused(format!("schemas cannot cover commit {covers} already")));
+                }
+                if let Some((_, known)) = self.schemas.as_ref().filter(|(_, known)| known > covers) {
+                    let message =
+                        format!("schemas that cover commit {covers} cannot follow those that cover {known}");
+                    return Err(Error::refused(message));
                 }
                 check_snapshot(commit, op, object)?;
                 self.schemas = Some((object.clone(), *covers));
@@ -447,7 +472,8 @@ impl State {
             open: Vec::new(),
             gaps: Vec::new(),
             totals: Totals::default(),
-            segments: self.keeps_lists.then(|| Arc::new(Vec::new())),
+            // Known to be empty; let go of after the commit where lists are not kept.
+            segments: Some(Arc::default()),
         });
         Ok(())
     }

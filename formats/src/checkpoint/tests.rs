@@ -413,6 +413,7 @@ fn a_fold_leaves_what_lives_and_what_older_runs_must_lose() {
     assert_eq!((live, left), (vec![z.clone(), y.clone()], vec![old.reference()]));
 
     let change = |topic: &str, partition, lineage, removed, added| SegmentChange {
+        seq: 1,
         partition: TopicPartition::new(Topic::new(topic).unwrap(), partition),
         lineage: LineageId(lineage),
         removed,

@@ -1,50 +1,124 @@
 //! Writes and reads checkpoints: pages first, then the root, then nothing until a later commit names the root.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use formats::checkpoint::{
-    FANOUT, ListChange, ListFold, PageRef, PositionsPage, PositionsRef, Root, RunIndex, RunPage, RunPageRef,
-    RunPages, RunRef, fold_changes, positions_pages,
-};
+use formats::checkpoint::{PageRef, PositionsPage, PositionsRef, Root, fold_changes, positions_pages};
 use formats::commit::CheckpointRef;
 use formats::document::{self, DocumentKind, MAX_DOCUMENT};
 use formats::hash::Hash;
-use formats::ids::{LineageId, Topic, TopicPartition};
 use formats::paths::ObjectName;
 use futures::{StreamExt, TryStreamExt, stream};
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::{CHECKPOINT_CHANGES, CHECKPOINT_EVERY, CommitLog, READ_AHEAD};
-use crate::storage::{Created, Store};
-use crate::{Error, Result};
+use super::runs::{self, RunWriter};
+use super::{CommitLog, READ_AHEAD, put};
+use crate::seam::Rand;
+use crate::storage::Store;
+use crate::{Error, ErrorKind, Result};
+
+/// The commits from one writer's turn to make a checkpoint to the next one's: enough that what one makes is named by its
+/// next commit before the next turn.
+const TURN: u64 = 16;
 
 impl CommitLog {
+    /// Whether this log, having made the newest commit, should make a checkpoint: see [`super::CheckpointSettings`].
     pub(super) fn checkpoint_is_due(&self) -> bool {
-        let since = self.state.seq - self.root.as_ref().map_or(0, |root| root.seq);
-        let changes: usize =
-            self.state.changes.iter().flat_map(|c| c.iter()).map(|c| c.added.len() + c.removed.len()).sum();
-        since >= CHECKPOINT_EVERY || changes >= CHECKPOINT_CHANGES
+        // One that is damaged is as good as none.
+        let known = self.checkpoint.map(|known| known.seq).filter(|seq| *seq > self.distrusted);
+        let newest = self.root_seq().max(known.unwrap_or(0));
+        let (commits, changes) = (self.state.seq.saturating_sub(newest), self.changes_after(newest));
+        let reached = |times: u32| {
+            commits >= self.checkpoints.commits.saturating_mul(times.into())
+                || changes >= self.checkpoints.changes.saturating_mul(times as usize)
+        };
+        let turn = self.checkpoints.commits.clamp(1, TURN);
+        reached(2) || (reached(1) && self.state.seq.is_multiple_of(turn))
+    }
+
+    fn root_seq(&self) -> u64 {
+        self.root.as_ref().map_or(0, |root| root.seq)
+    }
+
+    fn changes_after(&self, seq: u64) -> usize {
+        let changes = self.state.changes.iter().flat_map(|changes| changes.iter());
+        changes
+            .filter(|change| change.seq > seq)
+            .map(|change| change.added.len() + change.removed.len())
+            .sum()
     }
 
     /// Loads the state that a commit's reference names.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Damaged`], naming the object, where the root or a page is missing or altered; this log is as it was.
     pub(super) async fn load_checkpoint(&mut self, reference: CheckpointRef) -> Result<()> {
         let root = read_root(&*self.store, reference).await?;
         let store = Arc::clone(&self.store);
-        let pages: Vec<PositionsPage> =
-            stream::iter(root.positions.iter().map(|positions| positions.page).collect::<Vec<_>>())
-                .map(|page| {
-                    let store = Arc::clone(&store);
-                    async move { read_page(&*store, page).await }
-                })
-                .buffered(READ_AHEAD)
-                .try_collect()
-                .await?;
+        let pages: Vec<PositionsPage> = stream::iter(page_refs(&root))
+            .map(|page| {
+                let store = Arc::clone(&store);
+                async move { read_page(&*store, page).await }
+            })
+            .buffered(READ_AHEAD)
+            .try_collect()
+            .await?;
         self.state = root.state(pages)?;
         self.root = Some(root);
         self.checkpoint = Some(reference);
         Ok(())
+    }
+
+    /// Lets go of changes that a newer checkpoint of another writer holds, once there are enough of them: a log that only
+    /// follows must not grow for ever.
+    pub(super) async fn build_on_newest(&mut self) -> Result<()> {
+        let newest = self.checkpoint.map_or(0, |known| known.seq);
+        if newest > self.root_seq().max(self.distrusted)
+            && self.changes_after(self.root_seq()) >= self.checkpoints.changes
+        {
+            self.rebase().await?;
+        }
+        Ok(())
+    }
+
+    /// Makes the newest checkpoint the one that this log's changes continue, where it is whole.
+    async fn rebase(&mut self) -> Result<()> {
+        let Some(newest) = self.checkpoint else { return Ok(()) };
+        if newest.seq <= self.root_seq().max(self.distrusted) || newest.seq > self.state.seq {
+            return Ok(());
+        }
+        match self.read_whole_root(newest).await {
+            Ok(root) => {
+                self.state.changes.retain(|changes| changes.iter().any(|change| change.seq > root.seq));
+                self.root = Some(root);
+            }
+            Err(error) if error.kind() == ErrorKind::Damaged => {
+                tracing::warn!(%error, seq = newest.seq, "a checkpoint is damaged; the next one is not built upon it");
+                self.distrusted = newest.seq;
+            }
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    /// Reads a root and looks whether its positions are there, as the next checkpoint names unchanged pages again.
+    async fn read_whole_root(&self, reference: CheckpointRef) -> Result<Root> {
+        let root = read_root(&*self.store, reference).await?;
+        let store = Arc::clone(&self.store);
+        stream::iter(page_refs(&root))
+            .map(|page| {
+                let store = Arc::clone(&store);
+                async move {
+                    let key = ObjectName::page(page.seq, page.blake3).key();
+                    store.head(&key).await?.map(drop).ok_or_else(|| missing(&key))
+                }
+            })
+            .buffered(READ_AHEAD)
+            .try_collect::<Vec<()>>()
+            .await?;
+        Ok(root)
     }
 
     /// Makes a checkpoint of the state as it is now. Later commits name it.
@@ -52,9 +126,11 @@ impl CommitLog {
     /// # Errors
     /// Whatever the store says; the log is none the worse for it.
     pub async fn write_checkpoint(&mut self) -> Result<()> {
+        self.rebase().await?;
         let seq = self.state.seq;
+        let to = PageWriter { store: &*self.store, rand: &*self.seam.rand, seq };
         let mut root = self.root.clone().unwrap_or_else(|| empty_root(seq));
-        let old: BTreeMap<_, _> = root.positions.iter().map(|p| (p.page.blake3, p.page)).collect();
+        let old: BTreeMap<_, _> = page_refs(&root).into_iter().map(|page| (page.blake3, page)).collect();
         let pages = positions_pages(&self.state, &root.positions);
         root.positions.clear();
         for page in pages {
@@ -64,41 +140,38 @@ impl CommitLog {
             let stored = document::seal(DocumentKind::Page, &page)?;
             let page = match old.get(&Hash::of(&stored)) {
                 Some(unchanged) => *unchanged,
-                None => put_page(&*self.store, seq, stored).await?,
+                None => to.put_stored(stored).await?,
             };
             root.positions.push(PositionsRef { first, last, partitions, page });
         }
         let changes = fold_changes(self.state.changes.iter().flat_map(|changes| changes.iter()));
         if !changes.is_empty() {
-            let mut writer = RunWriter::new(&*self.store, seq);
+            let mut writer = RunWriter::new(&to);
             for change in changes {
                 writer.push(change).await?;
             }
             root.runs.push(writer.finish(0).await?);
+            if let Err(error) = runs::merge(&to, &mut root.runs).await {
+                // Reading lists costs more while runs are not merged; a damaged one is told apart where it is read.
+                tracing::warn!(%error, "runs of a checkpoint were not merged");
+            }
         }
-        merge_runs(&*self.store, seq, &mut root.runs).await?;
         root.seq = seq;
         root.head = self.state.head_hash();
-        root.checkpoint = self.checkpoint;
+        root.checkpoint = self.state.checkpoint;
         root.writer = self.state.writer;
         root.retired = (*self.state.retired).clone();
         root.schemas = self.state.schemas.clone();
         root.groups = self.state.groups.clone();
         root.cluster = self.state.cluster.clone();
         root.dropped = (*self.state.dropped).clone();
-        let stored = document::seal(DocumentKind::Checkpoint, &root)?;
-        let blake3 = Hash::of(&stored);
+        let stored = Bytes::from(document::seal(DocumentKind::Checkpoint, &root)?);
+        let mut blake3 = Hash::of(&stored);
         let key = ObjectName::CheckpointRoot(seq).key();
-        let created = self.store.create(&key, vec![stored.into()]).await?;
-        if !matches!(created, Created::New(_)) {
-            // Another writer's checkpoint of the same commit is as good, and an unclear one is told by its bytes.
-            let found = self.store.get(&key, MAX_DOCUMENT as u64).await?;
-            let same = found.is_some_and(|found| Hash::of(&found) == blake3);
-            if !same {
-                return Err(Error::retry(format!(
-                    "{key}: another checkpoint of this commit is there, or none is"
-                )));
-            }
+        if let Some(theirs) = put::create(to.store, to.rand, &key, &stored).await? {
+            // Another writer's checkpoint of the same commit is as good.
+            blake3 = Hash::of(&theirs);
+            root = self.read_whole_root(CheckpointRef { seq, blake3 }).await?;
         }
         self.state.changes.clear();
         self.checkpoint = Some(CheckpointRef { seq, blake3 });
@@ -106,6 +179,10 @@ impl CommitLog {
         tracing::debug!(seq, "checkpoint written");
         Ok(())
     }
+}
+
+fn page_refs(root: &Root) -> Vec<PageRef> {
+    root.positions.iter().map(|positions| positions.page).collect()
 }
 
 fn empty_root(seq: u64) -> Root {
@@ -144,10 +221,7 @@ pub(crate) async fn read_page<T: DeserializeOwned>(store: &dyn Store, page: Page
 }
 
 async fn read_pinned(store: &dyn Store, key: &str, blake3: Hash) -> Result<Bytes> {
-    let stored = store.get(key, MAX_DOCUMENT as u64).await?;
-    let stored = stored.ok_or_else(|| {
-        Error::damaged(format!("{key}: the object is missing")).hint("restore it from a copy of the store")
-    })?;
+    let stored = store.get(key, MAX_DOCUMENT as u64).await?.ok_or_else(|| missing(key))?;
     if Hash::of(&stored) != blake3 {
         return Err(Error::damaged(format!("{key}: its BLAKE3 is not the one that the backup recorded"))
             .hint("restore the object from a copy of the store"));
@@ -155,121 +229,29 @@ async fn read_pinned(store: &dyn Store, key: &str, blake3: Hash) -> Result<Bytes
     Ok(stored)
 }
 
-async fn put_page(store: &dyn Store, seq: u64, stored: Vec<u8>) -> Result<PageRef> {
-    let page = PageRef { seq, blake3: Hash::of(&stored) };
-    let key = ObjectName::page(seq, page.blake3).key();
-    // The key is the content, so an object that is there already, or arrived without an answer, is this page.
-    if let Created::Unclear(_) = store.create(&key, vec![stored.into()]).await? {
-        read_pinned(store, &key, page.blake3).await?;
-    }
-    Ok(page)
+fn missing(key: &str) -> Error {
+    Error::damaged(format!("{key}: the object is missing")).hint("restore it from a copy of the store")
 }
 
-/// Merges the newest runs while there are [`FANOUT`] of one level at the end of the list.
-async fn merge_runs(store: &dyn Store, seq: u64, runs: &mut Vec<RunRef>) -> Result<()> {
-    while let Some(level) = runs.last().map(|run| run.level) {
-        let from = runs.iter().rposition(|run| run.level != level).map_or(0, |at| at + 1);
-        if runs.len() - from < FANOUT {
-            return Ok(());
-        }
-        let oldest = from == 0;
-        let mut sources = Vec::new();
-        for run in &runs[from..] {
-            let index: RunIndex = read_page(store, run.index).await?;
-            sources.push(Source { pages: index.pages.into(), changes: VecDeque::new() });
-        }
-        let mut writer = RunWriter::new(store, seq);
-        while let Some(change) = next_merged(store, &mut sources, oldest).await? {
-            writer.push(change).await?;
-        }
-        let merged = writer.finish(level + 1).await?;
-        runs.truncate(from);
-        runs.push(merged);
-    }
-    Ok(())
-}
-
-struct Source {
-    pages: VecDeque<RunPageRef>,
-    changes: VecDeque<ListChange>,
-}
-
-impl Source {
-    async fn peek(&mut self, store: &dyn Store) -> Result<Option<(Topic, i32, LineageId)>> {
-        while self.changes.is_empty() {
-            let Some(page) = self.pages.pop_front() else { return Ok(None) };
-            let page: RunPage = read_page(store, page.page).await?;
-            self.changes = page.changes.into();
-        }
-        Ok(self.changes.front().map(|change| (change.topic.clone(), change.partition, change.lineage)))
-    }
-}
-
-/// The next lineage's changes in all sources as one change. Removals that hit nothing are kept for older runs, unless
-/// there is none.
-async fn next_merged(store: &dyn Store, sources: &mut [Source], oldest: bool) -> Result<Option<ListChange>> {
-    let mut least: Option<(Topic, i32, LineageId)> = None;
-    for source in sources.iter_mut() {
-        if let Some(place) = source.peek(store).await?
-            && least.as_ref().is_none_or(|least| place < *least)
-        {
-            least = Some(place);
-        }
-    }
-    let Some(least) = least else { return Ok(None) };
-    let mut fold = ListFold::default();
-    for source in sources.iter_mut() {
-        while source.peek(store).await?.as_ref() == Some(&least) {
-            let Some(change) = source.changes.pop_front() else { break };
-            fold.take(&change.removed, change.added);
-        }
-    }
-    let (added, mut removed) = fold.finish();
-    if oldest {
-        removed.clear();
-    }
-    let (topic, partition, lineage) = least;
-    Ok(Some(ListChange { topic, partition, lineage, removed, added }))
-}
-
-/// Writes a run page by page.
-struct RunWriter<'a> {
-    store: &'a dyn Store,
+/// Puts the pages of the checkpoint after one commit.
+pub(super) struct PageWriter<'a> {
+    pub(super) store: &'a dyn Store,
+    rand: &'a dyn Rand,
     seq: u64,
-    pages: RunPages,
-    index: RunIndex,
-    segments: u64,
 }
 
-impl<'a> RunWriter<'a> {
-    fn new(store: &'a dyn Store, seq: u64) -> Self {
-        Self { store, seq, pages: RunPages::default(), index: RunIndex::default(), segments: 0 }
+impl PageWriter<'_> {
+    pub(super) async fn put(&self, page: &impl Serialize) -> Result<PageRef> {
+        self.put_stored(document::seal(DocumentKind::Page, page)?).await
     }
 
-    async fn push(&mut self, change: ListChange) -> Result<()> {
-        self.segments += change.added.len() as u64;
-        for page in self.pages.push(change) {
-            self.put(page).await?;
+    async fn put_stored(&self, stored: Vec<u8>) -> Result<PageRef> {
+        let page = PageRef { seq: self.seq, blake3: Hash::of(&stored) };
+        let key = ObjectName::page(self.seq, page.blake3).key();
+        // The key tells the content, so an object that was there already is this page.
+        match put::create(self.store, self.rand, &key, &stored.into()).await? {
+            None => Ok(page),
+            Some(_) => Err(Error::damaged(format!("{key}: holds something else than its name says"))),
         }
-        Ok(())
-    }
-
-    async fn put(&mut self, page: RunPage) -> Result<()> {
-        let place = |change: &ListChange| TopicPartition::new(change.topic.clone(), change.partition);
-        let (Some(first), Some(last)) = (page.changes.first().map(place), page.changes.last().map(place))
-        else {
-            return Ok(());
-        };
-        let page = put_page(self.store, self.seq, document::seal(DocumentKind::Page, &page)?).await?;
-        self.index.pages.push(RunPageRef { first, last, page });
-        Ok(())
-    }
-
-    async fn finish(mut self, level: u32) -> Result<RunRef> {
-        if let Some(page) = std::mem::take(&mut self.pages).finish() {
-            self.put(page).await?;
-        }
-        let index = put_page(self.store, self.seq, document::seal(DocumentKind::Page, &self.index)?).await?;
-        Ok(RunRef { level, segments: self.segments, index })
     }
 }

@@ -1,74 +1,119 @@
 //! Segment lists on demand: what a topic's changes in the checkpoint's runs and in the commits since add up to.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use formats::checkpoint::{ListFold, PageRef, RunIndex, RunPage, RunPageRef, RunRef};
 use formats::commit::SegmentEntry;
+use formats::hash::Hash;
 use formats::ids::{LineageId, Topic, TopicPartition};
-use formats::state::SegmentChange;
+use formats::paths::ObjectName;
+use formats::state::{SegmentChange, State};
+use futures::{Stream, StreamExt, TryStreamExt, stream};
+use serde::de::DeserializeOwned;
 
-use super::CommitLog;
 use super::checkpoint::read_page;
-use crate::Result;
+use super::{CommitLog, READ_AHEAD, read_commit, tail};
 use crate::storage::Store;
+use crate::{Error, ErrorKind, Result};
 
 /// The segments of a topic's lineages, in offset order.
 pub type TopicLists = BTreeMap<(i32, LineageId), Vec<SegmentEntry>>;
 
+/// Some partitions of a topic.
+struct Wanted<'a> {
+    topic: &'a Topic,
+    /// All where there is no set.
+    partitions: Option<BTreeSet<i32>>,
+}
+
+impl Wanted<'_> {
+    fn holds(&self, topic: &Topic, partition: i32) -> bool {
+        topic == self.topic && self.partitions.as_ref().is_none_or(|set| set.contains(&partition))
+    }
+
+    /// Whether a page may hold changes of them.
+    fn may_be_in(&self, page: &RunPageRef) -> bool {
+        let set = self.partitions.as_ref();
+        let least = set.and_then(BTreeSet::first).copied().unwrap_or(i32::MIN);
+        let greatest = set.and_then(BTreeSet::last).copied().unwrap_or(i32::MAX);
+        let place = |place: &TopicPartition| (place.topic.clone(), place.partition);
+        place(&page.first) <= (self.topic.clone(), greatest)
+            && (self.topic.clone(), least) <= place(&page.last)
+    }
+}
+
+type Folds = BTreeMap<(i32, LineageId), ListFold>;
+
 /// Where segment lists come from: a checkpoint's runs and the changes since.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ListSource<'a> {
-    pub(crate) store: &'a dyn Store,
+    pub(crate) store: &'a Arc<dyn Store>,
     pub(crate) runs: &'a [RunRef],
     pub(crate) changes: &'a [Arc<Vec<SegmentChange>>],
 }
 
 impl ListSource<'_> {
     /// Every live segment of a topic.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Damaged`], naming the object, where a page that may hold some is missing or altered.
     pub(crate) async fn topic(&self, topic: &Topic) -> Result<TopicLists> {
-        let mut folds: BTreeMap<(i32, LineageId), ListFold> = BTreeMap::new();
-        for page in self.pages(topic).await? {
-            let page: RunPage = read_page(self.store, page).await?;
-            for change in page.changes.into_iter().filter(|change| change.topic == *topic) {
+        let wanted = Wanted { topic, partitions: None };
+        Ok(self.lists_of(self.folds_from_runs(&wanted).await?, &wanted))
+    }
+
+    async fn folds_from_runs(&self, wanted: &Wanted<'_>) -> Result<Folds> {
+        let runs: Vec<PageRef> = self.runs.iter().map(|run| run.index).collect();
+        let indexes: Vec<RunIndex> = self.read_pages(runs).try_collect().await?;
+        let pages: Vec<PageRef> = indexes
+            .into_iter()
+            .flat_map(|index| index.pages)
+            .filter(|page| wanted.may_be_in(page))
+            .map(|page| page.page)
+            .collect();
+        let mut pages = Box::pin(self.read_pages::<RunPage>(pages));
+        let mut folds = Folds::new();
+        while let Some(page) = pages.try_next().await? {
+            for change in
+                page.changes.into_iter().filter(|change| wanted.holds(&change.topic, change.partition))
+            {
                 let fold = folds.entry((change.partition, change.lineage)).or_default();
                 fold.take(&change.removed, change.added);
             }
         }
-        for change in self.changes.iter().flat_map(|changes| changes.iter()) {
-            if change.partition.topic == *topic {
-                let fold = folds.entry((change.partition.partition, change.lineage)).or_default();
-                fold.take(&change.removed, change.added.iter().cloned());
-            }
-        }
-        Ok(folds.into_iter().map(|(place, fold)| (place, fold.finish().0)).collect())
+        Ok(folds)
     }
 
-    /// The pages of the runs that may hold a topic's changes, the oldest run first.
-    async fn pages(&self, topic: &Topic) -> Result<Vec<PageRef>> {
-        let mut pages = Vec::new();
-        for run in self.runs {
-            let index: RunIndex = read_page(self.store, run.index).await?;
-            let holds = |page: &&RunPageRef| page.first.topic <= *topic && *topic <= page.last.topic;
-            pages.extend(index.pages.iter().filter(holds).map(|page| page.page));
+    fn read_pages<T: DeserializeOwned + Send + 'static>(
+        &self,
+        pages: Vec<PageRef>,
+    ) -> impl Stream<Item = Result<T>> + Send + use<T> {
+        let store = Arc::clone(self.store);
+        let read = move |page| {
+            let store = Arc::clone(&store);
+            async move { read_page::<T>(&*store, page).await }
+        };
+        stream::iter(pages).map(read).buffered(READ_AHEAD)
+    }
+
+    /// What the runs hold together with the changes since.
+    fn lists_of(&self, mut folds: Folds, wanted: &Wanted<'_>) -> TopicLists {
+        for change in self.changes.iter().flat_map(|changes| changes.iter()) {
+            take(&mut folds, wanted, change);
         }
-        Ok(pages)
+        folds.into_iter().map(|(place, fold)| (place, fold.finish().0)).collect()
     }
 }
 
 impl CommitLog {
-    /// Every live segment of a topic. Costs the topic's own pages, however large the archive is.
+    /// Every live segment of a topic. Costs the topic's own pages, however large the archive is; where one of them is
+    /// damaged, reading every commit.
     ///
     /// # Errors
-    /// Damage, or whatever the store says.
+    /// Damage of commits, or whatever the store says.
     pub async fn topic_lists(&self, topic: &Topic) -> Result<TopicLists> {
-        self.list_source().topic(topic).await
-    }
-
-    /// Where this log's segment lists come from.
-    pub(crate) fn list_source(&self) -> ListSource<'_> {
-        let runs = self.root.as_ref().map_or(&[][..], |root| &root.runs);
-        ListSource { store: &*self.store, runs, changes: &self.state.changes }
+        self.wanted_lists(self.state(), &Wanted { topic, partitions: None }).await
     }
 
     /// Every live segment of one lineage, in offset order.
@@ -80,12 +125,83 @@ impl CommitLog {
         partition: &TopicPartition,
         lineage: LineageId,
     ) -> Result<Vec<SegmentEntry>> {
-        let mut lists = self.topic_lists(&partition.topic).await?;
+        let partitions = Some(BTreeSet::from([partition.partition]));
+        let wanted = Wanted { topic: &partition.topic, partitions };
+        let mut lists = self.wanted_lists(self.state(), &wanted).await?;
         Ok(lists.remove(&(partition.partition, lineage)).unwrap_or_default())
     }
 
-    pub(super) async fn load_list(&mut self, partition: &TopicPartition, lineage: LineageId) -> Result<()> {
-        let list = self.lineage_list(partition, lineage).await?;
-        Ok(self.state.load_list(partition, lineage, list)?)
+    /// The lists of some lineages as a state has them.
+    pub(super) async fn lists(
+        &self,
+        state: &State,
+        places: &[(TopicPartition, LineageId)],
+    ) -> Result<Vec<((TopicPartition, LineageId), Vec<SegmentEntry>)>> {
+        let mut topics: BTreeMap<&Topic, BTreeSet<i32>> = BTreeMap::new();
+        for (place, _) in places {
+            topics.entry(&place.topic).or_default().insert(place.partition);
+        }
+        let mut found = Vec::with_capacity(places.len());
+        for (topic, partitions) in topics {
+            let mut lists = self.wanted_lists(state, &Wanted { topic, partitions: Some(partitions) }).await?;
+            for place in places.iter().filter(|(place, _)| place.topic == *topic) {
+                found.push((place.clone(), lists.remove(&(place.0.partition, place.1)).unwrap_or_default()));
+            }
+        }
+        Ok(found)
     }
+
+    async fn wanted_lists(&self, state: &State, wanted: &Wanted<'_>) -> Result<TopicLists> {
+        let source = ListSource { changes: &state.changes, ..self.list_source() };
+        let folds = match source.folds_from_runs(wanted).await {
+            Err(error) if error.kind() == ErrorKind::Damaged => {
+                tracing::warn!(%error, topic = %wanted.topic, "a checkpoint is damaged; reading the topic's segments from every commit");
+                self.folds_from_commits(wanted).await?
+            }
+            folds => folds?,
+        };
+        Ok(source.lists_of(folds, wanted))
+    }
+
+    /// Where this log's segment lists come from.
+    pub(crate) fn list_source(&self) -> ListSource<'_> {
+        let runs = self.root.as_ref().map_or(&[][..], |root| &root.runs);
+        ListSource { store: &self.store, runs, changes: &self.state.changes }
+    }
+
+    /// The same from the commits that the checkpoint stands for, which are held together by its hash of the last.
+    async fn folds_from_commits(&self, wanted: &Wanted<'_>) -> Result<Folds> {
+        let mut folds = Folds::new();
+        let Some(root) = &self.root else { return Ok(folds) };
+        let store = Arc::clone(self.store());
+        let reads = stream::iter(1..=root.seq).map(move |seq| {
+            let store = Arc::clone(&store);
+            async move { read_commit(&*store, seq).await?.ok_or_else(|| tail::vanished(seq)) }
+        });
+        let mut commits = Box::pin(reads.buffered(READ_AHEAD));
+        let mut head = Hash::ZERO;
+        while let Some((commit, hash)) = commits.try_next().await? {
+            if commit.previous != head {
+                return Err(broken_chain(commit.seq));
+            }
+            head = hash;
+            for change in commit.ops.iter().filter_map(|op| SegmentChange::of(commit.seq, op)) {
+                take(&mut folds, wanted, &change);
+            }
+        }
+        if head == root.head { Ok(folds) } else { Err(broken_chain(root.seq + 1)) }
+    }
+}
+
+fn take(folds: &mut Folds, wanted: &Wanted<'_>, change: &SegmentChange) {
+    let TopicPartition { topic, partition } = &change.partition;
+    if wanted.holds(topic, *partition) {
+        let fold = folds.entry((*partition, change.lineage)).or_default();
+        fold.take(&change.removed, change.added.iter().cloned());
+    }
+}
+
+fn broken_chain(seq: u64) -> Error {
+    Error::damaged(format!("{}: it does not follow the commit before it", ObjectName::Commit(seq).key()))
+        .hint("a commit was replaced: run `replevin verify` and restore the object from a copy of the store")
 }

@@ -14,43 +14,58 @@
 //!
 //! A put without a clear answer is resolved by reading its number: own bytes are a success, others a loss, and where
 //! nothing is there *the same bytes* are sent again, never another commit.
+//!
+//! Commits are the truth and are never deleted; a checkpoint saves reading them. One that is missing or damaged costs
+//! time, never data: an older one serves, or the log is read from its first commit.
 
 pub(crate) mod checkpoint;
 mod lists;
 mod manifest;
+mod put;
+mod runs;
 mod tail;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use lists::ListSource;
-pub use lists::TopicLists;
-
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use formats::checkpoint::Root;
-use formats::commit::{CheckpointRef, Commit, Op};
+use formats::commit::{CheckpointRef, Commit, Lineage, Op};
 use formats::document::MAX_DOCUMENT;
 use formats::hash::Hash;
-use formats::ids::{BackupId, Incarnation};
+use formats::ids::{BackupId, Incarnation, LineageId};
 use formats::paths::{self, ObjectName};
 use formats::repository::{MAX_REPOSITORY, Repository};
 use formats::state::State;
 use futures::{StreamExt, TryStreamExt, stream};
 
-use crate::seam::{Seam, backoff};
-use crate::storage::{Created, Store};
-use crate::{Error, Result};
+pub(crate) use self::lists::ListSource;
+pub use self::lists::TopicLists;
+use crate::seam::Seam;
+use crate::storage::Store;
+use crate::{Error, ErrorKind, Result};
 
-/// Commits after which a writer makes a checkpoint.
-const CHECKPOINT_EVERY: u64 = 256;
-/// Segment changes after which it makes one earlier.
-const CHECKPOINT_CHANGES: usize = 32_768;
+/// When writers make a checkpoint: whoever makes the commit whose turn it is, which comes every few commits, once either
+/// number is reached; anybody, once either is reached twice. So several writers rarely make the same one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CheckpointSettings {
+    /// After this many commits.
+    pub commits: u64,
+    /// Earlier, after this many segments were added or removed.
+    pub changes: usize,
+}
+
+impl Default for CheckpointSettings {
+    fn default() -> Self {
+        Self { commits: 512, changes: 32_768 }
+    }
+}
+
 /// Reads of commits under way at once while a log is opened.
-const READ_AHEAD: usize = 16;
-/// How often an unclear put is sent again before the writer gives up.
-const UNCLEAR_ATTEMPTS: u32 = 12;
+const READ_AHEAD: usize = 32;
+/// Checkpoints that are tried before the log is read from its first commit.
+const CHECKPOINTS_TRIED: u32 = 8;
 /// The name that commits carry of the program that wrote them.
 const SOFTWARE: &str = concat!("replevin ", env!("CARGO_PKG_VERSION"));
 
@@ -62,9 +77,17 @@ pub struct CommitLog {
     repository: Repository,
     incarnation: Incarnation,
     state: State,
+    /// The checkpoint that the state's changes continue.
     root: Option<Root>,
+    /// The newest checkpoint that is known.
     checkpoint: Option<CheckpointRef>,
-    fenced_by_newer: bool,
+    /// No checkpoint up to this one is built upon: it was found to be damaged.
+    distrusted: u64,
+    checkpoints: CheckpointSettings,
+    /// Whether this log said that it is the writer.
+    is_writer: bool,
+    /// Whether commits were applied since the log was opened that this log did not just make.
+    moved: bool,
 }
 
 /// A commit that is durable.
@@ -101,12 +124,20 @@ impl CommitLog {
         cluster_id: &str,
     ) -> Result<Self> {
         if store.get(paths::REPOSITORY, MAX_REPOSITORY as u64).await?.is_none() {
-            let repository = Repository::new(backup_id.clone(), cluster_id, seam.clock.now_ms());
-            // Whether this put won or another daemon's did is told by reading it back.
-            let created = store.create(paths::REPOSITORY, vec![repository.encode()?.into()]).await?;
-            if let Created::Unclear(why) = created {
-                tracing::warn!(%why, "no clear answer for repository.json; reading it back");
+            // Another daemon may be beginning it right now, so what looks like a loss is looked at once more.
+            if store.head(&ObjectName::Commit(1).key()).await?.is_some()
+                && store.get(paths::REPOSITORY, MAX_REPOSITORY as u64).await?.is_none()
+            {
+                let place = store.location();
+                return Err(Error::damaged(format!(
+                    "{} is missing at {place} although commits are there",
+                    paths::REPOSITORY
+                ))
+                .hint("restore it from a copy of the store"));
             }
+            let repository = Repository::new(backup_id.clone(), cluster_id, seam.clock.now_ms());
+            // Another daemon's is as good: it is read back below.
+            put::create(&*store, &*seam.rand, paths::REPOSITORY, &repository.encode()?.into()).await?;
         }
         let log = Self::open(store, seam).await?;
         log.repository.check_writable()?;
@@ -116,6 +147,13 @@ impl CommitLog {
                 .hint("use another backup_id or another prefix"));
         }
         Ok(log)
+    }
+
+    /// Says when this log makes checkpoints.
+    #[must_use]
+    pub fn with_checkpoints(mut self, settings: CheckpointSettings) -> Self {
+        self.checkpoints = settings;
+        self
     }
 
     async fn load(store: Arc<dyn Store>, seam: Seam, repository: Repository) -> Result<Self> {
@@ -128,18 +166,39 @@ impl CommitLog {
             state: State::default(),
             root: None,
             checkpoint: None,
-            fenced_by_newer: false,
+            distrusted: 0,
+            checkpoints: CheckpointSettings::default(),
+            is_writer: false,
+            moved: false,
         };
         let tail = tail::find(&*log.store).await?;
         if tail > 0 {
             let newest = log.read_commit(tail).await?.ok_or_else(|| tail::vanished(tail))?.0;
-            if let Some(checkpoint) = newest.checkpoint {
-                log.load_checkpoint(checkpoint).await?;
-            }
+            log.load_newest_checkpoint(newest.checkpoint).await?;
         }
         log.replay(tail).await?;
         log.refresh().await?;
+        log.moved = false;
         Ok(log)
+    }
+
+    /// Loads the newest checkpoint that is whole, or nothing.
+    async fn load_newest_checkpoint(&mut self, newest: Option<CheckpointRef>) -> Result<()> {
+        let mut next = newest;
+        for _ in 0..CHECKPOINTS_TRIED {
+            let Some(reference) = next else { return Ok(()) };
+            let error = match self.load_checkpoint(reference).await {
+                Err(error) if error.kind() == ErrorKind::Damaged => error,
+                done => return done,
+            };
+            tracing::warn!(%error, seq = reference.seq, "a checkpoint is damaged; going on without it, from the commits");
+            self.distrusted = self.distrusted.max(reference.seq);
+            // The commit that it was made after names the one before.
+            let commit =
+                self.read_commit(reference.seq).await?.ok_or_else(|| tail::vanished(reference.seq))?.0;
+            next = commit.checkpoint.filter(|older| older.seq < reference.seq);
+        }
+        Ok(())
     }
 
     /// Reads commits up to `tail`, several at once, and applies them in order.
@@ -151,7 +210,11 @@ impl CommitLog {
         });
         let mut commits = Box::pin(reads.buffered(READ_AHEAD));
         while let Some((commit, hash)) = commits.try_next().await? {
-            self.apply(&commit, hash).await?;
+            // Taken, not cloned: where this fails the whole log is given up.
+            let state = std::mem::take(&mut self.state);
+            self.state =
+                self.after(state, &commit, hash).await?.map_err(|refusal| unfit(&commit, &refusal))?;
+            self.note_checkpoint(&commit);
         }
         Ok(())
     }
@@ -160,35 +223,63 @@ impl CommitLog {
         read_commit(&*self.store, seq).await
     }
 
-    async fn apply(&mut self, commit: &Commit, hash: Hash) -> Result<()> {
-        let needed = self.state.lists_needed(commit);
+    /// The state after a commit, or why it admits none such.
+    async fn after(&self, mut state: State, commit: &Commit, hash: Hash) -> Result<formats::Result<State>> {
+        let needed = state.lists_needed(commit);
+        for (place, list) in self.lists(&state, &needed).await? {
+            state.load_list(&place.0, place.1, list)?;
+        }
+        if let Err(refusal) = state.apply(commit, hash) {
+            return Ok(Err(refusal));
+        }
         for (partition, lineage) in &needed {
-            self.load_list(partition, *lineage).await?;
+            state.unload_list(partition, *lineage);
         }
-        self.state.apply(commit, hash)?;
-        for (partition, lineage) in &needed {
-            self.state.unload_list(partition, *lineage);
-        }
-        if commit.incarnation != self.incarnation && commit.ops.iter().any(|op| matches!(op, Op::Writer)) {
-            self.fenced_by_newer = true;
-        }
-        if let Some(checkpoint) = commit.checkpoint
-            && self.checkpoint.is_none_or(|known| known.seq < checkpoint.seq)
-        {
-            self.checkpoint = Some(checkpoint);
-        }
+        Ok(Ok(state))
+    }
+
+    /// Applies a commit that is in the log.
+    async fn take(&mut self, commit: &Commit, hash: Hash) -> Result<()> {
+        let next = self.after(self.state.clone(), commit, hash).await?;
+        self.state = next.map_err(|refusal| unfit(commit, &refusal))?;
+        self.note_checkpoint(commit);
+        self.moved = true;
         Ok(())
+    }
+
+    fn note_checkpoint(&mut self, commit: &Commit) {
+        if let Some(named) = commit.checkpoint
+            && self.checkpoint.is_none_or(|known| known.seq < named.seq)
+        {
+            self.checkpoint = Some(named);
+        }
     }
 
     /// Applies whatever other writers have committed since.
     ///
     /// # Errors
-    /// Damage, or whatever the store says.
+    /// Damage, or whatever the store says. The state stays as it was after the last commit that could be applied.
     pub async fn refresh(&mut self) -> Result<()> {
-        while let Some((commit, hash)) = self.read_commit(self.state.seq + 1).await? {
-            self.apply(&commit, hash).await?;
+        // One request where nothing is new; many at once for a log that slept.
+        let mut width = 1;
+        loop {
+            let store = Arc::clone(&self.store);
+            let reads = stream::iter(self.state.seq + 1..=self.state.seq + width).map(move |seq| {
+                let store = Arc::clone(&store);
+                async move { read_commit(&*store, seq).await }
+            });
+            let mut reads = Box::pin(reads.buffered(READ_AHEAD));
+            while let Some(found) = reads.try_next().await? {
+                let Some((commit, hash)) = found else {
+                    if let Err(error) = self.build_on_newest().await {
+                        tracing::warn!(%error, "changes are kept in memory until a checkpoint can be read");
+                    }
+                    return Ok(());
+                };
+                self.take(&commit, hash).await?;
+            }
+            width = (width * 4).min(4 * READ_AHEAD as u64);
         }
-        Ok(())
     }
 
     /// Says that this incarnation is the writer from now on: earlier single writers stop at their next commit.
@@ -196,35 +287,53 @@ impl CommitLog {
     /// # Errors
     /// As [`CommitLog::commit`].
     pub async fn become_writer(&mut self) -> Result<Committed> {
-        self.fenced_by_newer = false;
+        self.is_writer = true;
         loop {
-            match self.attempt(vec![Op::Writer]).await? {
-                Attempt::Won(committed) => return Ok(committed),
-                // Two daemons that start together: whoever comes later in the log is the newest, so go on.
-                Attempt::Lost => self.fenced_by_newer = false,
+            // Two daemons that start together: whoever comes later in the log is the newest, so a lost race is no reason
+            // to stop.
+            if let Some(committed) = self.attempt(&[Op::Writer]).await? {
+                return Ok(committed);
             }
+            self.refresh().await?;
         }
     }
 
     /// Makes operations true. Every object that they name must be durable already.
     ///
     /// # Errors
-    /// [`crate::ErrorKind::Fenced`] where a newer writer has taken over, or where another writer moved a position that the operations
-    /// continue; otherwise whatever the store says. After an error nothing is known to be committed; a new process finds
-    /// out by reading the log.
+    /// [`ErrorKind::Fenced`] where a newer writer has taken over, or where another writer moved a position that the
+    /// operations continue; [`ErrorKind::Permanent`] where they do not fit a log that nobody else moved; otherwise
+    /// whatever the store says. After any other error than `Fenced` the operations may be durable or become so: whoever
+    /// goes on finds out by reading the log. Dropping the future is as safe as such an error.
     pub async fn commit(&mut self, ops: Vec<Op>) -> Result<Committed> {
+        let follows = self.followed(&ops);
         loop {
             self.check_still_writer()?;
-            if let Attempt::Won(committed) = self.attempt(ops.clone()).await? {
-                if self.checkpoint_is_due() {
-                    // A checkpoint is a convenience: a failure costs the next reader time and nothing else.
-                    if let Err(error) = self.write_checkpoint().await {
-                        tracing::warn!(%error, seq = committed.seq, "no checkpoint was written");
-                    }
+            if let Some(committed) = self.attempt(&ops).await? {
+                // A checkpoint is a convenience: a failure costs the next reader time and nothing else.
+                if self.checkpoint_is_due()
+                    && let Err(error) = self.write_checkpoint().await
+                {
+                    tracing::warn!(%error, seq = committed.seq, "no checkpoint was written");
                 }
                 return Ok(committed);
             }
+            // A writer that slept may be far behind.
+            self.refresh().await?;
+            // It must not end a history that it never saw begin.
+            if self.followed(&ops) != follows {
+                return Err(Error::fenced("another writer has begun a new history of a partition meanwhile")
+                    .hint("start again to continue from where it is now"));
+            }
         }
+    }
+
+    /// The histories that the ones which begin in these operations come after.
+    fn followed(&self, ops: &[Op]) -> Vec<Option<LineageId>> {
+        let begun = ops.iter().filter_map(|op| if let Op::Lineage(begun) = op { Some(begun) } else { None });
+        let current =
+            |begun: &Lineage| Some(self.state.partition(&begun.topic, begun.partition)?.current()?.id);
+        begun.map(current).collect()
     }
 
     /// Makes operations true beside whoever is the writer: for maintenance, which takes nothing over and must not stop
@@ -234,14 +343,15 @@ impl CommitLog {
     /// As [`CommitLog::commit`], except that a newer writer is no obstacle.
     pub async fn commit_beside_writer(&mut self, ops: Vec<Op>) -> Result<Committed> {
         loop {
-            if let Attempt::Won(committed) = self.attempt(ops.clone()).await? {
+            if let Some(committed) = self.attempt(&ops).await? {
                 return Ok(committed);
             }
+            self.refresh().await?;
         }
     }
 
     fn check_still_writer(&self) -> Result<()> {
-        if !self.fenced_by_newer {
+        if !self.is_writer || self.state.writer == Some(self.incarnation) {
             return Ok(());
         }
         let newest = self.state.writer.map_or_else(String::new, |writer| writer.to_string());
@@ -252,7 +362,8 @@ impl CommitLog {
         .hint("another daemon with this backup_id was started later; stop one of the two"))
     }
 
-    async fn attempt(&mut self, ops: Vec<Op>) -> Result<Attempt> {
+    /// Tries to be the next in the log; `None` where another commit was first, which is then applied.
+    async fn attempt(&mut self, ops: &[Op]) -> Result<Option<Committed>> {
         let seq = self.state.seq + 1;
         let commit = Commit {
             seq,
@@ -261,73 +372,36 @@ impl CommitLog {
             time_ms: self.seam.clock.now_ms(),
             software: SOFTWARE.into(),
             checkpoint: self.checkpoint,
-            ops,
+            ops: ops.to_vec(),
             extra: serde_json::Map::new(),
         };
         let bytes = Bytes::from(commit.encode()?);
         let hash = Hash::of(&bytes);
-        let needed = self.state.lists_needed(&commit);
-        for (partition, lineage) in &needed {
-            self.load_list(partition, *lineage).await?;
-        }
-        let mut next = self.state.clone();
-        next.apply(&commit, hash).map_err(|refusal| {
-            let refusal = Error::from(refusal);
-            Error::fenced(refusal.message().to_owned())
-                .hint("another writer has moved this position; start again to continue from where it is now")
-        })?;
-        for (partition, lineage) in &needed {
-            self.state.unload_list(partition, *lineage);
-            next.unload_list(partition, *lineage);
-        }
-        match self.put(seq, &bytes).await? {
-            None => {
-                self.state = next;
-                Ok(Attempt::Won(Committed { seq, hash }))
-            }
-            Some(theirs) => {
-                let hash = Hash::of(&theirs);
-                let theirs = Commit::decode(seq, &theirs)?;
-                tracing::info!(seq, writer = %theirs.incarnation, "another writer made this commit first");
-                self.apply(&theirs, hash).await?;
-                Ok(Attempt::Lost)
-            }
-        }
+        let next =
+            self.after(self.state.clone(), &commit, hash).await?.map_err(|refusal| self.refused(&refusal))?;
+        let key = ObjectName::Commit(seq).key();
+        let Some(theirs) = put::create(&*self.store, &*self.seam.rand, &key, &bytes).await? else {
+            self.state = next;
+            return Ok(Some(Committed { seq, hash }));
+        };
+        let hash = Hash::of(&theirs);
+        let theirs = Commit::decode(seq, &theirs)?;
+        // An earlier call of this log's own that ended without an answer asked for the very same.
+        let same = theirs.incarnation == self.incarnation && theirs.ops == ops;
+        tracing::info!(seq, writer = %theirs.incarnation, "this commit was made before");
+        self.take(&theirs, hash).await?;
+        Ok(same.then_some(Committed { seq, hash }))
     }
 
-    /// Puts the bytes of a commit; `None` where they are durable, the winner's bytes where another writer was first.
-    async fn put(&self, seq: u64, bytes: &Bytes) -> Result<Option<Bytes>> {
-        let key = ObjectName::Commit(seq).key();
-        let mut why = String::new();
-        for attempt in 0..UNCLEAR_ATTEMPTS {
-            match self.store.create(&key, vec![bytes.clone()]).await {
-                Ok(Created::New(_)) => return Ok(None),
-                // "Exists" may be an earlier attempt of ours whose answer was lost: only the bytes tell.
-                Ok(Created::Exists) => {}
-                Ok(Created::Unclear(reason)) => why = reason,
-                Err(error) if error.is_retriable() => why = error.to_string(),
-                Err(error) => return Err(error.at(key)),
-            }
-            match self.store.get(&key, MAX_DOCUMENT as u64).await? {
-                Some(found) if found == *bytes => return Ok(None),
-                Some(found) => return Ok(Some(found)),
-                None => {
-                    tracing::warn!(seq, %why, "a commit got no clear answer and is not there; sending the same bytes again")
-                }
-            }
-            tokio::time::sleep(backoff(
-                &*self.seam.rand,
-                attempt,
-                Duration::from_millis(50),
-                Duration::from_secs(5),
-            ))
-            .await;
+    /// Why this log's own operations do not fit.
+    fn refused(&self, refusal: &formats::Error) -> Error {
+        if self.moved {
+            return Error::fenced(refusal.message().to_owned()).hint(
+                "another writer has moved this position; start again to continue from where it is now",
+            );
         }
-        Err(Error::permanent(format!(
-            "{key}: no clear answer from {} after {UNCLEAR_ATTEMPTS} attempts: {why}",
-            self.store.location()
-        ))
-        .hint("start again once the store answers; nothing is lost"))
+        Error::permanent(refusal.message().to_owned())
+            .hint("nobody else has changed the backup meanwhile, so this is a defect of the program; please report it")
     }
 
     /// The state after the last commit that is known here.
@@ -356,9 +430,12 @@ impl CommitLog {
     }
 }
 
-enum Attempt {
-    Won(Committed),
-    Lost,
+/// A commit in the log that the state before it does not admit.
+fn unfit(commit: &Commit, refusal: &formats::Error) -> Error {
+    let hint = refusal
+        .next_step()
+        .unwrap_or("the backup was altered or written by a faulty program: run `replevin verify`");
+    Error::damaged(format!("{}: {}", ObjectName::Commit(commit.seq).key(), refusal.message())).hint(hint)
 }
 
 /// Reads a commit; `None` where there is none with this number.

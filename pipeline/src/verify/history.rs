@@ -53,7 +53,7 @@ type PageRefKey = (u64, [u8; 32]);
 impl History {
     pub(super) fn lists(&self) -> ListSource<'_> {
         let runs = self.root.as_ref().map_or(&[][..], |root| &root.runs);
-        ListSource { store: &*self.store, runs, changes: &self.state.changes }
+        ListSource { store: &self.store, runs, changes: &self.state.changes }
     }
 
     /// Whether a list holds exactly what the commits added to the lineage and did not remove.
