@@ -186,6 +186,9 @@ pub struct Lineage {
     pub partition: i32,
     /// Its id; see [`LineageId::derive`].
     pub lineage: LineageId,
+    /// The history that it follows: the partition's current one; none where the partition has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<LineageId>,
     /// The cluster's own name for itself.
     pub cluster_id: String,
     /// Kafka's id of the topic; zero where the broker gave none.

@@ -57,6 +57,7 @@ fn lineage(place: &TopicPartition, fork: Option<Fork>) -> Lineage {
         lineage: LineageId::derive(CLUSTER, &topic, topic_id, partition, facts),
         topic,
         partition,
+        after: fork.map(|fork| fork.parent),
         cluster_id: CLUSTER.into(),
         topic_id,
         start: fork.map_or(0, |fork| fork.offset),

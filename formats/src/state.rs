@@ -367,6 +367,7 @@ impl State {
                 }
                 current.next = gap.end;
                 current.gaps.push(*gap);
+                join_gaps(&mut current.gaps);
             }
             Op::Replace { topic, partition, lineage, removed, added } => {
                 let place = TopicPartition::new(topic.clone(), *partition);
@@ -379,7 +380,7 @@ impl State {
                 for entry in gone {
                     state.gaps.push(Gap { first: entry.first, end: entry.end, reason: GapReason::Pruned });
                 }
-                join_pruned(&mut state.gaps);
+                join_gaps(&mut state.gaps);
             }
             Op::Retire { incarnation } => {
                 if *incarnation == commit.incarnation {
@@ -440,6 +441,17 @@ impl State {
         }
         if partition.lineage(lineage.lineage).is_some() {
             return Err(Error::refused(format!("{place}: lineage {} is there already", lineage.lineage)));
+        }
+        let current = partition.current().map(|current| current.id);
+        if lineage.after != current {
+            // Without this a writer that slept could end a history that it never saw begin.
+            let words = |id: Option<LineageId>| id.map_or("nothing".to_owned(), |id| format!("lineage {id}"));
+            return Err(Error::refused(format!(
+                "{place}: lineage {} follows {}, but the partition has {}",
+                lineage.lineage,
+                words(lineage.after),
+                words(current)
+            )));
         }
         let first = lineage.reason == LineageReason::First;
         // A truncated log may share nothing with what the backup has: then it has no fork.
@@ -620,12 +632,11 @@ impl State {
     }
 }
 
-/// Joins what pruning left behind: retention drops segments for ever, and each would leave a gap.
-fn join_pruned(gaps: &mut Vec<Gap>) {
+/// Joins neighbours of one reason: retention drops segments for ever, and each would leave a gap.
+fn join_gaps(gaps: &mut Vec<Gap>) {
     gaps.sort_by_key(|gap| gap.first);
     gaps.dedup_by(|next, gap| {
-        let joined =
-            gap.reason == GapReason::Pruned && next.reason == GapReason::Pruned && gap.end == next.first;
+        let joined = gap.reason == next.reason && gap.end == next.first;
         if joined {
             gap.end = next.end;
         }

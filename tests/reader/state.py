@@ -137,11 +137,11 @@ class Lineage:
         return [self.live.pop(first) for first, _, _ in removed]
 
     def add_gap(self, first, end, reason):
-        """Gaps stay in offset order; those that were pruned and touch are one."""
+        """Gaps stay in offset order; those of one reason that touch are one."""
         self.gaps = sorted(self.gaps + [{"first": first, "end": end, "reason": reason}], key=lambda gap: gap["first"])
         joined = []
         for gap in self.gaps:
-            if joined and gap["reason"] == joined[-1]["reason"] == "pruned" and joined[-1]["end"] == gap["first"]:
+            if joined and gap["reason"] == joined[-1]["reason"] and joined[-1]["end"] == gap["first"]:
                 joined[-1] = {**joined[-1], "end": gap["end"]}
             else:
                 joined.append(gap)
@@ -246,10 +246,13 @@ class State:
             raise refuse("has a negative partition or start")
         if any(lineage.id == id for lineage in known):
             raise refuse("is there already")
+        current = known[-1].id if known else None
+        if (after := fields.match("after", LINEAGE, None)) != current:
+            raise refuse(f"follows {after}, but the partition has {current}")
         if (new.reason == "first") != (not known):
             raise refuse(f"begins for the reason {new.reason!r} after {len(known)} others")
-        if (new.reason == "truncated") != (new.fork is not None):
-            raise refuse("has a fork without truncation, or the other way round")
+        if new.fork and new.reason != "truncated":
+            raise refuse("has a fork without truncation")
         if new.fork:
             parent = next((lineage for lineage in known if lineage.id == new.fork["parent"]), None)
             if parent is None:
@@ -317,12 +320,16 @@ class State:
         for key in fields.strings("objects"):
             if self.dropped.get(key, commit.seq) == commit.seq:
                 raise Refused(f"{fields.where}: {key!r} was not dropped before this commit")
+            if key.startswith("packs/") and key.removeprefix("packs/").split("-")[0] not in self.retired:
+                raise Refused(f"{fields.where}: the writer of {key!r} is not retired")
             del self.dropped[key]
 
     def _op_schemas(self, commit, fields):
         object, covers = read_reference(fields, "object"), fields.int("covers")
         if covers >= commit.seq or not object["key"].startswith("schema-registry/"):
             raise Refused(f"{fields.where}: {object['key']!r} cannot cover commit {covers}")
+        if self.schemas and covers < self.schemas[1]:
+            raise Refused(f"{fields.where}: covers commit {covers}, and {self.schemas[1]} was covered before")
         self.schemas = [object, covers]
 
     def _snapshot(self, kind, commit, fields):

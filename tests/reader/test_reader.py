@@ -82,7 +82,9 @@ class Folder(unittest.TestCase):
 
 def begin(lineage=L1, partition=0, **members):
     op = {"op": "lineage", "topic": "t", "partition": partition, "lineage": lineage, "cluster_id": "c", "topic_id": TOPIC_ID}
-    return op | {"start": 0, "reason": "first"} | members
+    # Histories after the first one follow L1, the one that BASE begins.
+    after = {} if members.get("reason", "first") == "first" else {"after": L1}
+    return op | {"start": 0, "reason": "first"} | after | members
 
 
 def entry(first, end, object=f"{OWN}-000001.seg", **members):
@@ -388,7 +390,9 @@ class Rules(Folder):
         self.refused([begin(L1, reason="recreated")])
         self.refused([begin(L2, reason="first")])
         self.refused([begin(L2, partition=1, reason="recreated")])
-        self.refused([begin(L2, reason="truncated", start=3)])
+        self.refused([begin(L2, reason="recreated", after=L3)])
+        self.refused([{k: v for k, v in begin(L2, reason="recreated").items() if k != "after"}])
+        self.admitted([begin(L2, reason="truncated", start=3)])
         self.refused([begin(L2, reason="recreated", start=3, fork=fork)])
         self.refused([truncated | {"fork": fork | {"parent": L3}}])
         self.refused([truncated | {"start": 5, "fork": fork | {"offset": 5}}])
@@ -466,10 +470,16 @@ class Rules(Folder):
         self.refused([drop, deleted])
         self.refused([drop], [deleted, deleted])
         self.assertEqual(self.admitted([drop], [deleted]).dropped, {})
+        pack, gone = entry(4, 5, PACK), {"op": "deleted", "objects": [f"packs/{PACK}"]}
+        packed = [[on("add", segments=[pack])], [on("drop", removed=[reference(4, 5, PACK)])]]
+        self.refused(*packed, [gone])
+        retired = {"ops": [{"op": "retire", "incarnation": OWN}, gone], "incarnation": OTHER}
+        self.assertEqual(self.admitted(*packed, retired).dropped, {})
 
     def test_rule_12_snapshots(self):
         schemas = {"op": "schemas", "object": SNAPSHOT | {"key": "schema-registry/x"}, "covers": 1}
         self.refused([schemas | {"covers": 2}])
+        self.refused([schemas], [schemas | {"covers": 0}])
         self.refused([schemas | {"object": SNAPSHOT}])
         self.refused([{"op": "groups", "object": SNAPSHOT}])
         self.refused([{"op": "cluster", "object": SNAPSHOT | {"key": f"cluster/{2:020}-{OTHER}.json"}}])

@@ -183,7 +183,19 @@ impl Writer {
         let (topic, partition) = (Topic::new(["a", "b", "c"][n / 2]).unwrap(), (n % 2) as i32);
         let begin = |lineage, start, reason, fork| {
             let (topic, cluster_id, topic_id) = (topic.clone(), "c".to_owned(), TopicId::default());
-            Op::Lineage(Lineage { topic, partition, lineage, cluster_id, topic_id, start, reason, fork })
+            let after =
+                state.partition(&topic, partition).and_then(|p| p.current()).map(|current| current.id);
+            Op::Lineage(Lineage {
+                topic,
+                partition,
+                lineage,
+                after,
+                cluster_id,
+                topic_id,
+                start,
+                reason,
+                fork,
+            })
         };
         let Some(histories) = state.partition(&topic, partition) else {
             return vec![begin(LineageId(1), 0, LineageReason::First, None)];

@@ -35,6 +35,7 @@ fn every_op() -> Vec<Op> {
             topic: topic.clone(),
             partition,
             lineage,
+            after: Some(LineageId(1)),
             cluster_id: "c".into(),
             topic_id: TopicId(uuid::Uuid::from_u128(7)),
             start: 5,
@@ -82,7 +83,8 @@ fn operations_have_their_documented_form() {
     ];
     assert_eq!(words, documented);
     let lineage = json!({
-        "op": "lineage", "topic": "orders", "partition": 3, "lineage": "00000000000000ff", "cluster_id": "c",
+        "op": "lineage", "topic": "orders", "partition": 3, "lineage": "00000000000000ff",
+        "after": "0000000000000001", "cluster_id": "c",
         "topic_id": "00000000-0000-0000-0000-000000000007", "start": 5, "reason": "truncated",
         "fork": {"parent": "0000000000000001", "offset": 5, "epoch": 2},
     });

@@ -20,7 +20,9 @@ fn place() -> TopicPartition {
 
 fn begins(lineage: LineageId, start: i64, reason: LineageReason, fork: Option<Fork>) -> Lineage {
     let (cluster_id, topic_id) = ("c".to_owned(), TopicId::default());
-    Lineage { topic: topic(), partition: 0, lineage, cluster_id, topic_id, start, reason, fork }
+    // Tests begin second histories of partition 0 only, after the one they know of.
+    let after = (reason != LineageReason::First).then_some(L1);
+    Lineage { topic: topic(), partition: 0, lineage, after, cluster_id, topic_id, start, reason, fork }
 }
 
 fn segment(first: i64, end: i64, counter: u32) -> SegmentEntry {
@@ -249,7 +251,11 @@ fn a_lineage_begins_once_and_for_a_reason_that_fits() {
     refused(&state, op(L2, 0, LineageReason::First, None));
     let fork = Some(Fork { parent: L1, offset: 30, epoch: 4 });
     refused(&state, op(L2, 30, LineageReason::Recreated, fork));
-    let elsewhere = Lineage { partition: 1, ..begins(L2, 0, LineageReason::Recreated, None) };
+    for after in [None, Some(L2)] {
+        let unseen = Lineage { after, ..begins(L2, 0, LineageReason::Recreated, None) };
+        assert!(refused(&state, vec![Op::Lineage(unseen)]).contains("but the partition has lineage"));
+    }
+    let elsewhere = Lineage { partition: 1, after: None, ..begins(L2, 0, LineageReason::Recreated, None) };
     refused(&state, vec![Op::Lineage(elsewhere.clone())]);
     refused(&state, vec![Op::Lineage(Lineage { partition: -1, reason: LineageReason::First, ..elsewhere })]);
     let mut other = state.clone();

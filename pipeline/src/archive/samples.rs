@@ -180,6 +180,7 @@ impl Sample {
             topic,
             partition: number,
             lineage,
+            after: parent,
             cluster_id: "cluster".into(),
             topic_id: TopicId::default(),
             start,

@@ -134,6 +134,7 @@ fn place_one(
         } else {
             lineage_of(fork)
         },
+        after: known.as_ref().map(|known| known.lineage),
         cluster_id: cluster_id.clone(),
         topic_id: log.topic_id,
         start,
@@ -167,7 +168,7 @@ fn place_one(
                         begin(LineageReason::Truncated, offset, Some(fork), false)
                     } else {
                         // Nothing that the backup has is left: there is nothing to fork from.
-                        begin(LineageReason::Recreated, offset, None, true)
+                        begin(LineageReason::Truncated, offset, None, true)
                     }
                 })
             }

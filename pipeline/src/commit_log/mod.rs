@@ -31,10 +31,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use formats::checkpoint::Root;
-use formats::commit::{CheckpointRef, Commit, Lineage, Op};
+use formats::commit::{CheckpointRef, Commit, Op};
 use formats::document::MAX_DOCUMENT;
 use formats::hash::Hash;
-use formats::ids::{BackupId, Incarnation, LineageId};
+use formats::ids::{BackupId, Incarnation};
 use formats::paths::{self, ObjectName};
 use formats::repository::{MAX_REPOSITORY, Repository};
 use formats::state::State;
@@ -306,7 +306,6 @@ impl CommitLog {
     /// whatever the store says. After any other error than `Fenced` the operations may be durable or become so: whoever
     /// goes on finds out by reading the log. Dropping the future is as safe as such an error.
     pub async fn commit(&mut self, ops: Vec<Op>) -> Result<Committed> {
-        let follows = self.followed(&ops);
         loop {
             self.check_still_writer()?;
             if let Some(committed) = self.attempt(&ops).await? {
@@ -320,20 +319,7 @@ impl CommitLog {
             }
             // A writer that slept may be far behind.
             self.refresh().await?;
-            // It must not end a history that it never saw begin.
-            if self.followed(&ops) != follows {
-                return Err(Error::fenced("another writer has begun a new history of a partition meanwhile")
-                    .hint("start again to continue from where it is now"));
-            }
         }
-    }
-
-    /// The histories that the ones which begin in these operations come after.
-    fn followed(&self, ops: &[Op]) -> Vec<Option<LineageId>> {
-        let begun = ops.iter().filter_map(|op| if let Op::Lineage(begun) = op { Some(begun) } else { None });
-        let current =
-            |begun: &Lineage| Some(self.state.partition(&begun.topic, begun.partition)?.current()?.id);
-        begun.map(current).collect()
     }
 
     /// Makes operations true beside whoever is the writer: for maintenance, which takes nothing over and must not stop

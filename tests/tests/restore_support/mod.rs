@@ -80,6 +80,7 @@ pub(crate) async fn back_up(client: &Client, store: &Arc<dyn Store>, topics: &[&
                 topic: name.clone(),
                 partition: number,
                 lineage,
+                after: None,
                 cluster_id: "source".into(),
                 topic_id: known.id,
                 start,

@@ -257,6 +257,7 @@ impl Client {
             topic: topic.clone(),
             partition,
             lineage: id,
+            after: current.map(|current| current.id),
             cluster_id: "cluster-1".into(),
             topic_id: TopicId::default(),
             start,

@@ -208,6 +208,7 @@ async fn a_writer_that_slept_does_not_end_a_history_that_it_never_saw_begin() ->
         let mut op = sample::lineage(&topic(0), 0, id, 0);
         if let Op::Lineage(begun) = &mut op {
             begun.reason = LineageReason::Recreated;
+            begun.after = Some(LineageId(1));
         }
         op
     };

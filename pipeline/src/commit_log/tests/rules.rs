@@ -1,8 +1,8 @@
 //! What a state admits, where the rule protects the log from writers that slept.
 
-use formats::commit::{Commit, ObjectRef, Op, SegmentObject};
+use formats::commit::{Commit, Lineage, LineageReason, ObjectRef, Op, SegmentObject};
 use formats::hash::Hash;
-use formats::ids::{Incarnation, LineageId};
+use formats::ids::{Incarnation, LineageId, TopicId};
 use formats::paths::ObjectName;
 use formats::state::State;
 
@@ -28,6 +28,32 @@ fn apply(state: &mut State, incarnation: Incarnation, ops: Vec<Op>) -> formats::
     next.apply(&commit, Hash::of(&seq.to_le_bytes()))?;
     *state = next;
     Ok(())
+}
+
+fn recreated(id: u64, after: u64) -> Op {
+    Op::Lineage(Lineage {
+        topic: topic(0),
+        partition: 0,
+        lineage: LineageId(id),
+        after: Some(LineageId(after)),
+        cluster_id: "cluster-1".into(),
+        topic_id: TopicId::default(),
+        start: 0,
+        reason: LineageReason::Recreated,
+        fork: None,
+    })
+}
+
+#[test]
+fn a_writer_that_slept_cannot_end_a_history_that_it_never_saw_begin() {
+    let mut state = State::with_lists();
+    apply(&mut state, A, vec![lineage(&topic(0), 0, 1, 0)]).expect("begins");
+    apply(&mut state, B, vec![recreated(3, 1)]).expect("the topic was made again, and then once more");
+    // A saw the first of the two and then slept. Were this admitted, nobody could continue history 3.
+    let error = apply(&mut state, A, vec![recreated(2, 1)]).expect_err("stale");
+    assert_eq!(error.kind(), formats::ErrorKind::Refused);
+    apply(&mut state, B, vec![add(&topic(0), 0, 3, vec![entry(0, 5, own(B, 1), 1)])])
+        .expect("history 3 goes on");
 }
 
 #[test]

@@ -70,6 +70,7 @@ pub(super) fn lineage(topic: &Topic, partition: i32, id: u64, start: i64) -> Op 
         topic: topic.clone(),
         partition,
         lineage: LineageId(id),
+        after: None,
         cluster_id: "cluster-1".into(),
         topic_id: TopicId::default(),
         start,
