@@ -93,5 +93,5 @@ step 'servers' tests/install.sh kafka-3.9 kafka-4 versitygw toxiproxy azurite fa
 # With the places where a test may kill it; the lints above see it without.
 step 'binary' cargo build --package replevin --features failpoints --locked || finish
 step 'tests with real servers' cargo test --package replevin-tests --locked --no-fail-fast \
-    --test servers --test restore
+    --test "*"
 finish
