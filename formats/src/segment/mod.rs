@@ -44,6 +44,7 @@
 //! `read.rs` turn them into bytes and back; neither does I/O.
 
 mod read;
+mod recheck;
 #[cfg(test)]
 mod tests;
 mod write;

@@ -110,6 +110,29 @@ fn log(shapes: &[Shape]) -> (Vec<Vec<u8>>, i64) {
     (batches, next)
 }
 
+#[test]
+fn a_bit_that_flips_before_the_segment_is_stored_is_found() {
+    for compression in [FrameCompression::None, FrameCompression::Lz4, FrameCompression::Zstd(3)] {
+        let batch = |base| Bytes::from(Log::plain(base, Codec::None, &[&[b'x'; 200]]).bytes());
+        let sound = encode(compression, OffsetRange::new(0, 2), vec![batch(0), batch(1)]);
+        let frames = read(&whole(&sound)).unwrap().1.frames;
+        let mut recheck = recheck::Recheck::new();
+        assert_eq!(recheck.hash(&sound.parts, &frames).unwrap(), sound.blake3);
+        for part in 1..sound.parts.len() - 2 {
+            for at in 0..sound.parts[part].len() {
+                let mut parts = sound.parts.clone();
+                let mut flipped = parts[part].to_vec();
+                flipped[at] ^= 4;
+                parts[part] = flipped.into();
+                recheck.hash(&parts, &frames).expect_err("a flipped bit");
+            }
+        }
+        let mut without = sound.parts;
+        without.remove(1);
+        recheck.hash(&without, &frames).expect_err("a piece is missing");
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 
+use super::recheck::Recheck;
 use super::{
     END_MAGIC, EpochStart, FIXED_HEADER, FLAG_ABORTED_LISTED, Frame, FrameCodec, FrameFlags, MAGIC,
     MAX_INDEX, SECTION_ABORTED, SECTION_EPOCHS, SECTION_FRAMES, SECTION_MARKERS, SECTION_OPEN,
@@ -166,18 +167,20 @@ pub struct SegmentEncoder {
     compression: FrameCompression,
     compressor: Compressor,
     gathered: Vec<u8>,
+    recheck: Recheck,
 }
 
 impl SegmentEncoder {
     /// An encoder that stores uncompressed batches in this way.
     pub fn new(compression: FrameCompression) -> Self {
-        Self { compression, compressor: Compressor::new(), gathered: Vec::new() }
+        Self { compression, compressor: Compressor::new(), gathered: Vec::new(), recheck: Recheck::new() }
     }
 
-    /// Makes a segment. Batches whose producer compressed them stay as they are.
+    /// Makes a segment. Batches whose producer compressed them stay as they are. What is given back has been read back.
     ///
     /// # Errors
-    /// Bytes that are not whole batches in rising offset order inside the range, or a frame that does not compress.
+    /// Bytes that are not whole batches in rising offset order inside the range, a batch whose CRC is wrong, or a frame that
+    /// does not compress or does not give back what it was made of.
     pub fn encode(&mut self, input: SegmentInput) -> Result<EncodedSegment> {
         let SegmentInput { identity, runs, transactions } = input;
         if identity.range.is_empty() || identity.range.first < 0 {
@@ -237,12 +240,8 @@ impl SegmentEncoder {
         out.push_owned(index_bytes);
         let length = out.length + TAIL as u64;
         out.push_owned(tail(position, index_len, length)?);
-        let mut hasher = blake3::Hasher::new();
-        for part in &out.parts {
-            hasher.update(part);
-        }
+        let blake3 = self.recheck.hash(&out.parts, &index.frames).map_err(|e| e.at(&identity.partition))?;
         let transactions = index.transactions;
-        let blake3 = hasher.finalize().into();
         let owned_bytes = out.owned;
         Ok(EncodedSegment { identity, parts: out.parts, length, owned_bytes, blake3, stats, transactions })
     }
