@@ -8,6 +8,7 @@ mod output;
 mod progress;
 mod signals;
 
+use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
@@ -101,7 +102,10 @@ async fn run(command: Command, output: &Output) -> pipeline::Result<u8> {
 fn start_logging(cli: &Cli) {
     let default = if cli.quiet { "warn" } else { "info" };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
-    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let logs = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none());
     // A second logger cannot exist in this process, so setting it up cannot fail.
     match cli.log_format {
         LogFormat::Text => logs.with_target(false).compact().init(),

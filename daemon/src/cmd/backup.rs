@@ -9,7 +9,7 @@ use pipeline::{Error, Result};
 use serde_json::{Value, json};
 
 use crate::config::{Job, Mode, Overrides};
-use crate::output::{Output, human_bytes};
+use crate::output::{Output, count, human_bytes};
 use crate::{components, exit, progress, signals};
 
 /// Arguments of `backup`.
@@ -74,12 +74,12 @@ fn as_json(backup_id: &formats::ids::BackupId, report: &BackupReport, code: u8) 
 
 fn as_text(backup_id: &formats::ids::BackupId, report: &BackupReport) -> String {
     let mut lines = vec![format!(
-        "backup {backup_id}: {} records of {} partitions, {} as {} in {} segments",
-        report.records,
-        report.partitions,
+        "backup {backup_id}: {} of {}, {} as {} in {}",
+        count(report.records, "record"),
+        count(report.partitions, "partition"),
         human_bytes(report.raw_bytes),
         human_bytes(report.stored_bytes),
-        report.segments
+        count(report.segments, "segment")
     )];
     for (partition, gap) in report.gaps.iter().filter(|(_, gap)| gap.reason.is_loss()) {
         lines.push(format!(
