@@ -84,14 +84,14 @@ step 'build tools' tests/install.sh build-deps || finish
 step 'format' cargo fmt --all --check
 step 'lints' cargo clippy --workspace --all-targets --locked -- -D warnings
 step 'documentation' env RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --locked --quiet
-step 'unit tests' cargo test --workspace --lib --bins --locked --no-fail-fast
-step 'examples in the documentation' cargo test --workspace --doc --locked --no-fail-fast --quiet
+# With the places where a test may kill the binary; the lints above see it without. The same features in every step, so that
+# nothing is built twice.
+step 'unit tests' cargo test --workspace --features replevin/failpoints --lib --bins --locked --no-fail-fast
+step 'examples in the documentation' cargo test --workspace --features replevin/failpoints --doc --locked --no-fail-fast --quiet
 if $quick; then finish; fi
 
 if [[ -d tests/reader ]]; then step 'reader in Python' reader; fi
 step 'servers' tests/install.sh kafka-3.9 kafka-4 versitygw toxiproxy azurite fake-gcs || finish
-# With the places where a test may kill it; the lints above see it without.
-step 'binary' cargo build --package replevin --features failpoints --locked || finish
-step 'tests with real servers' cargo test --package replevin-tests --locked --no-fail-fast \
-    --test "*"
+step 'binary' cargo build --workspace --features replevin/failpoints --bins --locked || finish
+step 'tests with real servers' cargo test --workspace --features replevin/failpoints --locked --no-fail-fast --test '*'
 finish

@@ -1,6 +1,4 @@
-//! The connection layer against a real broker, named by `REPLEVIN_TEST_KAFKA=host:port`. Without it each test says that it
-//! is skipped. The broker may be of any version from 2.8 on; topics are named by process and deleted at the end.
-#![allow(clippy::print_stderr, reason = "a skipped test says so")]
+//! The connection layer alone, without a backup or a restore around it, against real brokers of both versions.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -16,6 +14,7 @@ use pipeline::kafka::{
     ProduceConnection, ProducerId, Topics,
 };
 use pipeline::seam::Seam;
+use sandbox::kafka::{KafkaCluster, KafkaVersion};
 use tokio::time::{Instant, timeout};
 
 const LIMIT: Duration = Duration::from_secs(60);
@@ -23,15 +22,32 @@ const LIMIT: Duration = Duration::from_secs(60);
 /// A time from which the records of these tests count up, one millisecond each.
 const EPOCH_MS: i64 = 1_700_000_000_000;
 
-async fn client() -> Option<Client> {
-    let Ok(server) = std::env::var("REPLEVIN_TEST_KAFKA") else {
-        eprintln!("skipped: REPLEVIN_TEST_KAFKA=host:port names no broker");
-        return None;
-    };
-    let server: HostPort = server.parse().expect("REPLEVIN_TEST_KAFKA is host:port");
-    let mut config = ClientConfig::new(vec![server]);
+async fn client(cluster: &KafkaCluster) -> Client {
+    let servers =
+        cluster.bootstrap().split(',').map(|server| server.parse::<HostPort>().expect("host:port")).collect();
+    let mut config = ClientConfig::new(servers);
     config.client_rack = Some("rack-a".to_owned());
-    Some(Client::connect(config, Seam::system()).await.expect("connects"))
+    Client::connect(config, Seam::system()).await.expect("connects")
+}
+
+/// One broker of a version for all that can share it.
+async fn with_broker(version: KafkaVersion) {
+    let cluster = KafkaCluster::start(version, 1, &[]);
+    let client = client(&cluster).await;
+    batches_come_back_byte_for_byte_by_id_and_by_name(&client).await;
+    offsets_are_found_by_place_time_and_epoch(&client).await;
+    a_recreated_topic_is_noticed_by_its_id(&client).await;
+    topics_and_configs_are_administered(&client).await;
+}
+
+#[tokio::test]
+async fn brokers_of_3_9_are_understood() {
+    with_broker(KafkaVersion::V3_9).await;
+}
+
+#[tokio::test]
+async fn brokers_of_4_are_understood() {
+    with_broker(KafkaVersion::V4).await;
 }
 
 fn topic(name: &str) -> Topic {
@@ -163,15 +179,13 @@ async fn fetch_all(
     found
 }
 
-#[tokio::test]
-async fn batches_come_back_byte_for_byte_by_id_and_by_name() {
-    let Some(client) = client().await else { return };
+async fn batches_come_back_byte_for_byte_by_id_and_by_name(client: &Client) {
     let topic = topic("round-trip");
-    create(&client, &topic, 3, &[("retention.ms", "-1")]).await;
+    create(client, &topic, 3, &[("retention.ms", "-1")]).await;
     let broker = client.metadata().leader(&topic, 0).expect("a leader").0;
     let producer = client.init_producer_id().await.expect("a producer id");
     let connection =
-        ProduceConnection::open(&client, broker, Duration::from_secs(10)).await.expect("connects");
+        ProduceConnection::open(client, broker, Duration::from_secs(10)).await.expect("connects");
     let (rounds, records) = (40, 20);
     let mut sent: BTreeMap<TopicPartition, Vec<Bytes>> = BTreeMap::new();
     let mut under_way = std::collections::VecDeque::new();
@@ -207,7 +221,7 @@ async fn batches_come_back_byte_for_byte_by_id_and_by_name() {
         sent.keys().map(|partition| (partition.clone(), end)).collect();
     for ids in [true, false] {
         let budget = Budget::new(8 << 20);
-        let found = timeout(LIMIT, fetch_all(&client, &budget, &wanted, ids)).await.expect("in time");
+        let found = timeout(LIMIT, fetch_all(client, &budget, &wanted, ids)).await.expect("in time");
         assert_eq!(found.len(), 3);
         for (partition, sent) in &sent {
             let found = &found[partition];
@@ -236,18 +250,16 @@ async fn batches_come_back_byte_for_byte_by_id_and_by_name() {
         .expect("answered");
     assert_eq!(results[0].error, Some(KafkaErrorCode::INVALID_RECORD), "{results:?}");
     connection.send(&[moved.clone(), moved]).await.expect_err("two batches for one partition");
-    delete(&client, &topic).await;
+    delete(client, &topic).await;
 }
 
-#[tokio::test]
-async fn offsets_are_found_by_place_time_and_epoch() {
-    let Some(client) = client().await else { return };
+async fn offsets_are_found_by_place_time_and_epoch(client: &Client) {
     let topic = topic("offsets");
-    create(&client, &topic, 2, &[("retention.ms", "-1")]).await;
+    create(client, &topic, 2, &[("retention.ms", "-1")]).await;
     let (broker, epoch) = client.metadata().leader(&topic, 0).expect("a leader");
     let producer = client.init_producer_id().await.expect("a producer id");
     let connection =
-        ProduceConnection::open(&client, broker, Duration::from_secs(10)).await.expect("connects");
+        ProduceConnection::open(client, broker, Duration::from_secs(10)).await.expect("connects");
     let sent = Batch { partition: at(&topic, 0), chunks: chunks(&batch(producer, 0, 100, 10)) };
     connection.send(&[sent]).await.expect("sent").response().await.expect("answered");
     let both = [at(&topic, 0), at(&topic, 1)];
@@ -307,21 +319,19 @@ async fn offsets_are_found_by_place_time_and_epoch() {
         }
     };
     timeout(LIMIT, quiet).await.expect("the session names only news");
-    delete(&client, &topic).await;
+    delete(client, &topic).await;
 }
 
-#[tokio::test]
-async fn a_recreated_topic_is_noticed_by_its_id() {
-    let Some(client) = client().await else { return };
+async fn a_recreated_topic_is_noticed_by_its_id(client: &Client) {
     let topic = topic("recreated");
-    let old = create(&client, &topic, 1, &[]).await;
+    let old = create(client, &topic, 1, &[]).await;
     let broker = client.metadata().leader(&topic, 0).expect("a leader").0;
     let mut fetcher = Fetcher::new(client.clone(), broker, FetchSettings::default(), Budget::new(1 << 20));
     fetcher.add(at(&topic, 0), old, Position::at(0));
     let first = fetcher.receive().await.expect("answered");
     assert!(first.partitions.iter().all(|fetched| fetched.error.is_none()));
-    delete(&client, &topic).await;
-    let new = create(&client, &topic, 1, &[]).await;
+    delete(client, &topic).await;
+    let new = create(client, &topic, 1, &[]).await;
     assert_ne!(old, new);
     let gone = async {
         loop {
@@ -345,12 +355,10 @@ async fn a_recreated_topic_is_noticed_by_its_id() {
         {}
     };
     timeout(LIMIT, good).await.expect("the new topic is served");
-    delete(&client, &topic).await;
+    delete(client, &topic).await;
 }
 
-#[tokio::test]
-async fn topics_and_configs_are_administered() {
-    let Some(client) = client().await else { return };
+async fn topics_and_configs_are_administered(client: &Client) {
     let described = client.describe_cluster().await.expect("described");
     let metadata = client.refresh(Topics::All).await.expect("metadata");
     assert_eq!(Some(described.cluster_id), metadata.cluster_id);
@@ -370,7 +378,7 @@ async fn topics_and_configs_are_administered() {
     assert_eq!(refused[&other].as_ref().expect_err("refused").code.name(), "INVALID_CONFIG");
     let created = client.create_topics(&[checked], false).await.expect("asked");
     assert_eq!(created[&other].as_ref().expect("created").partitions, Some(2));
-    create(&client, &topic, 1, &[("retention.ms", "123456")]).await;
+    create(client, &topic, 1, &[("retention.ms", "123456")]).await;
     let more =
         client.create_partitions(&[(topic.clone(), 4), (other.clone(), 1)].into(), &BTreeMap::new()).await;
     let more = more.expect("asked");
@@ -419,11 +427,8 @@ async fn topics_and_configs_are_administered() {
 
 #[tokio::test]
 async fn fetch_and_metadata_survive_a_broker_that_is_killed_and_comes_back() {
-    let Some(client) = client().await else { return };
-    let Ok(restart) = std::env::var("REPLEVIN_TEST_KAFKA_RESTART") else {
-        eprintln!("skipped: REPLEVIN_TEST_KAFKA_RESTART names no command that kills and restarts the broker");
-        return;
-    };
+    let mut cluster = KafkaCluster::start(KafkaVersion::V4, 1, &[]);
+    let client = client(&cluster).await;
     let topic = topic("restart");
     let id = create(&client, &topic, 1, &[("retention.ms", "-1")]).await;
     let broker = client.metadata().leader(&topic, 0).expect("a leader").0;
@@ -458,9 +463,8 @@ async fn fetch_and_metadata_survive_a_broker_that_is_killed_and_comes_back() {
         if round == 0 {
             // A request is on the wire while the broker dies.
             fetcher.issue().await.expect("issued");
-            let status =
-                tokio::process::Command::new("sh").args(["-c", &restart]).status().await.expect("runs");
-            assert!(status.success());
+            cluster.kill9(1);
+            cluster.restart(1);
             let back = async {
                 while let Err(error) = fetcher.receive().await {
                     assert!(error.is_retriable(), "{error}");
