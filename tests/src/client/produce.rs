@@ -122,7 +122,7 @@ impl Producer {
     /// # Panics
     /// When librdkafka or the cluster refuses.
     pub fn transactional(bootstrap: &str, id: &str, settings: &[(&str, &str)]) -> Self {
-        let base = [("transactional.id", id), ("transaction.timeout.ms", "120000")];
+        let base = [("transactional.id", id), ("transaction.timeout.ms", "900000")];
         let producer = Self::new(bootstrap, &[&base, settings].concat());
         transactional(&format!("init transactions of {id}"), || producer.inner.init_transactions(WAIT_LIMIT));
         producer
