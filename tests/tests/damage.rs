@@ -3,6 +3,7 @@
 //! in the pipeline's own tests.
 
 use sandbox::client::{self, Compared, Isolation, NewRecord, Producer, Rec};
+use sandbox::fixtures;
 use sandbox::job::{self, Job, bucket, folder};
 use sandbox::kafka::{KafkaCluster, KafkaVersion};
 use sandbox::s3::S3;
@@ -25,7 +26,9 @@ fn cluster() -> &'static KafkaCluster {
             let producer =
                 Producer::new(&bootstrap, &[("compression.codec", "zstd"), ("batch.size", "16384")]);
             let records: Vec<_> = (0..3000)
-                .map(|n| NewRecord::new(format!("{n}"), format!("{n} ").repeat(40)).partition(n % PARTITIONS))
+                .map(|n| {
+                    NewRecord::new(format!("{n}"), fixtures::noise(n as u64, 300)).partition(n % PARTITIONS)
+                })
                 .collect();
             producer.send(topic, &records);
         }
