@@ -56,7 +56,7 @@ fn segments(root: &Path, topic: &str, partition: i32) -> Vec<PathBuf> {
 
 /// What `verify` says: the code must be 4.
 fn findings(job: &Job, args: &[&str]) -> Vec<Value> {
-    let args: Vec<&str> = ["verify", "--output", "json"].iter().chain(args).copied().collect();
+    let args: Vec<&str> = ["verify"].iter().chain(args).copied().collect();
     let verified = job::json(&job.command(&args).run().expect_code(4));
     verified["findings"].as_array().cloned().unwrap_or_default()
 }
