@@ -66,8 +66,7 @@ fn restore_around(job: &Job, name: &str, hit: (&str, i32)) {
     let topics = ["orders", "payments"];
     let mapping = topics.map(|topic| format!("{topic}: {name}-{topic}")).join(", ");
     let restore = job.restore(&cluster().bootstrap()).set(&format!("topic_mapping: {{{mapping}}}"));
-    let finished = restore.command(&[]).run();
-    assert!(matches!(finished.code(), Some(1 | 3)), "{}\n{}", finished.stdout, finished.stderr);
+    let finished = restore.command(&[]).run().expect_code(4);
     let said = finished.stdout.clone() + &finished.stderr;
     assert!(said.contains(&format!("{}-{}", hit.0, hit.1)) || said.contains(hit.0), "{said}");
     for topic in topics {
