@@ -89,7 +89,7 @@ fn restore_around(job: &Job, name: &str, hit: (&str, i32)) {
     }
 }
 
-fn every_kind_of_damage(storage: &str, root: impl Fn(&str) -> PathBuf) {
+fn every_kind_of_damage(place: &str, storage: &str, root: impl Fn(&str) -> PathBuf) {
     let bootstrap = cluster().bootstrap();
     let damages: [(&str, fn(&Path, &Path)); 4] = [
         ("flipped", |object, _| {
@@ -128,19 +128,19 @@ fn every_kind_of_damage(storage: &str, root: impl Fn(&str) -> PathBuf) {
         });
         assert!(named, "{name}: {key} is not among {found:?}");
         assert!(found.iter().all(|finding| !finding.to_string().contains("payments")), "{found:?}");
-        restore_around(&job, name, ("orders", 1));
+        restore_around(&job, &format!("{place}-{name}"), ("orders", 1));
     }
 }
 
 #[test]
 fn damage_in_a_folder_is_named_and_the_rest_comes_back() {
     let scratch = Scratch::new("damage");
-    every_kind_of_damage(&folder(scratch.path()), |backup| scratch.path().join(backup));
+    every_kind_of_damage("folder", &folder(scratch.path()), |backup| scratch.path().join(backup));
 }
 
 #[test]
 fn damage_in_s3_is_named_and_the_rest_comes_back() {
     let s3 = S3::start();
     s3.create_bucket("damaged");
-    every_kind_of_damage(&bucket(&s3, "damaged"), |backup| s3.folder().join("damaged").join(backup));
+    every_kind_of_damage("s3", &bucket(&s3, "damaged"), |backup| s3.folder().join("damaged").join(backup));
 }
