@@ -108,7 +108,7 @@ pub struct KafkaCluster {
 }
 
 impl KafkaCluster {
-    /// Starts a cluster and waits until every broker answers.
+    /// Starts a cluster and waits until every broker answers. `{broker}` in a property is each broker's number.
     ///
     /// # Panics
     /// When a broker does not start, with the end of its log.
@@ -276,7 +276,11 @@ impl KafkaCluster {
         set("listeners", &listeners);
         set("advertised.listeners", &advertised);
         // Java's Properties keep the last of equal keys.
-        PROPERTIES.iter().chain(extra_properties).for_each(|(key, value)| set(key, value));
+        let number = node.id.to_string();
+        PROPERTIES
+            .iter()
+            .chain(extra_properties)
+            .for_each(|(key, value)| set(key, &value.replace("{broker}", &number)));
         let identity = format!(
             "version=1\ncluster.id={cluster_id}\nnode.id={}\ndirectory.id={}\n",
             node.id,
