@@ -9,12 +9,15 @@
 //! | `orders-*`, `log?`, `app-[a-c]` | a glob: it holds `*`, `?` or `[` | the whole name |
 //! | `~orders-\d+` | a regular expression, after the `~` | the whole name: it is anchored at both ends |
 //!
+//! The journal that restores keep in their target cluster is nobody's data: it is taken only where `include` names it.
+//!
 //! This file decides about names only. It asks no broker, and knows nothing of partitions.
 
 use formats::ids::Topic;
 use globset::{GlobBuilder, GlobMatcher};
 use regex::{Regex, RegexBuilder};
 
+use crate::restore::JOURNAL_TOPIC;
 use crate::{Error, Result};
 
 /// Topics that Kafka itself keeps its state in, whatever a broker's metadata says of them.
@@ -43,7 +46,7 @@ enum Pattern {
 }
 
 impl TopicSelection {
-    /// A selection. An empty `include` takes every topic; `exclude` wins over it. Internal topics are taken only with
+    /// A selection. An empty `include` takes every topic but the journal of restores; `exclude` wins over it. Internal topics are taken only with
     /// `include_internal`: those of `internal_topics`, or, where that is empty, those that `include` takes.
     ///
     /// # Errors
@@ -82,6 +85,9 @@ impl TopicSelection {
         }
         let included =
             || self.include.is_empty() || self.include.iter().any(|pattern| pattern.matches(topic));
+        if topic == JOURNAL_TOPIC {
+            return self.named().any(|named| named.as_str() == topic);
+        }
         if internal || INTERNAL.contains(&topic) {
             let listed = || self.internal_topics.iter().any(|listed| listed.as_str() == topic);
             return self.include_internal
@@ -213,6 +219,16 @@ mod tests {
         assert!(!all.matches("__transaction_state", true), "excludes hold for internal topics too");
         let off = TopicSelection::new(&[], &[], false, &["__consumer_offsets"]).expect("good");
         assert!(!off.matches("__consumer_offsets", true));
+    }
+
+    #[test]
+    fn the_journal_of_restores_is_taken_only_by_its_name() {
+        let everything = TopicSelection::new::<&str>(&[], &[], true, &[]).expect("good");
+        assert!(!everything.matches(JOURNAL_TOPIC, false));
+        assert!(!select(&["*", "~replevin-.*"], &[]).matches(JOURNAL_TOPIC, false));
+        assert!(select(&["*", JOURNAL_TOPIC], &[]).matches(JOURNAL_TOPIC, false));
+        assert!(!select(&[JOURNAL_TOPIC], &["replevin-*"]).matches(JOURNAL_TOPIC, false), "excludes win");
+        assert!(select(&[], &[]).matches("replevin-restore-journals", false));
     }
 
     #[test]
