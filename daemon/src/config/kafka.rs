@@ -70,8 +70,12 @@ pub(crate) static TOPICS: Table = Table {
     path: "source.topics",
     about: "Which topics. A plain name is that topic; `*`, `?` and `[abc]` make a glob; `~` begins a regular expression that must match the whole name.",
     keys: &[
-        oso("include", Kind::List(&Kind::TopicPattern), "topics to take; an empty list takes all")
-            .default("[]"),
+        oso(
+            "include",
+            Kind::List(&Kind::TopicPattern),
+            "topics to take; an empty list takes all but internal ones and the journal that restores keep",
+        )
+        .default("[]"),
         oso("exclude", Kind::List(&Kind::TopicPattern), "topics to leave out, whatever include says")
             .default("[]"),
         refused("mapping", TOPICS_MAPPING, "write it as restore.topic_mapping").unless(Harmless::Empty),
