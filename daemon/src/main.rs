@@ -28,7 +28,7 @@ pub(crate) struct Cli {
     /// How logs are printed to stderr. RUST_LOG chooses what is logged.
     #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text)]
     log_format: LogFormat,
-    /// Log less: warnings and errors only.
+    /// Say less: of logs only warnings and errors, of a restore not its plan.
     #[arg(short, long, global = true)]
     quiet: bool,
 }
@@ -75,7 +75,7 @@ fn main() -> ExitCode {
             return ExitCode::from(exit::FAILED);
         }
     };
-    let code = runtime.block_on(run(cli.command, &output)).unwrap_or_else(|error| {
+    let code = runtime.block_on(run(cli.command, cli.quiet, &output)).unwrap_or_else(|error| {
         output.error(&error);
         exit::code(error.kind())
     });
@@ -84,10 +84,10 @@ fn main() -> ExitCode {
     ExitCode::from(code)
 }
 
-async fn run(command: Command, output: &Output) -> pipeline::Result<u8> {
+async fn run(command: Command, quiet: bool, output: &Output) -> pipeline::Result<u8> {
     match command {
         Command::Backup(args) => cmd::backup::run(args, output).await,
-        Command::Restore(args) => cmd::restore::run(args, output).await,
+        Command::Restore(args) => cmd::restore::run(args, quiet, output).await,
         Command::List(args) => cmd::list::run(args, output).await,
         Command::Describe(args) => cmd::describe::run(args, output).await,
         Command::Verify(args) => cmd::verify::run(args, output).await,

@@ -3,8 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use formats::ids::Topic;
 use pipeline::restore::{
-    self, PlanState, RestorePlan, RestoreProgress, RestoreReport, RestoreSettings, TopicAction, Verdict,
+    self, ArchiveGap, PlanState, RestorePlan, RestoreProgress, RestoreReport, RestoreSettings, TopicAction,
+    TopicPlan, Verdict,
 };
 use pipeline::seam::Seam;
 use pipeline::{Error, Result};
@@ -28,8 +30,8 @@ pub(crate) struct RestoreArgs {
     proof: bool,
 }
 
-/// Runs a restore, or shows its plan.
-pub(crate) async fn run(args: RestoreArgs, output: &Output) -> Result<u8> {
+/// Runs a restore, or shows its plan; where it runs and should be quiet, without the plan.
+pub(crate) async fn run(args: RestoreArgs, quiet: bool, output: &Output) -> Result<u8> {
     let overrides = Overrides {
         mode: Some(Mode::Restore),
         dry_run: args.plan,
@@ -39,7 +41,8 @@ pub(crate) async fn run(args: RestoreArgs, output: &Output) -> Result<u8> {
     let Job::Restore(job) = super::job::load(&args.config, &overrides)? else {
         return Err(Error::input(format!("{} is not a restore job", args.config.display())));
     };
-    let settings = components::restore_settings(&job)?;
+    let mut settings = components::restore_settings(&job)?;
+    settings.map_offsets = job.restore.offset_report.is_some();
     let store = components::backup_store(&job.storage, &job.backup_id)?;
     let stop = signals::stop_token()?;
     let seam = Seam::system();
@@ -52,6 +55,7 @@ pub(crate) async fn run(args: RestoreArgs, output: &Output) -> Result<u8> {
     let counters = Arc::new(RestoreProgress::default());
     let bar = progress::show_restore(Arc::clone(&counters));
     let planned = |plan: &RestorePlan| bar.above(&plan_text(plan));
+    let planned = (!quiet).then_some(planned);
     let result = run_planned(&settings, &client, &store, &seam, &counters, stop, planned).await;
     bar.finish();
     let report = result?;
@@ -66,7 +70,7 @@ pub(crate) async fn run(args: RestoreArgs, output: &Output) -> Result<u8> {
     })
 }
 
-/// Shows the plan on stderr, then runs it.
+/// Shows the plan on stderr where that is wanted, then runs it.
 async fn run_planned(
     settings: &RestoreSettings,
     client: &pipeline::kafka::Client,
@@ -74,10 +78,11 @@ async fn run_planned(
     seam: &Seam,
     counters: &Arc<RestoreProgress>,
     stop: tokio_util::sync::CancellationToken,
-    planned: impl Fn(&RestorePlan),
+    planned: Option<impl Fn(&RestorePlan)>,
 ) -> Result<RestoreReport> {
-    let plan = restore::plan(settings, client, store, seam).await?;
-    planned(&plan);
+    if let Some(planned) = planned {
+        planned(&restore::plan(settings, client, store, seam).await?);
+    }
     restore::run(settings, client, store, seam, Arc::clone(counters), stop).await
 }
 
@@ -85,76 +90,108 @@ fn plan_text(plan: &RestorePlan) -> String {
     let state = match plan.state {
         PlanState::New => "new",
         PlanState::Resumes => "goes on where an earlier run stopped",
-        PlanState::Complete => "has been done; only the ends are checked",
+        PlanState::Complete => {
+            "already restored: nothing is left to do but to look whether it is still there"
+        }
     };
     let mut lines = vec![
         format!("restore of backup {} at commit {}:{}", plan.backup_id, plan.archive.seq, plan.archive.hash),
         format!("into cluster {}, {state} (id {})", plan.target_cluster, plan.restore_id),
     ];
     for topic in &plan.topics {
-        let name = if topic.source == topic.target {
-            topic.source.to_string()
-        } else {
-            format!("{} -> {}", topic.source, topic.target)
-        };
-        let action = match &topic.action {
-            TopicAction::Create { partitions, replication_factor } => {
-                let replicas = replication_factor
-                    .map_or_else(|| "the broker's default of".to_owned(), |n| n.to_string());
-                format!("create with {partitions} partitions, {replicas} replicas")
-            }
-            TopicAction::Fill { partitions, non_empty: 0 } => format!("fill {partitions} empty partitions"),
-            TopicAction::Fill { partitions, non_empty } => {
-                format!("append: {non_empty} of {partitions} partitions hold records")
-            }
-        };
-        let records: u64 = topic.partitions.iter().map(|p| p.records).sum();
-        let bytes: u64 = topic.partitions.iter().map(|p| p.bytes).sum();
-        lines.push(format!("  {name}: {action}; {records} records, {}", human_bytes(bytes)));
-        let rebuilt: u64 = topic
-            .partitions
-            .iter()
-            .map(|p| p.rebuild_holes + p.rebuild_log_append_time + p.rebuild_tiny + p.decoded_for_window)
-            .sum();
-        if rebuilt > 0 {
-            lines.push(format!(
-                "    about {} of it is rebuilt; the rest travels untouched",
-                human_bytes(rebuilt)
-            ));
-        }
-        for partition in &topic.partitions {
-            for gap in &partition.gaps {
-                let (range, reason) = (gap.range(), gap.reason.name());
-                lines.push(format!(
-                    "    {}-{}@{range} is not in the archive ({reason})",
-                    topic.source, partition.source
-                ));
-            }
-        }
-        if topic.retention.records_at_risk > 0 {
-            let held = if topic.retention.held { "it is held back" } else { "it comes into force" };
-            let records = topic.retention.records_at_risk;
-            lines.push(format!("    its retention would delete {records} records at once: {held}"));
-        }
+        topic_text(topic, &mut lines);
     }
     lines.extend(plan.warnings.iter().map(|warning| format!("warning: {warning}")));
     lines.extend(plan.problems.iter().map(|problem| format!("cannot be done: {problem}")));
+    if plan.is_partial() {
+        lines.push(
+            "partial: the archive does not hold all that is asked for (see \"lost\" above); the rest can be restored, and ends \
+             with exit code 3"
+                .to_owned(),
+        );
+    }
     lines.join("\n")
 }
 
+fn topic_text(topic: &TopicPlan, lines: &mut Vec<String>) {
+    let name = if topic.source == topic.target {
+        topic.source.to_string()
+    } else {
+        format!("{} -> {}", topic.source, topic.target)
+    };
+    let action = match &topic.action {
+        TopicAction::Create { partitions, replication_factor } => {
+            let replicas =
+                replication_factor.map_or_else(|| "the broker's default of".to_owned(), |n| n.to_string());
+            format!("create with {partitions} partitions, {replicas} replicas")
+        }
+        TopicAction::Fill { partitions, non_empty: 0 } => format!("fill {partitions} empty partitions"),
+        TopicAction::Fill { partitions, non_empty } => {
+            format!("append: {non_empty} of {partitions} partitions hold records")
+        }
+        TopicAction::Continue { partitions } => format!("go on with its {partitions} partitions"),
+        TopicAction::Nothing { .. } => "already restored, nothing to do".to_owned(),
+    };
+    let records: u64 = topic.partitions.iter().map(|p| p.records).sum();
+    let bytes: u64 = topic.partitions.iter().map(|p| p.bytes).sum();
+    lines.push(format!("  {name}: {action}; {records} records, {}", human_bytes(bytes)));
+    lines.extend(missing(
+        &topic.source,
+        topic.partitions.iter().map(|p| (p.source, &p.gaps[..])),
+        &topic.absent,
+    ));
+    if matches!(topic.action, TopicAction::Nothing { .. }) {
+        return;
+    }
+    let rebuilt: u64 = topic
+        .partitions
+        .iter()
+        .map(|p| p.rebuild_holes + p.rebuild_log_append_time + p.rebuild_tiny + p.decoded_for_window)
+        .sum();
+    if rebuilt > 0 {
+        lines
+            .push(format!("    about {} of it is rebuilt; the rest travels untouched", human_bytes(rebuilt)));
+    }
+    if topic.retention.records_at_risk > 0 {
+        let held = if topic.retention.held { "it is held back" } else { "it comes into force" };
+        let records = topic.retention.records_at_risk;
+        lines.push(format!("    its retention would delete {records} records at once: {held}"));
+    }
+}
+
+/// A line for each range of a topic that the archive does not hold.
+fn missing<'a>(
+    topic: &Topic,
+    partitions: impl Iterator<Item = (i32, &'a [ArchiveGap])>,
+    absent: &[i32],
+) -> Vec<String> {
+    let mut lines = Vec::new();
+    for (partition, gaps) in partitions {
+        for gap in gaps {
+            let (range, reason) = (gap.range(), gap.gap.reason.name());
+            let what = if gap.lost { "lost" } else { "not in the archive" };
+            lines.push(format!("    {what}: {topic}-{partition}@{range} ({reason})"));
+        }
+    }
+    let nothing = |partition: &i32| {
+        format!("    lost: {topic}-{partition}, of which the backup holds nothing (absent)")
+    };
+    lines.extend(absent.iter().map(nothing));
+    lines
+}
+
 fn report_text(report: &RestoreReport) -> String {
-    let partitions: Vec<_> =
-        report.topics.iter().flat_map(|topic| topic.partitions.iter().map(move |p| (topic, p))).collect();
-    let records: u64 = partitions.iter().map(|(_, p)| p.records).sum();
+    let partitions: Vec<_> = report.partitions().collect();
     let verdict = match report.verdict {
         Verdict::Proven => "proven: the digests of archive and target are equal",
         Verdict::Restored => {
             "restored: everything was acknowledged at the expected offsets (--proof reads it back)"
         }
-        Verdict::AlreadyRestored => "an earlier run restored everything, and the partitions still end there",
-        Verdict::Partial => "partial: see what failed below",
+        Verdict::AlreadyRestored => "already restored: an earlier run did it all, and it is still there",
+        Verdict::Partial => "partial: not all that was asked for, see above",
         Verdict::Different => "different: the target does not hold what the archive holds",
     };
+    let records = report.records();
     let mut lines = vec![
         format!("{records} records in {} partitions of {} topics", partitions.len(), report.topics.len()),
         format!("backup {} at commit {}:{}", report.backup_id, report.archive.seq, report.archive.hash),
@@ -172,10 +209,21 @@ fn report_text(report: &RestoreReport) -> String {
             ));
         }
     }
-    let skipped: u64 =
-        partitions.iter().map(|(_, p)| p.lanes.aborted_records + p.lanes.undecided_records).sum();
-    if skipped > 0 {
-        lines.push(format!("{skipped} records of aborted or undecided transactions were left out"));
+    for topic in &report.topics {
+        let gaps = topic.partitions.iter().map(|p| (p.source, &p.gaps[..]));
+        lines.extend(
+            missing(&topic.source, gaps, &topic.absent).iter().map(|line| line.trim_start().to_owned()),
+        );
+    }
+    let aborted: u64 = partitions.iter().map(|(_, p)| p.lanes.aborted_records).sum();
+    if aborted > 0 {
+        lines.push(format!("{aborted} records of aborted transactions were left out"));
+    }
+    let undecided: u64 = partitions.iter().map(|(_, p)| p.undecided_records).sum();
+    if undecided > 0 {
+        lines.push(format!(
+            "{undecided} records were left out, because the backup ends before their transactions were decided"
+        ));
     }
     for topic in report.topics.iter().filter(|topic| !topic.configs_restored) {
         lines.push(format!("topic {} is still under guard: its real configs are not set", topic.target));

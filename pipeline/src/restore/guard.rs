@@ -60,9 +60,11 @@ pub(super) fn carried(
     (configs, dropped)
 }
 
-/// What a topic has while it is filled. `largest` is its largest batch, `max_message` what it would have by itself.
+/// What a topic has while it is filled. `own` are its configs afterwards, `largest` is its largest batch, `max_message` what
+/// it would take by itself.
 pub(super) fn guard(
     brokers: &BrokerConfigs,
+    own: &BTreeMap<String, String>,
     largest: u64,
     max_message: Option<u64>,
 ) -> BTreeMap<String, String> {
@@ -76,6 +78,10 @@ pub(super) fn guard(
         ("message.timestamp.type", "CreateTime".to_owned()),
         ("max.message.bytes", max_message.min(i32::MAX.unsigned_abs().into()).to_string()),
     ]);
+    // A batch must fit into one segment of the log.
+    if segment_bytes(own, brokers).is_some_and(|bytes| bytes < largest + HEADROOM) {
+        guard.insert("segment.bytes", (largest + HEADROOM).min(i32::MAX.unsigned_abs().into()).to_string());
+    }
     // From 3.6 on two bounds, one before (KIP-937); 4.0 knows only the two, and bounds the future by an hour by default.
     let bounds = ["message.timestamp.before.max.ms", "message.timestamp.after.max.ms"];
     let old = "message.timestamp.difference.max.ms";
@@ -87,6 +93,11 @@ pub(super) fn guard(
         guard.insert(old, i64::MAX.to_string());
     }
     guard.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
+fn segment_bytes(configs: &BTreeMap<String, String>, brokers: &BrokerConfigs) -> Option<u64> {
+    let own = configs.get("segment.bytes").and_then(|bytes| bytes.parse().ok());
+    own.or_else(|| brokers.number("log.segment.bytes").and_then(|bytes| bytes.try_into().ok()))
 }
 
 /// What changes at the end, given the topic's own configs: those of the guard go back, others that differ are set.
@@ -122,11 +133,9 @@ pub(super) fn max_batch(
     own: &BTreeMap<String, String>,
     brokers: &BrokerConfigs,
 ) -> u64 {
-    let number = |configs: &BTreeMap<String, String>, name: &str| configs.get(name)?.parse::<u64>().ok();
-    let message = number(guard, "max.message.bytes").unwrap_or(DEFAULT_MAX_MESSAGE);
-    let segment = number(own, "segment.bytes")
-        .or_else(|| brokers.number("log.segment.bytes").and_then(|bytes| bytes.try_into().ok()));
-    // A batch must fit into a segment of the log.
+    let number = |name: &str| guard.get(name)?.parse::<u64>().ok();
+    let message = number("max.message.bytes").unwrap_or(DEFAULT_MAX_MESSAGE);
+    let segment = number("segment.bytes").or_else(|| segment_bytes(own, brokers));
     message.min(segment.unwrap_or(u64::MAX))
 }
 
@@ -143,19 +152,22 @@ mod tests {
         let broker = |names: &[&str]| {
             BrokerConfigs(names.iter().map(|name| ((*name).to_owned(), Some("1".to_owned()))).collect())
         };
-        let old = guard(&broker(&["log.message.timestamp.difference.max.ms"]), 10, None);
+        let old = guard(&broker(&["log.message.timestamp.difference.max.ms"]), &map(&[]), 10, None);
         assert!(old.contains_key("message.timestamp.difference.max.ms"));
         let new = ["log.message.timestamp.before.max.ms", "log.message.timestamp.after.max.ms"];
-        let new = guard(&broker(&new), 50 << 20, Some(7));
+        let new = guard(&broker(&new), &map(&[]), 50 << 20, Some(7));
         assert_eq!(new["message.timestamp.after.max.ms"], i64::MAX.to_string());
         assert!(!new.contains_key("message.timestamp.difference.max.ms"));
         assert_eq!(new["max.message.bytes"], ((50_u64 << 20) + HEADROOM).to_string());
-        assert_eq!(guard(&broker(&[]), 10, None)["max.message.bytes"], DEFAULT_MAX_MESSAGE.to_string());
+        assert_eq!(
+            guard(&broker(&[]), &map(&[]), 10, None)["max.message.bytes"],
+            DEFAULT_MAX_MESSAGE.to_string()
+        );
     }
 
     #[test]
     fn at_the_end_the_topic_has_its_own_configs_and_nothing_of_the_guard() {
-        let guard = guard(&BrokerConfigs::default(), 0, None);
+        let guard = guard(&BrokerConfigs::default(), &map(&[]), 0, None);
         let own = map(&[("cleanup.policy", "compact"), ("retention.ms", "5"), ("segment.ms", "9")]);
         let all = finals(&guard, &own, false);
         assert_eq!(all["cleanup.policy"].as_deref(), Some("compact"));
@@ -165,6 +177,18 @@ mod tests {
         let held = finals(&guard, &own, true);
         assert!(!held.contains_key("retention.ms") && held.contains_key("cleanup.policy"));
         assert_eq!(max_batch(&guard, &map(&[("segment.bytes", "1000")]), &BrokerConfigs::default()), 1000);
+    }
+
+    #[test]
+    fn a_batch_larger_than_a_log_segment_gets_room_until_the_end() {
+        let own = map(&[("segment.bytes", "1000000")]);
+        let small = guard(&BrokerConfigs::default(), &own, 1000, None);
+        assert!(!small.contains_key("segment.bytes"));
+        let large = guard(&BrokerConfigs::default(), &own, 2_000_000, None);
+        let room = 2_000_000 + HEADROOM;
+        assert_eq!(large["segment.bytes"], room.to_string());
+        assert_eq!(max_batch(&large, &own, &BrokerConfigs::default()), room);
+        assert_eq!(finals(&large, &own, false)["segment.bytes"].as_deref(), Some("1000000"));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! plan -> topics (guarded) -> download -> decode -> produce -> confirm -> proof -> real configs
-//!              journal: begin        journal: partitions                               journal: complete
+//!   journal: begin       journal: partitions                journal: sealed       journal: complete
 //! ```
 //! What is produced follows from the plan alone: the archive positions are pinned in the journal, batches are cut the same on
 //! every run (see [`decode`]), and producer ids, epochs and start offsets are journalled before the first produce. So a run
@@ -14,6 +14,7 @@
 
 mod decode;
 mod download;
+mod gaps;
 mod guard;
 mod journal;
 mod plan;
@@ -24,12 +25,13 @@ mod proof;
 mod report;
 mod resume;
 mod runs;
+mod select;
 mod settings;
 #[cfg(test)]
 mod tests;
 mod topics;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -39,6 +41,7 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 pub use decode::LaneCounts;
+pub use gaps::ArchiveGap;
 pub use journal::JOURNAL_TOPIC;
 pub use plan::{
     ArchiveCommit, OffsetMode, PartitionPlan, PlanState, RestorePlan, RetentionPlan, TopicAction, TopicPlan,
@@ -50,9 +53,10 @@ pub use settings::{ExistingConfigs, JournalPlace, NonEmpty, RestoreSettings, Ret
 
 use decode::{LaneResults, LaneSettings};
 use download::Reading;
+use journal::{EndEntry, Sealed};
 use prepare::Prepared;
 use produce::{Coordinator, Job, Outcome};
-use resume::Standing;
+use resume::Standings;
 
 use crate::budget::Budget;
 use crate::failpoint;
@@ -156,14 +160,16 @@ impl Restore<'_> {
     async fn run(&self, mut prepared: Prepared) -> Result<RestoreReport> {
         self.progress.partitions.store(prepared.sources.len() as u64, std::sync::atomic::Ordering::Relaxed);
         RestoreProgress::add(&self.progress.records_wanted, prepared.plan.records());
-        if prepared.plan.state == PlanState::Complete {
-            return self.check_complete(&prepared).await;
+        let is_done = prepared.plan.state == PlanState::Complete;
+        self.check_stop()?;
+        if !is_done {
+            self.make_topics(&prepared).await?;
         }
         self.check_stop()?;
-        self.make_topics(&prepared).await?;
-        self.check_stop()?;
-        let non_empty = self.settings.into_non_empty;
-        let standings = resume::standings(self.client, &mut prepared, non_empty, &self.progress).await?;
+        let (non_empty, progress) = (self.settings.into_non_empty, &self.progress);
+        let mut standings =
+            resume::standings(self.client, &mut prepared, non_empty, &self.budget, progress, &self.stop)
+                .await?;
         self.check_stop()?;
         let results = Results::default();
         let jobs = self.jobs(&prepared, &standings, &results);
@@ -173,25 +179,61 @@ impl Restore<'_> {
             Arc::clone(&self.progress),
             self.stop.clone(),
         );
-        let outcomes = coordinator.run(jobs, self.settings.max_concurrent_partitions).await;
+        let mut outcomes = coordinator.run(jobs, self.settings.max_concurrent_partitions).await;
         self.check_stop()?;
+        // Nothing was produced there, so nothing can have failed but to read the archive for the map of offsets.
+        outcomes.retain(|outcome| !prepared.attempt.is_sealed(&outcome.partition.topic));
+        outcomes.extend(std::mem::take(&mut standings.failed).into_iter().map(|(partition, error)| {
+            let acked = standings.get(&partition).map_or(0, |standing| standing.present);
+            Outcome { partition, acked, error: Some(error), resent: 0 }
+        }));
         let results = std::mem::take(&mut *results.lock().unwrap_or_else(PoisonError::into_inner));
         let mut report = report_of(&prepared, &standings, outcomes, results);
-        self.confirm(&mut report).await?;
+        if self.settings.map_offsets {
+            report.warn_of_unmapped();
+        }
+        self.confirm(&prepared, &mut report).await?;
         if self.settings.proof {
-            self.prove(&mut report).await?;
+            self.prove(&prepared, &mut report).await?;
+        }
+        let sealed = self.seal(&prepared, &report).await?;
+        if is_done {
+            report.topics.iter_mut().for_each(|topic| topic.configs_restored = true);
+            report.verdict = report.judge(Verdict::AlreadyRestored);
+            return Ok(report);
         }
         self.give_configs(&prepared, &mut report).await?;
-        report.verdict = report.judge(self.settings.proof);
-        if matches!(report.verdict, Verdict::Proven | Verdict::Restored) {
-            let ends = report
-                .partitions()
-                .map(|(topic, partition)| (place(topic, partition), partition.target_range.end));
-            let (number, now_ms) = (prepared.attempt.number, self.seam.clock.now_ms());
-            prepared.entries.complete(number, &ends.collect(), now_ms).await?;
+        let good =
+            if sealed.values().all(|sealed| sealed.proven) { Verdict::Proven } else { Verdict::Restored };
+        report.verdict = report.judge(good);
+        if report.is_complete() {
+            failpoint::hit("before_journal_complete");
+            prepared.entries.complete(prepared.attempt.number, self.seam.clock.now_ms()).await?;
             failpoint::hit("after_journal_complete");
         }
         Ok(report)
+    }
+
+    /// Notes topics that hold everything, before their own configs let anything be deleted; gives all that are sealed.
+    async fn seal(&self, prepared: &Prepared, report: &RestoreReport) -> Result<BTreeMap<Topic, Sealed>> {
+        let mut sealed = prepared.attempt.sealed.clone();
+        let (mut new, mut ends) = (BTreeMap::new(), BTreeMap::new());
+        for topic in report.topics.iter().filter(|topic| !prepared.attempt.is_sealed(&topic.target)) {
+            if topic.partitions.iter().any(|partition| partition.failure.is_some()) {
+                continue;
+            }
+            new.insert(topic.target.clone(), Sealed { proven: self.settings.proof });
+            for partition in &topic.partitions {
+                let place = place(topic, partition);
+                let end = EndEntry::new(&place, partition.target_range.end, partition.undecided_records);
+                ends.insert(place, end);
+            }
+        }
+        failpoint::hit("before_seal");
+        prepared.entries.seal(prepared.attempt.number, &new, &ends).await?;
+        failpoint::hit("after_seal");
+        sealed.extend(new);
+        Ok(sealed)
     }
 
     fn check_stop(&self) -> Result<()> {
@@ -200,42 +242,40 @@ impl Restore<'_> {
 
     /// After the journal's `begin`: after a crash the next run must know what the topics are to become.
     async fn make_topics(&self, prepared: &Prepared) -> Result<()> {
-        topics::create(self.client, &prepared.new_topics).await?;
+        failpoint::hit("before_topic_create");
+        let others = topics::create(self.client, &prepared.new_topics).await?;
         failpoint::hit("after_topic_create");
         let counts = prepared.new_topics.iter().filter_map(|topic| match topic.placement {
             crate::kafka::Placement::Chosen { partitions, .. } => Some((topic.name.clone(), partitions)),
             crate::kafka::Placement::Assigned(_) => None,
         });
         topics::wait_until_served(self.client, &counts.collect()).await?;
-        let is_new = |topic: &Topic| prepared.new_topics.iter().any(|new| new.name == *topic);
-        let guards = prepared.plan.topics.iter().filter(|topic| !is_new(&topic.target)).map(|topic| {
-            let guard = topic.guard.iter().map(|(name, value)| (name.clone(), Some(value.clone())));
-            (topic.target.clone(), guard.collect())
-        });
+        // Created ones have it from the beginning, unless somebody else was quicker.
+        let created: BTreeSet<&Topic> =
+            prepared.new_topics.iter().map(|new| &new.name).filter(|name| !others.contains(*name)).collect();
+        let unguarded = |topic: &&TopicPlan| {
+            !created.contains(&topic.target) && !prepared.attempt.is_sealed(&topic.target)
+        };
+        let guards = prepared.plan.topics.iter().filter(unguarded).map(TopicPlan::guarding);
         let refused = topics::alter(self.client, guards.collect(), false).await?;
-        match refused.into_iter().next() {
-            None => Ok(()),
-            Some((topic, error)) => Err(error
-                .at(format!("topic {topic} cannot be guarded"))
-                .hint("grant ALTER_CONFIGS on the topic, or let the restore create it")),
-        }
+        failpoint::hit("after_guard");
+        refused.into_values().next().map_or(Ok(()), Err)
     }
 
-    fn jobs(
-        &self,
-        prepared: &Prepared,
-        standings: &BTreeMap<TopicPartition, Standing>,
-        results: &Results,
-    ) -> Vec<Job> {
+    fn jobs(&self, prepared: &Prepared, standings: &Standings, results: &Results) -> Vec<Job> {
         let at_once = self.settings.max_concurrent_partitions;
         let reading =
             Reading::new(Arc::clone(self.store), self.budget.clone(), Arc::clone(&self.progress), at_once);
-        let mut jobs = Vec::with_capacity(standings.len());
+        let mut jobs = Vec::with_capacity(prepared.sources.len());
         for topic in &prepared.plan.topics {
+            let sealed = prepared.attempt.is_sealed(&topic.target);
+            if sealed && !self.settings.map_offsets {
+                continue;
+            }
             let lane = LaneSettings {
                 window: prepared.begin.window,
                 max_batch: usize::try_from(topic.max_batch).unwrap_or(usize::MAX),
-                digest: self.settings.proof,
+                digest: self.settings.proof && !sealed,
             };
             for partition in &topic.partitions {
                 let place = TopicPartition::new(topic.target.clone(), partition.target);
@@ -243,6 +283,9 @@ impl Restore<'_> {
                 else {
                     continue;
                 };
+                if standings.failed.contains_key(&place) {
+                    continue;
+                }
                 let (reading, source, results) = (reading.clone(), source.clone(), Arc::clone(results));
                 let (start, present, to) = (standing.start, standing.present, place.clone());
                 let feed = move || {
@@ -275,10 +318,12 @@ impl Restore<'_> {
         jobs
     }
 
-    /// Every partition ends where its last acknowledgement said.
-    async fn confirm(&self, report: &mut RestoreReport) -> Result<()> {
+    /// Every partition holds what was acknowledged: it ends where the last acknowledgement said, and has lost nothing before.
+    async fn confirm(&self, prepared: &Prepared, report: &mut RestoreReport) -> Result<()> {
+        let unsealed =
+            |(topic, _): &(&TopicReport, &PartitionReport)| !prepared.attempt.is_sealed(&topic.target);
         let places: Vec<TopicPartition> =
-            report.partitions().map(|(topic, partition)| place(topic, partition)).collect();
+            report.partitions().filter(unsealed).map(|(topic, partition)| place(topic, partition)).collect();
         let mut ends = topics::ends(self.client, &places).await?;
         // A leader that just took over may know an older high watermark for a moment.
         for _ in 0..CONFIRM_LOOKS {
@@ -294,11 +339,17 @@ impl Restore<'_> {
         for topic in &mut report.topics {
             for partition in &mut topic.partitions {
                 let place = TopicPartition::new(topic.target.clone(), partition.target);
-                let expected = partition.target_range.end;
-                let Some((_, end)) = ends.get(&place).filter(|_| partition.failure.is_none()) else {
+                let OffsetRange { first: start, end: expected } = partition.target_range;
+                let Some((first, end)) = ends.get(&place).filter(|_| partition.failure.is_none()) else {
                     continue;
                 };
-                if *end != expected {
+                if *first > start {
+                    let error = Error::damaged(format!(
+                        "{place} begins at offset {first}, not at {start} where the restore began: records were deleted"
+                    ))
+                    .hint("find out what deletes records there, delete the topic and run the restore again");
+                    partition.failure = Some(Failure::of(&error));
+                } else if *end != expected {
                     let error = Error::damaged(format!(
                         "{place} ends at offset {end}, not at {expected} where the restore left it"
                     ))
@@ -310,18 +361,20 @@ impl Restore<'_> {
         Ok(())
     }
 
-    async fn prove(&self, report: &mut RestoreReport) -> Result<()> {
-        let good = report.partitions().filter(|(_, partition)| partition.failure.is_none());
+    async fn prove(&self, prepared: &Prepared, report: &mut RestoreReport) -> Result<()> {
+        let good = report.partitions().filter(|(topic, partition)| {
+            partition.failure.is_none() && !prepared.attempt.is_sealed(&topic.target)
+        });
         let ranges =
             good.map(|(topic, partition)| (place(topic, partition), partition.target_range)).collect();
-        let mut digests =
-            proof::digests(self.client, &ranges, &self.budget, &self.progress, &self.stop).await?;
+        let mut found =
+            proof::read_back(self.client, &ranges, &self.budget, &self.progress, &self.stop).await?;
         for topic in &mut report.topics {
             for partition in &mut topic.partitions {
                 let place = TopicPartition::new(topic.target.clone(), partition.target);
-                let Some(found) = digests.remove(&place) else { continue };
+                let Some(found) = found.remove(&place) else { continue };
                 let failure = match found {
-                    Ok(digest) => {
+                    Ok(proof::ReadBack { digest, .. }) => {
                         partition.target_digest = Some(digest);
                         (partition.archive_digest != Some(digest)).then(|| {
                             let wanted = partition.archive_digest.unwrap_or_default();
@@ -371,38 +424,6 @@ impl Restore<'_> {
         }
         Ok(())
     }
-
-    /// An earlier run did it all: the partitions must still hold what it left.
-    async fn check_complete(&self, prepared: &Prepared) -> Result<RestoreReport> {
-        let places: Vec<TopicPartition> = prepared.attempt.partitions.keys().cloned().collect();
-        let ends = topics::ends(self.client, &places).await?;
-        let standing = |(place, entry): (&TopicPartition, &journal::PartitionEntry)| {
-            let end = prepared.attempt.ends.get(place).copied().unwrap_or(entry.start);
-            let present = u64::try_from(end - entry.start).unwrap_or(0);
-            let producer = journal::ProducerEntry { producer: entry.producer, epoch: entry.epoch, base: 0 };
-            (place.clone(), Standing { start: entry.start, present, producer })
-        };
-        let standings = prepared.attempt.partitions.iter().map(standing).collect();
-        let mut report = report_of(prepared, &standings, Vec::new(), BTreeMap::new());
-        report.verdict = Verdict::AlreadyRestored;
-        for topic in &mut report.topics {
-            topic.configs_restored = true;
-            for partition in &mut topic.partitions {
-                let place = TopicPartition::new(topic.target.clone(), partition.target);
-                let (end, left) = (ends.get(&place).map_or(0, |(_, end)| *end), partition.target_range.end);
-                // More is fine: producers write there again.
-                if end < left {
-                    let error = Error::damaged(format!(
-                        "{place} ends at offset {end}, before {left} where an earlier run had completed it"
-                    ))
-                    .hint("the target lost records: delete the topic and run the restore again");
-                    partition.failure = Some(Failure::of(&error));
-                    report.verdict = Verdict::Different;
-                }
-            }
-        }
-        Ok(report)
-    }
 }
 
 fn place(topic: &TopicReport, partition: &PartitionReport) -> TopicPartition {
@@ -411,19 +432,26 @@ fn place(topic: &TopicReport, partition: &PartitionReport) -> TopicPartition {
 
 fn report_of(
     prepared: &Prepared,
-    standings: &BTreeMap<TopicPartition, Standing>,
+    standings: &Standings,
     outcomes: Vec<Outcome>,
     mut results: BTreeMap<TopicPartition, LaneResults>,
 ) -> RestoreReport {
     let mut outcomes: BTreeMap<TopicPartition, Outcome> =
         outcomes.into_iter().map(|outcome| (outcome.partition.clone(), outcome)).collect();
-    let plan = &prepared.plan;
+    let (plan, attempt) = (&prepared.plan, &prepared.attempt);
     let mut topics = Vec::with_capacity(plan.topics.len());
     for topic in &plan.topics {
         let partition = |plan: &PartitionPlan| {
             let place = TopicPartition::new(topic.target.clone(), plan.target);
-            let standing = standings.get(&place);
-            partition_report(plan, standing, outcomes.remove(&place), results.remove(&place))
+            let start_and_found =
+                standings.get(&place).map_or((0, 0), |standing| (standing.start, standing.present));
+            let mut found = results.remove(&place);
+            let sealed = attempt.is_sealed(&topic.target).then(|| attempt.ends.get(&place)).flatten();
+            if sealed.is_some() {
+                // An archive that has dropped segments since cannot tell any more where records went.
+                found.take_if(|found| found.records != start_and_found.1);
+            }
+            partition_report(plan, start_and_found, outcomes.remove(&place), found, sealed)
         };
         topics.push(TopicReport {
             source: topic.source.clone(),
@@ -431,6 +459,7 @@ fn report_of(
             created: prepared.topics.get(&topic.target).is_some_and(|entry| entry.created),
             configs_restored: false,
             retention: topic.retention,
+            absent: topic.absent.clone(),
             partitions: topic.partitions.iter().map(partition).collect(),
         });
     }
@@ -451,11 +480,11 @@ fn report_of(
 
 fn partition_report(
     plan: &PartitionPlan,
-    standing: Option<&Standing>,
+    (start, found): (i64, u64),
     outcome: Option<Outcome>,
     results: Option<LaneResults>,
+    sealed: Option<&EndEntry>,
 ) -> PartitionReport {
-    let (start, found) = standing.map_or((0, 0), |standing| (standing.start, standing.present));
     let (acked, resent, error) = match outcome {
         Some(outcome) => (outcome.acked, outcome.resent, outcome.error),
         None => (found, 0, None),
@@ -471,7 +500,7 @@ fn partition_report(
         .hint("somebody else writes to it, or the restore's settings were changed: delete the topic and restore it again");
         failure = Some(Failure::of(&error));
     }
-    let proven = results.as_ref().map(|results| results.digest);
+    let digested = results.as_ref().filter(|_| sealed.is_none()).map(|results| results.digest);
     let (lanes, runs) = results.map_or_else(Default::default, |results| (results.counts, results.runs.runs));
     PartitionReport {
         source: plan.source,
@@ -482,9 +511,10 @@ fn partition_report(
         records: acked,
         found,
         resent_batches: resent,
+        undecided_records: sealed.map_or(lanes.undecided_records, |sealed| sealed.undecided),
         lanes,
         gaps: plan.gaps.clone(),
-        archive_digest: proven,
+        archive_digest: digested,
         target_digest: None,
         runs,
         failure,

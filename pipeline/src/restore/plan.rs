@@ -6,13 +6,13 @@
 
 use std::collections::BTreeMap;
 
-use formats::commit::Gap;
 use formats::hash::Hash;
 use formats::ids::{BackupId, LineageId, OffsetRange, RestoreId, Topic};
 use serde::{Deserialize, Serialize};
 
 use super::decode::TINY;
 use super::download::is_outside;
+use super::gaps::ArchiveGap;
 use super::settings::{JournalPlace, TimeWindow};
 use crate::archive::PieceSegment;
 
@@ -41,6 +41,14 @@ pub struct RestorePlan {
     pub problems: Vec<String>,
     /// What the reader should know.
     pub warnings: Vec<String>,
+}
+
+impl TopicPlan {
+    /// The configs to be set on the topic before it is filled.
+    pub(super) fn guarding(&self) -> (Topic, BTreeMap<String, Option<String>>) {
+        let guard = self.guard.iter().map(|(name, value)| (name.clone(), Some(value.clone())));
+        (self.target.clone(), guard.collect())
+    }
 }
 
 /// Whether a restore begins, goes on, or has been done.
@@ -89,11 +97,13 @@ pub struct TopicPlan {
     pub retention: RetentionPlan,
     /// The largest batch that the topic takes while the restore runs, in bytes.
     pub max_batch: u64,
+    /// Partitions that the source had, and of which the backup holds nothing at all: the restore is partial.
+    pub absent: Vec<i32>,
     /// Its partitions.
     pub partitions: Vec<PartitionPlan>,
 }
 
-/// Whether a topic is made.
+/// What happens to a topic before records are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "do")]
 pub enum TopicAction {
@@ -110,6 +120,16 @@ pub enum TopicAction {
         partitions: i32,
         /// How many of those to be restored hold records already.
         non_empty: u32,
+    },
+    /// An earlier run of this restore made or filled it, and this one goes on there.
+    Continue {
+        /// How many partitions it has.
+        partitions: i32,
+    },
+    /// An earlier run restored all of it.
+    Nothing {
+        /// How many partitions it has.
+        partitions: i32,
     },
 }
 
@@ -158,7 +178,7 @@ pub struct PartitionPlan {
     /// The largest batch.
     pub largest_batch: u32,
     /// Ranges that the archive does not hold.
-    pub gaps: Vec<Gap>,
+    pub gaps: Vec<ArchiveGap>,
 }
 
 impl RestorePlan {
@@ -170,6 +190,13 @@ impl RestorePlan {
     /// Bytes of the batches to be restored.
     pub fn bytes(&self) -> u64 {
         self.partitions().map(|partition| partition.bytes).sum()
+    }
+
+    /// Whether the archive lacks something of what was asked for: then the restore comes to
+    /// [`Verdict::Partial`](super::Verdict::Partial) at best.
+    pub fn is_partial(&self) -> bool {
+        let lost = |partition: &PartitionPlan| partition.gaps.iter().any(|gap| gap.lost);
+        self.partitions().any(lost) || self.topics.iter().any(|topic| !topic.absent.is_empty())
     }
 
     /// Every partition.
@@ -185,7 +212,7 @@ pub(super) fn partition_plan(
     lineage: LineageId,
     range: OffsetRange,
     segments: &[PieceSegment],
-    gaps: Vec<Gap>,
+    gaps: Vec<ArchiveGap>,
     window: TimeWindow,
 ) -> PartitionPlan {
     let mut plan = PartitionPlan {

@@ -9,17 +9,22 @@ use formats::hash::Hash;
 use formats::ids::{RestoreId, Topic, TopicPartition};
 
 use super::download::Source;
-use super::guard;
-use super::journal::{Attempt, Begin, Entries, ObjectJournal, Pin, TopicEntry, TopicJournal, VERSION};
+use super::journal::{
+    Attempt, Begin, Entries, JOURNAL_TOPIC, ObjectJournal, PartitionEntry, Pin, TopicEntry, TopicJournal,
+    VERSION,
+};
 use super::plan::{
     ArchiveCommit, OffsetMode, PartitionPlan, PlanState, RestorePlan, RetentionPlan, TopicAction, TopicPlan,
     at_risk, partition_plan,
 };
+use super::resume::made_anew;
+use super::select::{Wanted, select};
 use super::settings::{ExistingConfigs, JournalPlace, NonEmpty, RestoreSettings};
 use super::topics::{self, Facts};
+use super::{gaps, guard};
 use crate::archive::{Archive, PieceSegment, clip};
 use crate::budget::Budget;
-use crate::commit_log::TopicLists;
+use crate::commit_log::{TopicLists, read_commit};
 use crate::kafka::{Client, NewTopic, Placement};
 use crate::seam::Seam;
 use crate::storage::Store;
@@ -41,9 +46,6 @@ pub(super) struct Prepared {
     pub(super) new_topics: Vec<NewTopic>,
 }
 
-/// Which topics and partitions, by target topic.
-type Wanted = BTreeMap<Topic, (Topic, Vec<Pin>)>;
-
 pub(super) async fn prepare(
     settings: &RestoreSettings,
     client: &Client,
@@ -57,8 +59,8 @@ pub(super) async fn prepare(
         return Err(Error::not_found(format!("{} holds backup {found}, not {wanted}", store.location())));
     }
     let snapshot = snapshot(&archive).await?;
-    let mut problems = Vec::new();
-    let selected = select(settings, &archive, snapshot.as_ref(), &mut problems);
+    let (mut problems, mut warnings) = (Vec::new(), Vec::new());
+    let selected = select(settings, &archive, snapshot.as_ref(), &mut problems, &mut warnings);
     let facts = topics::facts(client, &selected.keys().cloned().collect()).await?;
     let id = restore_id(settings, &facts.cluster_id);
     let place: Box<dyn super::journal::Journal> = match settings.journal {
@@ -78,7 +80,20 @@ pub(super) async fn prepare(
     let head = archive.head();
     let mut commit = ArchiveCommit { seq: head.seq, hash: head.hash };
     if let Some(begin) = &attempt.begin {
+        problems.extend(another_archive(store, begin).await?);
+        if has_more(&selected, &attempt) {
+            let (seq, now) = (begin.commit, head.seq);
+            warnings.push(format!(
+                "the backup has gone on since this restore began (commit {seq}, now {now}), and what came later is not restored: \
+                 for that, delete the target topics and run it again, or restore under other names"
+            ));
+        }
         commit = ArchiveCommit { seq: begin.commit, hash: begin.hash };
+    }
+    if state == PlanState::Resumes {
+        let gone = attempt.partitions.iter().filter(|(place, entry)| !is_there(place, entry, &facts));
+        let gone: BTreeSet<&Topic> = gone.map(|(place, _)| &place.topic).collect();
+        problems.extend(gone.into_iter().map(|topic| topics::with_hint(&made_anew(topic))));
     }
     let wanted = match state {
         PlanState::New => selected,
@@ -97,7 +112,7 @@ pub(super) async fn prepare(
         attempt: &attempt,
         state,
         now_ms: seam.clock.now_ms(),
-        warnings: facts.warnings.clone(),
+        warnings: [warnings, facts.warnings.clone()].concat(),
         problems,
         topics: BTreeMap::new(),
         sources: BTreeMap::new(),
@@ -111,8 +126,12 @@ pub(super) async fn prepare(
         maker.problems.push("the selection takes no topic of the backup: see `replevin describe`".to_owned());
         state = PlanState::New;
     }
-    if maker.problems.is_empty() && state == PlanState::New {
+    if maker.problems.is_empty() && state != PlanState::Complete {
         maker.problems.extend(topics::objections(client, &maker.new_topics).await?);
+        let there = |topic: &&TopicPlan| facts.existing.contains_key(&topic.target);
+        let guards = plans.iter().filter(there).map(TopicPlan::guarding).collect();
+        let refused = topics::alter(client, guards, true).await?;
+        maker.problems.extend(refused.values().map(topics::with_hint));
     }
     let Maker { warnings, problems, topics, sources, new_topics, .. } = maker;
     let plan = RestorePlan {
@@ -160,6 +179,35 @@ fn restore_id(settings: &RestoreSettings, cluster_id: &str) -> RestoreId {
     RestoreId(u128::from_be_bytes(half))
 }
 
+/// What speaks against going on with what a journal began: another archive in the place of the one that it began with.
+async fn another_archive(store: &Arc<dyn Store>, begin: &Begin) -> Result<Option<String>> {
+    let found = read_commit(&**store, begin.commit).await?.map(|(_, hash)| hash);
+    if found == Some(begin.hash) {
+        return Ok(None);
+    }
+    let (seq, hash) = (begin.commit, begin.hash);
+    let now = found.map_or_else(|| "is not there".to_owned(), |hash| format!("is {hash}"));
+    Ok(Some(format!(
+        "this restore was begun from another backup of the same name: commit {seq} was {hash} then and {now} now: bring that \
+         backup back, or delete the target topics and begin again"
+    )))
+}
+
+/// Whether the settings select more of the archive now than the journal pinned.
+fn has_more(selected: &Wanted, attempt: &Attempt) -> bool {
+    let pinned = |target: &Topic, pin: &Pin| {
+        let entry = attempt.topics.get(target)?;
+        entry.pins.iter().find(|old| old.source == pin.source)
+    };
+    let is_more = |target: &Topic, pin: &Pin| match pinned(target, pin) {
+        Some(old) => old.lineage != pin.lineage || old.end < pin.end,
+        None => true,
+    };
+    selected.iter().any(|(target, (_, pins))| {
+        !attempt.topics.contains_key(target) || pins.iter().any(|pin| is_more(target, pin))
+    })
+}
+
 async fn snapshot(archive: &Archive) -> Result<Option<ClusterSnapshot>> {
     let Some(object) = archive.state().cluster.clone() else { return Ok(None) };
     let stored = archive.store().get(&object.key, MAX_SNAPSHOT).await?;
@@ -177,77 +225,28 @@ async fn snapshot(archive: &Archive) -> Result<Option<ClusterSnapshot>> {
     Ok(Some(ClusterSnapshot::decode(&stored).map_err(|e| e.at(&object.key))?))
 }
 
-/// What the settings select, with positions as they are now.
-fn select(
-    settings: &RestoreSettings,
-    archive: &Archive,
-    snapshot: Option<&ClusterSnapshot>,
-    problems: &mut Vec<String>,
-) -> Wanted {
-    let state = archive.state();
-    let mut names: BTreeSet<Topic> = state.topics.keys().cloned().collect();
-    names.extend(snapshot.iter().flat_map(|snapshot| &snapshot.topics).map(|topic| topic.topic.clone()));
-    let internal = |topic: &Topic| {
-        snapshot.and_then(|snapshot| snapshot.topic(topic)).is_some_and(|topic| topic.internal)
-    };
-    for named in settings.topics.named().filter(|topic| !names.contains(*topic)) {
-        problems.push(format!("topic {named} is not in the backup: see `replevin describe`"));
-    }
-    let mut wanted = Wanted::new();
-    for source in names.into_iter().filter(|topic| settings.topics.matches(topic.as_str(), internal(topic))) {
-        let target = settings.target_topic(&source).clone();
-        let mut pins: Vec<Pin> = Vec::new();
-        for (&number, histories) in state.topics.get(&source).into_iter().flat_map(|topic| topic.iter()) {
-            if settings.source_partitions.as_ref().is_some_and(|wanted| !wanted.contains(&number)) {
-                continue;
-            }
-            let place = TopicPartition::new(source.clone(), number);
-            let current = histories.current().map(|lineage| lineage.id);
-            let Some(lineage) = settings.lineages.get(&place).copied().or(current) else { continue };
-            let chain = match archive.chain(&place, lineage) {
-                Ok(chain) => chain,
-                Err(error) => {
-                    problems.push(topics::with_hint(&error));
-                    continue;
-                }
-            };
-            let first = chain.first().map_or(0, |piece| piece.range.first);
-            let end = chain.last().map_or(0, |piece| piece.range.end);
-            let target = settings.target_partition(number);
-            if let Some(other) = pins.iter().find(|pin| pin.target == target) {
-                problems.push(format!(
-                    "partitions {} and {number} of topic {source} both map to partition {target}: order would be lost",
-                    other.source
-                ));
-            }
-            pins.push(Pin { source: number, target, lineage, first, end, records: 0 });
-        }
-        if let Some((other, _)) = wanted.get(&target) {
-            problems
-                .push(format!("topics {other} and {source} both map to topic {target}: order would be lost"));
-        }
-        wanted.insert(target, (source, pins));
-    }
-    wanted
-}
-
 /// Whether the journal's newest attempt goes on, is done, or has lost what it made.
 fn state_of(attempt: &Attempt, facts: &Facts) -> PlanState {
     if attempt.begin.is_none() {
         return PlanState::New;
     }
-    let there = |place: &TopicPartition, id| {
-        facts.metadata.topic_id(&place.topic).is_none_or(|now| now == id)
-            && facts.metadata.partition(&place.topic, place.partition).is_some()
-    };
-    let kept = attempt.partitions.iter().filter(|(place, entry)| there(place, entry.topic_id)).count();
+    let kept = attempt.partitions.iter().filter(|(place, entry)| is_there(place, entry, facts)).count();
+    let known =
+        |topic: &Topic| facts.metadata.topics.get(topic).is_some_and(|known| !known.partitions.is_empty());
+    let all = kept == attempt.partitions.len() && attempt.topics.keys().all(known);
     match attempt.complete {
         // What was restored was deleted since: the user wants it again.
-        true if kept < attempt.partitions.len() => PlanState::New,
+        true if !all => PlanState::New,
         true => PlanState::Complete,
         false if kept == 0 && !attempt.partitions.is_empty() => PlanState::New,
         false => PlanState::Resumes,
     }
+}
+
+/// Whether the target still has a partition, of the same topic and not of another one of that name.
+fn is_there(place: &TopicPartition, entry: &PartitionEntry, facts: &Facts) -> bool {
+    facts.metadata.topic_id(&place.topic).is_none_or(|now| now == entry.topic_id)
+        && facts.metadata.partition(&place.topic, place.partition).is_some()
 }
 
 struct Maker<'a> {
@@ -294,11 +293,17 @@ impl Maker<'_> {
         if let Some(existing) = existing.filter(|_| journalled.is_none()) {
             self.check_configs(&target, existing, &carried);
         }
+        if self.settings.journal == JournalPlace::Topic && target.as_str() == JOURNAL_TOPIC {
+            self.problems.push(format!(
+                "topic {target} is where restores keep their journal: map {source} to another name, or use `restore.journal: object`"
+            ));
+        }
+        let absent = self.absent(&source);
         let max_message = own.get("max.message.bytes").and_then(|value| value.parse().ok());
         let max_message = max_message.or_else(|| {
             self.facts.brokers.number("message.max.bytes").and_then(|bytes| u64::try_from(bytes).ok())
         });
-        let guard = guard::guard(&self.facts.brokers, largest, max_message);
+        let guard = guard::guard(&self.facts.brokers, &own, largest, max_message);
         let at_risk = self.at_risk(&own, existing.filter(|_| !created), &segments_of);
         let held = journalled.map_or(guard::holds(self.settings.retention, at_risk), |entry| entry.held);
         let finals = match journalled {
@@ -313,7 +318,19 @@ impl Maker<'_> {
             TopicEntry { source: source.clone(), created, finals: finals.clone(), held, max_batch, pins };
         self.topics.insert(target.clone(), entry);
         let retention = RetentionPlan { records_at_risk: at_risk, held };
-        Ok(TopicPlan { source, target, action, guard, finals, retention, max_batch, partitions })
+        Ok(TopicPlan { source, target, action, guard, finals, retention, max_batch, absent, partitions })
+    }
+
+    /// Partitions that the source had when the backup last looked, and that the backup has not begun with.
+    fn absent(&mut self, source: &Topic) -> Vec<i32> {
+        let count =
+            self.snapshot.and_then(|snapshot| snapshot.topic(source)).map_or(0, |topic| topic.partitions);
+        let known = self.archive.state().topics.get(source);
+        let is_asked_for = |number: &i32| {
+            self.settings.source_partitions.as_ref().is_none_or(|wanted| wanted.contains(number))
+        };
+        let is_unknown = |number: &i32| known.is_none_or(|topic| !topic.contains_key(number));
+        (0..count).filter(is_asked_for).filter(is_unknown).collect()
     }
 
     fn partition(
@@ -333,7 +350,10 @@ impl Maker<'_> {
         let records = segments.iter().map(|segment| segment.entry.records).sum();
         if self.state == PlanState::New {
             pin.records = records;
-        } else if pin.records != records && segments.last().is_none_or(|segment| !segment.is_cut()) {
+        } else if pin.records != records
+            && !self.attempt.is_sealed(target)
+            && segments.last().is_none_or(|segment| !segment.is_cut())
+        {
             self.problems.push(format!(
                 "{place}@{range}: the archive holds {records} records where the restore began with {}: segments were dropped \
                  since; delete the target topic {target} and begin again",
@@ -346,6 +366,7 @@ impl Maker<'_> {
             .map(|piece| piece.gap)
             .filter(|gap| !clip(gap.range(), range).is_empty())
             .collect();
+        let gaps = gaps::judge(&gaps, &segments, self.settings.window);
         let segments: Arc<[PieceSegment]> = segments.into();
         let plan =
             partition_plan(pin.source, pin.target, pin.lineage, range, &segments, gaps, self.settings.window);
@@ -447,6 +468,13 @@ impl Maker<'_> {
                 .map(|pin| pin.target)
                 .filter(|number| existing.ends.get(number).is_some_and(|(first, end)| end > first))
                 .collect();
+            let journalled = self.attempt.topics.contains_key(target);
+            if self.state == PlanState::Complete || (journalled && self.attempt.is_sealed(target)) {
+                return TopicAction::Nothing { partitions };
+            }
+            if journalled && pins.iter().any(|pin| self.has_begun(target, pin)) {
+                return TopicAction::Continue { partitions };
+            }
             if self.state == PlanState::New
                 && self.settings.into_non_empty == NonEmpty::Refuse
                 && let Some(number) = non_empty.first()
@@ -499,6 +527,11 @@ impl Maker<'_> {
             configs,
         });
         TopicAction::Create { partitions, replication_factor: replicas }
+    }
+
+    /// Whether an earlier run got so far as to note where a partition's records go.
+    fn has_begun(&self, target: &Topic, pin: &Pin) -> bool {
+        self.attempt.partitions.contains_key(&TopicPartition::new(target.clone(), pin.target))
     }
 
     fn check_request_size(&mut self, target: &Topic, largest: u64) {

@@ -1,4 +1,5 @@
-//! Proof: the target read back, every record digested, to be compared with the archive's digest.
+//! Proof: the target read back, every record digested, to be compared with the archive's digest; and what the last batch of
+//! a partition says about who wrote it.
 //!
 //! Reads what any consumer could read (read_uncommitted: a restore writes no transactions) from each partition's start to
 //! the end that was acknowledged. Whatever else lies behind the end is not looked at.
@@ -17,6 +18,7 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::progress::RestoreProgress;
+use super::topics::needing;
 use crate::budget::Budget;
 use crate::kafka::{Client, ErrorClass, FetchSettings, Fetcher, Isolation, Position, Topics};
 use crate::{Error, Result};
@@ -35,23 +37,41 @@ struct Reading {
     next: i64,
     end: i64,
     digest: ContentDigest,
+    last: Option<Written>,
+}
+
+/// Where a batch lies, and as whose.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Written {
+    pub(super) base_offset: i64,
+    pub(super) producer: i64,
+    pub(super) epoch: i16,
+    pub(super) base_sequence: i32,
+}
+
+/// What was read of a partition.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct ReadBack {
+    pub(super) digest: ContentDigest,
+    /// The last batch of the range; none where nothing was read.
+    pub(super) last: Option<Written>,
 }
 
 /// The content digests of ranges of partitions.
 ///
 /// # Errors
 /// Only where stopped; what is wrong with a partition is in its result.
-pub(super) async fn digests(
+pub(super) async fn read_back(
     client: &Client,
     ranges: &BTreeMap<TopicPartition, OffsetRange>,
     budget: &Budget,
     progress: &Arc<RestoreProgress>,
     stop: &CancellationToken,
-) -> Result<BTreeMap<TopicPartition, Result<ContentDigest>>> {
+) -> Result<BTreeMap<TopicPartition, Result<ReadBack>>> {
     let mut done = BTreeMap::new();
     let mut left: BTreeMap<TopicPartition, Reading> = BTreeMap::new();
     for (partition, range) in ranges {
-        let reading = Reading { next: range.first, end: range.end, digest: ContentDigest::EMPTY };
+        let reading = Reading { next: range.first, end: range.end, digest: ContentDigest::EMPTY, last: None };
         left.insert(partition.clone(), reading);
     }
     let mut progressed = Instant::now();
@@ -59,7 +79,7 @@ pub(super) async fn digests(
         left.retain(|partition, reading| {
             let over = reading.next >= reading.end;
             if over {
-                done.insert(partition.clone(), Ok(reading.digest));
+                done.insert(partition.clone(), Ok(ReadBack { digest: reading.digest, last: reading.last }));
             }
             !over
         });
@@ -165,7 +185,9 @@ async fn read_from(
             let Some(mut reading) = partitions.remove(&partition) else { continue };
             if let Some(code) = fetched.error {
                 fetcher.remove(&partition);
-                let mut error = code.to_error(format!("reading back {partition}"), None);
+                let topic = format!("topic {}", partition.topic);
+                let error = code.to_error(format!("reading back {partition}"), None);
+                let mut error = needing(error, "READ", &topic);
                 if code.class() != ErrorClass::Fatal {
                     error = Error::retry(error.message());
                 }
@@ -216,6 +238,12 @@ fn digest(reading: &mut Reading, records: &Bytes) -> Result<()> {
             break;
         }
         batch.verify_crc()?;
+        reading.last = Some(Written {
+            base_offset: batch.base_offset(),
+            producer: batch.producer_id(),
+            epoch: batch.producer_epoch(),
+            base_sequence: batch.base_sequence(),
+        });
         if !batch.attributes().control() {
             for record in decompressor.records(&batch, CAP, &mut scratch)? {
                 let record = record?;

@@ -1,11 +1,11 @@
 //! The report: what a restore did, how, what it did not, and whether the target holds what the archive holds.
 
-use formats::commit::Gap;
 use formats::digest::ContentDigest;
 use formats::ids::{BackupId, LineageId, OffsetRange, RestoreId, Topic};
 use serde::{Deserialize, Serialize};
 
 use super::decode::LaneCounts;
+use super::gaps::ArchiveGap;
 use super::plan::{ArchiveCommit, OffsetMode, PlanState, RetentionPlan};
 use super::runs::Run;
 use super::settings::TimeWindow;
@@ -45,9 +45,10 @@ pub enum Verdict {
     Proven,
     /// Everything was acknowledged at the expected offsets. Exit code 0.
     Restored,
-    /// An earlier run did it all, and the partitions still end where it left them. Exit code 0.
+    /// An earlier run did it all, and the partitions still hold what it left. Exit code 0.
     AlreadyRestored,
-    /// Some partitions could not be restored, or records were left out whose transactions nobody decided. Exit code 3.
+    /// Not all that was asked for: partitions that could not be restored, losses that the archive knows of, records whose
+    /// transactions nobody decided, topics without their own configs. Exit code 3.
     Partial,
     /// The archive is damaged, or the target does not hold what the archive holds. Exit code 4.
     Different,
@@ -66,6 +67,8 @@ pub struct TopicReport {
     pub configs_restored: bool,
     /// What its real retention would do, and whether it is held back.
     pub retention: RetentionPlan,
+    /// Partitions that the source had, and of which the backup holds nothing at all.
+    pub absent: Vec<i32>,
     /// Its partitions.
     pub partitions: Vec<PartitionReport>,
 }
@@ -91,8 +94,11 @@ pub struct PartitionReport {
     pub resent_batches: u64,
     /// What was done with its batches.
     pub lanes: LaneCounts,
+    /// Records left out because nothing in the archive tells whether their transaction was committed, those of earlier
+    /// runs included.
+    pub undecided_records: u64,
     /// Ranges that the archive does not hold.
-    pub gaps: Vec<Gap>,
+    pub gaps: Vec<ArchiveGap>,
     /// The archive's digest over what was selected, where the target was to be proven.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub archive_digest: Option<ContentDigest>,
@@ -139,14 +145,41 @@ impl RestoreReport {
         self.partitions().map(|(_, partition)| partition.records).sum()
     }
 
-    pub(super) fn judge(&self, proof: bool) -> Verdict {
+    /// Says of which partitions the runs are missing.
+    pub(super) fn warn_of_unmapped(&mut self) {
+        let unmapped = self.partitions().filter(|(_, partition)| {
+            partition.failure.is_none() && partition.records > 0 && partition.runs.is_empty()
+        });
+        let words = unmapped.map(|(topic, partition)| {
+            let (topic, number) = (&topic.target, partition.target);
+            format!(
+                "{topic}-{number}: the backup has dropped segments since this was restored, or they cannot be read; where its \
+                 records went cannot be told any more"
+            )
+        });
+        let words: Vec<String> = words.collect();
+        self.warnings.extend(words);
+    }
+
+    /// What the restore comes to, given what it comes to where nothing is wrong or missing.
+    pub(super) fn judge(&self, good: Verdict) -> Verdict {
         let failures = || self.partitions().filter_map(|(_, partition)| partition.failure.as_ref());
-        let undecided = self.partitions().any(|(_, partition)| partition.lanes.undecided_records > 0);
+        let short = |partition: &PartitionReport| {
+            partition.undecided_records > 0 || partition.gaps.iter().any(|gap| gap.lost)
+        };
+        let unfinished = |topic: &TopicReport| !topic.configs_restored || !topic.absent.is_empty();
         match () {
             () if failures().any(|failure| failure.damaged) => Verdict::Different,
-            () if failures().next().is_some() || undecided => Verdict::Partial,
-            () if proof => Verdict::Proven,
-            () => Verdict::Restored,
+            () if failures().next().is_some() => Verdict::Partial,
+            () if self.topics.iter().any(unfinished) => Verdict::Partial,
+            () if self.partitions().any(|(_, partition)| short(partition)) => Verdict::Partial,
+            () => good,
         }
+    }
+
+    /// Whether a later run could do more than this one did.
+    pub(super) fn is_complete(&self) -> bool {
+        self.topics.iter().all(|topic| topic.configs_restored)
+            && self.partitions().all(|(_, partition)| partition.failure.is_none())
     }
 }

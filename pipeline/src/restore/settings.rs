@@ -48,6 +48,8 @@ pub struct RestoreSettings {
     pub topic_config_overrides_by_topic: BTreeMap<Topic, BTreeMap<String, String>>,
     /// Whether the target is read back and compared with the archive.
     pub proof: bool,
+    /// Whether the report maps the offsets of what earlier runs restored, too: their part of the archive is read again.
+    pub map_offsets: bool,
     /// The most bytes that are produced in a second.
     pub bytes_per_second: Option<u64>,
     /// The most records that are produced in a second.
@@ -86,6 +88,7 @@ impl RestoreSettings {
             topic_config_overrides: BTreeMap::new(),
             topic_config_overrides_by_topic: BTreeMap::new(),
             proof: false,
+            map_offsets: false,
             bytes_per_second: None,
             records_per_second: None,
             max_concurrent_partitions: 32,

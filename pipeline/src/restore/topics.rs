@@ -10,9 +10,10 @@ use formats::ids::{Topic, TopicPartition};
 use super::guard::BrokerConfigs;
 use crate::kafka::metadata::ClusterMetadata;
 use crate::kafka::{
-    At, Client, ConfigChange, ConfigResource, ConfigSource, Isolation, KafkaErrorCode, NewTopic, Topics,
+    At, Client, ConfigChange, ConfigResource, ConfigSource, Isolation, KafkaErrorCode, NewTopic, Refusal,
+    Topics,
 };
-use crate::{Error, Result};
+use crate::{Error, ErrorKind, Result};
 
 /// How long partitions of topics just created may take until their leaders serve them.
 const SERVED_LIMIT: Duration = Duration::from_secs(120);
@@ -59,7 +60,10 @@ pub(super) async fn facts(client: &Client, wanted: &BTreeSet<Topic>) -> Result<F
         let resources: Vec<_> = topics.iter().cloned().map(ConfigResource::Topic).collect();
         for (resource, answer) in client.describe_configs(&resources, None).await? {
             let ConfigResource::Topic(topic) = resource else { continue };
-            let entries = answer.map_err(|refusal| refusal.to_error(format!("configs of topic {topic}")))?;
+            let entries = answer.map_err(|refusal| {
+                let error = refusal.to_error(format!("configs of topic {topic} cannot be read"));
+                needing(error, "DESCRIBE_CONFIGS", &format!("topic {topic}"))
+            })?;
             let topic = existing.entry(topic).or_default();
             for entry in entries {
                 let Some(value) = entry.value else { continue };
@@ -114,9 +118,10 @@ pub(super) async fn ends(
     let (first, mut end) = (ask(At::Earliest).await, ask(At::Latest).await);
     let mut ends = BTreeMap::new();
     for (partition, first) in first {
-        let first = first?.offset.unwrap_or(0);
+        let allowed = |error| needing(error, "DESCRIBE", &format!("topic {}", partition.topic));
+        let first = first.map_err(allowed)?.offset.unwrap_or(0);
         let end = match end.remove(&partition) {
-            Some(end) => end?.offset.unwrap_or(first),
+            Some(end) => end.map_err(allowed)?.offset.unwrap_or(first),
             None => return Err(Error::permanent(format!("ListOffsets does not answer for {partition}"))),
         };
         ends.insert(partition, (first, end));
@@ -130,12 +135,24 @@ pub(super) async fn objections(client: &Client, topics: &[NewTopic]) -> Result<V
     for topics in topics.chunks(AT_ONCE) {
         for (topic, answer) in client.create_topics(topics, true).await? {
             if let Err(refusal) = answer {
-                let error = refusal.to_error(format!("topic {topic} cannot be created"));
-                objections.push(with_hint(&error));
+                objections.push(with_hint(&uncreated(&topic, &refusal)));
             }
         }
     }
     Ok(objections)
+}
+
+fn uncreated(topic: &Topic, refusal: &Refusal) -> Error {
+    let error = refusal.to_error(format!("topic {topic} cannot be created"));
+    needing(error, "CREATE", &format!("topic {topic} (or on the cluster)"))
+}
+
+/// An error whose next step names the right that was missing, where one was.
+pub(super) fn needing(error: Error, right: &str, resource: &str) -> Error {
+    if error.kind() == ErrorKind::Credentials {
+        return error.hint(format!("grant {right} on {resource} to this client's principal (kafka-acls)"));
+    }
+    error
 }
 
 /// An error in one line with its next step.
@@ -146,19 +163,21 @@ pub(super) fn with_hint(error: &Error) -> String {
     }
 }
 
-/// Creates topics; one that exists by now is left as it is, as an earlier attempt whose answer was lost made it.
-pub(super) async fn create(client: &Client, topics: &[NewTopic]) -> Result<()> {
+/// Creates topics; gives those that exist by now: an earlier attempt whose answer was lost made them, or somebody else.
+pub(super) async fn create(client: &Client, topics: &[NewTopic]) -> Result<BTreeSet<Topic>> {
+    let mut others = BTreeSet::new();
     for topics in topics.chunks(AT_ONCE) {
         for (topic, answer) in client.create_topics(topics, false).await? {
             match answer {
-                Err(refusal) if refusal.code != KafkaErrorCode::TOPIC_ALREADY_EXISTS => {
-                    return Err(refusal.to_error(format!("creating topic {topic}")));
+                Ok(_) => {}
+                Err(refusal) if refusal.code == KafkaErrorCode::TOPIC_ALREADY_EXISTS => {
+                    others.insert(topic);
                 }
-                _ => {}
+                Err(refusal) => return Err(uncreated(&topic, &refusal)),
             }
         }
     }
-    Ok(())
+    Ok(others)
 }
 
 /// Waits until the leaders serve all partitions of these topics.
@@ -185,7 +204,8 @@ pub(super) async fn alter(
         });
         for (resource, answer) in client.alter_configs(&chunk.collect(), validate_only).await? {
             if let (ConfigResource::Topic(topic), Err(refusal)) = (resource, answer) {
-                let error = refusal.to_error(format!("configs of topic {topic}"));
+                let error = refusal.to_error(format!("configs of topic {topic} cannot be changed"));
+                let error = needing(error, "ALTER_CONFIGS", &format!("topic {topic}"));
                 refused.insert(topic, error);
             }
         }

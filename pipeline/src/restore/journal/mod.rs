@@ -7,8 +7,11 @@
 //! begin        before anything is touched: archive commit, pinned positions, what each topic will get at the end
 //! partitions   after the topics are there, before the first produce: producer ids, epochs, topic ids, start offsets
 //! producer     where a broker has forgotten a producer id: the next one, and the record that it begins at
-//! complete     after the proof and the topics' own configs
+//! sealed       after the proof, before a topic gets its own configs: where its partitions end
+//! complete     when every topic is sealed and has its configs
 //! ```
+//! A sealed topic is never filled, guarded or compared again: its own retention and cleaner may be at work on it.
+//!
 //! Two places can hold it: a compacted topic of the target ([`topic`]) or create-only objects in the store ([`object`]).
 
 mod object;
@@ -134,11 +137,21 @@ pub(super) struct ProducerEntry {
     pub(super) base: u64,
 }
 
-/// Where a partition ended when everything was done.
+/// Where a partition ended when its topic was sealed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-struct EndEntry {
+pub(super) struct EndEntry {
     target: i32,
-    end: i64,
+    pub(super) end: i64,
+    /// Records left out because nobody decided their transactions.
+    #[serde(default)]
+    pub(super) undecided: u64,
+}
+
+/// All records of a topic are on the target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Sealed {
+    /// Whether they were read back and compared with the archive.
+    pub(super) proven: bool,
 }
 
 /// Everything that the journal says about one attempt at a restore.
@@ -149,8 +162,9 @@ pub(super) struct Attempt {
     pub(super) topics: BTreeMap<Topic, TopicEntry>,
     pub(super) partitions: BTreeMap<TopicPartition, PartitionEntry>,
     pub(super) producers: BTreeMap<TopicPartition, Vec<ProducerEntry>>,
-    /// Where the partitions ended when everything was done.
-    pub(super) ends: BTreeMap<TopicPartition, i64>,
+    /// Where the partitions of sealed topics ended.
+    pub(super) ends: BTreeMap<TopicPartition, EndEntry>,
+    pub(super) sealed: BTreeMap<Topic, Sealed>,
     pub(super) complete: bool,
 }
 
@@ -158,6 +172,19 @@ pub(super) struct Attempt {
 pub(super) struct Entries {
     place: Box<dyn Journal>,
     id: RestoreId,
+}
+
+impl ProducerEntry {
+    /// The sequence number of the record that is the producer's `nth`, counted from 0: after the greatest comes 0.
+    pub(super) fn sequence(self, nth: u64) -> i32 {
+        i32::try_from(nth & u64::from(i32::MAX.unsigned_abs())).unwrap_or(0)
+    }
+}
+
+impl EndEntry {
+    pub(super) fn new(place: &TopicPartition, end: i64, undecided: u64) -> Self {
+        Self { target: place.partition, end, undecided }
+    }
 }
 
 impl Entries {
@@ -228,18 +255,27 @@ impl Entries {
         winners.get(&key).map_or(Ok(entry), read)
     }
 
-    /// Says that everything is done, and where the partitions end.
-    pub(super) async fn complete(
+    /// Says that topics hold everything, and where their partitions end.
+    pub(super) async fn seal(
         &self,
         number: u32,
-        ends: &BTreeMap<TopicPartition, i64>,
-        time_ms: i64,
+        topics: &BTreeMap<Topic, Sealed>,
+        ends: &BTreeMap<TopicPartition, EndEntry>,
     ) -> Result<()> {
-        let ends =
-            ends.iter().map(|(place, &end)| (place.clone(), EndEntry { target: place.partition, end }));
-        let mut entries = self.chunks(number, "ends", &ends.collect(), |entry| entry.target)?;
-        entries.push((self.key(number, "complete"), serde_json::json!({ "time_ms": time_ms })));
+        if topics.is_empty() {
+            return Ok(());
+        }
+        let mut entries = self.chunks(number, "ends", ends, |entry| entry.target)?;
+        for (topic, sealed) in topics {
+            entries.push((self.key(number, &format!("sealed/{topic}")), value(sealed)?));
+        }
         self.place.claim(entries).await.map(drop)
+    }
+
+    /// Says that everything is done.
+    pub(super) async fn complete(&self, number: u32, time_ms: i64) -> Result<()> {
+        let entry = (self.key(number, "complete"), serde_json::json!({ "time_ms": time_ms }));
+        self.place.claim(vec![entry]).await.map(drop)
     }
 
     /// Entries about partitions, some of one topic in each.
@@ -304,13 +340,21 @@ impl Attempt {
             "ends" => {
                 let topic = Topic::new(rest.split('/').next().unwrap_or_default())?;
                 for entry in read::<Vec<EndEntry>>(value)? {
-                    self.ends.insert(TopicPartition::new(topic.clone(), entry.target), entry.end);
+                    self.ends.insert(TopicPartition::new(topic.clone(), entry.target), entry);
                 }
+            }
+            "sealed" => {
+                self.sealed.insert(Topic::new(rest)?, read(value)?);
             }
             "complete" => self.complete = true,
             _ => {}
         }
         Ok(())
+    }
+
+    /// Whether all records of a topic are on the target.
+    pub(super) fn is_sealed(&self, topic: &Topic) -> bool {
+        self.complete || self.sealed.contains_key(topic)
     }
 
     /// The producers of a partition in order; none where the attempt did not come so far.

@@ -13,6 +13,7 @@ use formats::paths::ObjectName;
 use serde_json::{Map, Value};
 
 use super::Journal;
+use crate::failpoint;
 use crate::storage::Store;
 use crate::{Error, Result};
 
@@ -70,7 +71,9 @@ impl Journal for ObjectJournal {
             let body = serde_json::to_vec(&missing)
                 .map_err(|e| Error::permanent("a journal entry does not serialize").caused_by(e))?;
             let key = ObjectName::Restore(self.id, next).key();
+            failpoint::hit("before_journal_write");
             self.store.create(&key, vec![Bytes::from(body)]).await.map_err(|e| e.at(&key))?;
+            failpoint::hit("after_journal_write");
         }
     }
 }

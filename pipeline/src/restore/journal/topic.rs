@@ -1,9 +1,10 @@
 //! The journal as a compacted topic of the target cluster.
 //!
-//! One record an entry, keyed by its name. Compaction keeps the last record of a key; so that the first writer wins all
-//! the same, whoever comes second writes the winner's entry once more.
+//! One record an entry, keyed by its name, and of a key the first record counts: what a dead run still had under way may
+//! arrive behind what the next run wrote, and must change nothing. Compaction keeps the last record of a key; so that
+//! this is the winner's too, whoever finds a second one writes the first once more, and compaction lets that time pass.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -17,12 +18,13 @@ use tokio::time::{Instant, sleep};
 
 use super::Journal;
 use crate::budget::Budget;
+use crate::failpoint;
 use crate::kafka::{
     At, Batch, Client, FetchSettings, Fetcher, Isolation, NewTopic, Placement, Position, ProduceConnection,
     Topics,
 };
 use crate::seam::backoff;
-use crate::{Error, Result};
+use crate::{Error, ErrorKind, Result};
 
 /// The topic that restores keep their journals in.
 pub const JOURNAL_TOPIC: &str = "replevin-restore-journal";
@@ -33,6 +35,8 @@ const BATCH: usize = 512 << 10;
 /// Fetches without progress before reading is given up.
 const MOST_FAILURES: u32 = 20;
 const MAX_REPLICAS: usize = 3;
+/// How long compaction leaves entries alone: a week, longer than any restore.
+const COMPACTION_LAG_MS: &str = "604800000";
 const SERVED_LIMIT: Duration = Duration::from_secs(60);
 
 /// See the module.
@@ -63,21 +67,27 @@ impl TopicJournal {
 
     async fn create(&self) -> Result<()> {
         let brokers = self.client.metadata().brokers.len().clamp(1, MAX_REPLICAS);
-        let configs = [("cleanup.policy", "compact"), ("max.message.bytes", "8388608")];
+        let configs = [
+            ("cleanup.policy", "compact"),
+            ("max.message.bytes", "8388608"),
+            ("min.compaction.lag.ms", COMPACTION_LAG_MS),
+        ];
         let topic = NewTopic {
             name: self.partition.topic.clone(),
             placement: Placement::Chosen { partitions: 1, replication_factor: i16::try_from(brokers).ok() },
             configs: configs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
         };
+        failpoint::hit("before_journal_topic_create");
         for (topic, created) in self.client.create_topics(&[topic], false).await? {
             match created {
                 Err(refusal) if refusal.code != crate::kafka::KafkaErrorCode::TOPIC_ALREADY_EXISTS => {
-                    let error = refusal.to_error(format!("creating the restore journal {topic}"));
-                    return Err(error.hint("grant the right to create it, or use `restore.journal: object`"));
+                    let error = refusal.to_error(format!("the restore journal {topic} cannot be created"));
+                    return Err(error.hint("let the topic be created, or use `restore.journal: object`"));
                 }
                 _ => {}
             }
         }
+        failpoint::hit("after_journal_topic_create");
         let served = BTreeMap::from([(self.partition.topic.clone(), 1)]);
         self.client.wait_until_served(&served, SERVED_LIMIT).await
     }
@@ -220,34 +230,58 @@ impl TopicJournal {
 #[async_trait]
 impl Journal for TopicJournal {
     async fn read(&self) -> Result<BTreeMap<String, Value>> {
-        // The last of a key: that is what compaction keeps.
-        Ok(self.read_from(None).await?.0.into_iter().collect())
+        Ok(first_of_each(self.read_from(None).await.map_err(naming_rights)?.0))
     }
 
     async fn claim(&self, wanted: Vec<Entry>) -> Result<BTreeMap<String, Value>> {
+        self.write(wanted).await.map_err(naming_rights)
+    }
+}
+
+impl TopicJournal {
+    async fn write(&self, wanted: Vec<Entry>) -> Result<BTreeMap<String, Value>> {
         if self.topic_id().await?.is_none() {
             self.create().await?;
         }
-        let (before, from) = self.read_from(None).await?;
-        let before: BTreeMap<String, Value> = before.into_iter().collect();
-        let missing: Vec<Entry> =
-            wanted.iter().filter(|(key, _)| !before.contains_key(key)).cloned().collect();
+        let (mut entries, from) = self.read_from(None).await?;
+        let missing: Vec<Entry> = {
+            let known: BTreeSet<&String> = entries.iter().map(|(key, _)| key).collect();
+            wanted.iter().filter(|(key, _)| !known.contains(key)).cloned().collect()
+        };
+        failpoint::hit("before_journal_write");
         self.append(&missing).await?;
-        let mut winners = BTreeMap::new();
-        for (key, value) in self.read_from(Some(from)).await?.0 {
-            winners.entry(key).or_insert(value);
-        }
-        winners.extend(before);
+        failpoint::hit("after_journal_write");
+        entries.extend(self.read_from(Some(from)).await?.0);
+        let last: BTreeMap<String, Value> = entries.iter().cloned().collect();
+        let mut winners = first_of_each(entries);
+        let hidden: Vec<Entry> =
+            winners.iter().filter(|(key, first)| last.get(*key) != Some(*first)).map(own).collect();
+        self.append(&hidden).await?;
         winners.retain(|key, _| wanted.iter().any(|(name, _)| name == key));
-        let lost: Vec<Entry> = missing
-            .iter()
-            .filter_map(|(key, ours)| {
-                winners.get(key).filter(|won| *won != ours).map(|won| (key.clone(), won.clone()))
-            })
-            .collect();
-        self.append(&lost).await?;
         Ok(winners)
     }
+}
+
+fn naming_rights(error: Error) -> Error {
+    if error.kind() != ErrorKind::Credentials {
+        return error;
+    }
+    error.hint(format!(
+        "grant CREATE, DESCRIBE, READ and WRITE on topic {JOURNAL_TOPIC} to this client's principal (kafka-acls), or use \
+         `restore.journal: object`"
+    ))
+}
+
+fn own((key, value): (&String, &Value)) -> Entry {
+    (key.clone(), value.clone())
+}
+
+fn first_of_each(entries: Vec<Entry>) -> BTreeMap<String, Value> {
+    let mut first = BTreeMap::new();
+    for (key, value) in entries {
+        first.entry(key).or_insert(value);
+    }
+    first
 }
 
 /// One batch of the first entries, and how many they are.

@@ -172,6 +172,7 @@ impl Sender {
         failpoint::hit("before_produce");
         match self.put_on_the_wire(&batches).await {
             Ok(answer) => {
+                failpoint::hit("after_send");
                 RestoreProgress::add(&self.shared.progress.requests, 1);
                 self.requests.push_back((answer, partitions));
             }

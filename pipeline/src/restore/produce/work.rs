@@ -21,7 +21,7 @@ use tokio::time::Instant;
 use crate::kafka::{Batch, KafkaErrorCode, ProducedPartition};
 use crate::restore::decode::{Prepared, split_batch};
 use crate::restore::journal::ProducerEntry;
-use crate::{Error, Result};
+use crate::{Error, ErrorKind, Result};
 
 /// Requests under way for one partition: what a broker remembers of a producer's last batches.
 const IN_FLIGHT: usize = 5;
@@ -137,11 +137,10 @@ impl Work {
             self.fail(error);
             return Ok(None);
         }
-        let sequence = (batch.index.wrapping_sub(self.producer.base)) & u64::from(i32::MAX.unsigned_abs());
         let producer = Producer {
             id: self.producer.producer,
             epoch: self.producer.epoch,
-            base_sequence: i32::try_from(sequence).unwrap_or(0),
+            base_sequence: self.producer.sequence(batch.index.wrapping_sub(self.producer.base)),
         };
         let stored = RecordBatch::parse(&batch.bytes)?;
         let header = stored.produce_header(producer)?;
@@ -185,6 +184,12 @@ impl Work {
             code if code.is_retriable() => Trouble::Resend,
             code => {
                 let mut error = code.to_error(place, answer.message.as_deref());
+                if error.kind() == ErrorKind::Credentials {
+                    let topic = &self.partition.topic;
+                    error = error.hint(format!(
+                        "grant WRITE on topic {topic} to this client's principal (kafka-acls)"
+                    ));
+                }
                 if let Some((index, Some(why))) = answer.record_errors.first() {
                     error = error.at(format!("record {index} of the batch: {why}"));
                 }
