@@ -273,6 +273,12 @@ impl Restore {
         Replevin::new(&args).config(self.file()).limit(LIMIT)
     }
 
+    /// `restore` with its output as text for people, not started yet.
+    pub fn text_command(&self, args: &[&str]) -> Replevin {
+        let args = [&["restore"], args, &["--output", "text"]].concat();
+        Replevin::new(&args).config(self.file()).limit(LIMIT)
+    }
+
     /// Runs it with `--proof` and answers its report.
     ///
     /// # Panics

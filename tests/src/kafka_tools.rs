@@ -20,6 +20,8 @@ pub const CONFIGS: &str = "kafka.admin.ConfigCommand";
 pub const GET_OFFSETS: &str = "org.apache.kafka.tools.GetOffsetShell";
 /// Lists, describes, resets, deletes consumer groups.
 pub const CONSUMER_GROUPS: &str = "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand";
+/// Lists, adds, removes access rights; of Kafka 4.
+pub const ACLS: &str = "org.apache.kafka.tools.AclCommand";
 /// Lists, describes, aborts transactions.
 pub const TRANSACTIONS: &str = "org.apache.kafka.tools.TransactionsCommand";
 

@@ -14,11 +14,14 @@ pub use read::{Isolation, Rec, TimestampKind, read_all, read_partitions, waterma
 use crate::process::wait_until;
 use futures::executor::block_on;
 use rdkafka::TopicPartitionList;
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{
+    AdminClient, AdminOptions, ConfigSource, NewTopic, ResourceSpecifier, TopicReplication,
+};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::topic_partition_list::Offset;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// For one request.
@@ -128,6 +131,22 @@ pub fn topics(bootstrap: &str) -> Vec<String> {
     let mut names: Vec<String> = metadata.topics().iter().map(|topic| topic.name().to_owned()).collect();
     names.sort();
     names
+}
+
+/// The configs that a topic has of its own.
+///
+/// # Panics
+/// When the cluster refuses to tell.
+pub fn configs(bootstrap: &str, topic: &str) -> BTreeMap<String, String> {
+    let answer = block_on(admin(bootstrap).describe_configs([&ResourceSpecifier::Topic(topic)], &options()));
+    let resources = answer.unwrap_or_else(|error| panic!("configs of {topic}: {error}"));
+    let entries = resources
+        .into_iter()
+        .flat_map(|resource| resource.unwrap_or_else(|error| panic!("configs of {topic}: {error}")).entries);
+    entries
+        .filter(|entry| entry.source == ConfigSource::DynamicTopic)
+        .map(|entry| (entry.name, entry.value.unwrap_or_default()))
+        .collect()
 }
 
 /// The address of a partition's leader.

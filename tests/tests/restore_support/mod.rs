@@ -24,7 +24,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Bytes of batches in a segment.
-const SEGMENT: usize = 256 << 10;
+const SEGMENT: usize = 32 << 10;
 
 pub(crate) fn topic(name: &str) -> Topic {
     Topic::new(name).expect("legal")
@@ -80,11 +80,18 @@ pub(crate) async fn back_up(client: &Client, store: &Arc<dyn Store>, topics: &[&
                 topic: name.clone(),
                 partition: number,
                 lineage,
-                after: None,
+                after: log
+                    .state()
+                    .partition(name, number)
+                    .and_then(|known| known.current())
+                    .map(|last| last.id),
                 cluster_id: "source".into(),
                 topic_id: known.id,
                 start,
-                reason: LineageReason::First,
+                reason: match log.state().partition(name, number) {
+                    None => LineageReason::First,
+                    Some(_) => LineageReason::Recreated,
+                },
                 fork: None,
             })];
             let mut segments = Vec::new();
@@ -116,11 +123,48 @@ pub(crate) async fn back_up(client: &Client, store: &Arc<dyn Store>, topics: &[&
             extra: serde_json::Map::new(),
         });
     }
-    let body = ClusterSnapshot::new("source", snapshots).encode().expect("encodes");
+    commit_snapshot(&mut log, store, ClusterSnapshot::new("source", snapshots)).await;
+}
+
+async fn commit_snapshot(log: &mut CommitLog, store: &Arc<dyn Store>, snapshot: ClusterSnapshot) {
+    let body = snapshot.encode().expect("encodes");
     let key = ObjectName::Cluster(log.head().seq, log.incarnation()).key();
     let object = ObjectRef { key: key.clone(), length: body.len() as u64, blake3: Hash::of(&body) };
     store.create(&key, vec![body.into()]).await.expect("created");
     log.commit(vec![Op::Cluster { object }]).await.expect("commits");
+}
+
+async fn writer(store: &Arc<dyn Store>) -> CommitLog {
+    let mut log = CommitLog::open(Arc::clone(store), Seam::system()).await.expect("opens");
+    log.become_writer().await.expect("commits");
+    log
+}
+
+/// Drops the first segment of a partition as the backup's own retention would; gives its offsets.
+pub(crate) async fn drop_first_segment(store: &Arc<dyn Store>, name: &str, partition: i32) -> OffsetRange {
+    let (mut log, topic) = (writer(store).await, topic(name));
+    let lists = log.topic_lists(&topic).await.expect("lists");
+    let ((_, lineage), segments) =
+        lists.iter().find(|((number, _), _)| *number == partition).expect("the partition is there");
+    let (lineage, segment) = (*lineage, segments[0].clone());
+    let removed = vec![segment.reference()];
+    log.commit(vec![Op::Drop { topic, partition, lineage, removed }]).await.expect("commits");
+    segment.range()
+}
+
+/// Says of a topic that the source had so many partitions.
+pub(crate) async fn partitions_in_snapshot(client: &Client, store: &Arc<dyn Store>, name: &str, count: i32) {
+    let mut log = writer(store).await;
+    let snapshot = TopicSnapshot {
+        topic: topic(name),
+        topic_id: client.metadata().topic_id(&topic(name)).expect("an id"),
+        partitions: count,
+        replication_factor: 1,
+        internal: false,
+        configs: own_configs(client, name).await,
+        extra: serde_json::Map::new(),
+    };
+    commit_snapshot(&mut log, store, ClusterSnapshot::new("source", vec![snapshot])).await;
 }
 
 type Segment = (SegmentIdentity, Vec<Bytes>, formats::transactions::SegmentTransactions);
