@@ -1,8 +1,8 @@
 //! What the archive lacks of what a restore was asked for. Values only.
 //!
 //! Offsets do not tell times, so whether a gap lies inside a time window is judged by its neighbours: where all records of
-//! the segment behind it are older than the window, or all of the one before it younger, the gap is outside. Whatever is
-//! not told that way counts as inside: better a loss named too often than once too rarely.
+//! the segment behind it are older than the window, or all batches of the one before it begin after the window, the gap is
+//! outside. Whatever is not told that way counts as inside: better a loss named too often than once too rarely.
 
 use formats::commit::Gap;
 use formats::ids::OffsetRange;
@@ -43,10 +43,7 @@ fn is_outside(range: OffsetRange, segments: &[PieceSegment], window: TimeWindow)
     let before = at.checked_sub(1).and_then(|at| segments.get(at));
     let too_early =
         |segment: &PieceSegment| window.start.is_some_and(|start| segment.entry.max_timestamp < start);
-    let too_late = |segment: &PieceSegment| {
-        let least = segment.entry.min_exact.then_some(segment.entry.min_timestamp);
-        window.end.zip(least).is_some_and(|(end, least)| least > end)
-    };
+    let too_late = |segment: &PieceSegment| window.end.is_some_and(|end| segment.entry.min_timestamp > end);
     segments.get(at).is_some_and(too_early) || before.is_some_and(too_late)
 }
 
