@@ -89,9 +89,12 @@ fn restore_around(job: &Job, name: &str, hit: (&str, i32)) {
     }
 }
 
+/// Does something to a segment; the second is another one of the same partition.
+type Damage = fn(&Path, &Path);
+
 fn every_kind_of_damage(place: &str, storage: &str, root: impl Fn(&str) -> PathBuf) {
     let bootstrap = cluster().bootstrap();
-    let damages: [(&str, fn(&Path, &Path)); 4] = [
+    let damages: [(&str, Damage); 4] = [
         ("flipped", |object, _| {
             let mut bytes = fs::read(object).expect("read");
             let middle = bytes.len() / 2;
