@@ -92,6 +92,6 @@ if $quick; then finish; fi
 
 if [[ -d tests/reader ]]; then step 'reader in Python' reader; fi
 step 'servers' tests/install.sh kafka-3.9 kafka-4 versitygw toxiproxy azurite fake-gcs || finish
-step 'binary' cargo build --workspace --features replevin/failpoints --bins --locked || finish
+# The binary's own tests, which this begins with, have it built.
 step 'tests with real servers' cargo test --workspace --features replevin/failpoints --locked --no-fail-fast --test '*'
 finish
