@@ -12,6 +12,9 @@ use clap::Args;
 use super::s3::{Bucket, BucketArgs};
 use crate::Result;
 
+/// Bytes of one write: larger ones cost more (`pipeline/src/storage/local/write.rs` says why).
+const WRITE: usize = 256 << 10;
+
 /// Where to, and how.
 #[derive(Debug, Args)]
 pub(crate) struct SinkArgs {
@@ -81,7 +84,9 @@ impl Sink {
                     open.file = Some((File::create_new(&path)?, path));
                 }
                 if let Some((file, _)) = &mut open.file {
-                    file.write_all(bytes)?;
+                    for piece in bytes.chunks(WRITE) {
+                        file.write_all(piece)?;
+                    }
                 }
             }
             Place::Bucket(_) => open.body.extend_from_slice(bytes),
