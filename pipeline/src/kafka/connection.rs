@@ -491,14 +491,12 @@ async fn read_one(shared: &Shared, stream: &mut ReadHalf<Box<dyn Stream>>) -> Re
             return Err(Failure::lost(format!("the broker sent {length} bytes that nobody had asked for")));
         }
     };
-    let charge = match budget {
-        Some(budget) => Some(budget.admit(length).await),
-        None => None,
-    };
-    let body = read_body(shared, stream, length).await?;
-    let frame = match charge {
-        Some(charge) => charge.attach(body),
-        None => Bytes::from(body),
+    let frame = match budget {
+        Some(budget) => {
+            let (charge, room) = budget.admit_buffer(length).await;
+            charge.attach(read_body(shared, stream, length, room).await?)
+        }
+        None => Bytes::from(read_body(shared, stream, length, Vec::with_capacity(length)).await?),
     };
     let correlation = frame.first_chunk().map_or(-1, |bytes| i32::from_be_bytes(*bytes));
     let mut state = shared.state();
@@ -561,9 +559,9 @@ async fn read_body(
     shared: &Shared,
     stream: &mut ReadHalf<Box<dyn Stream>>,
     length: usize,
+    mut body: Vec<u8>,
 ) -> Result<Vec<u8>, Failure> {
     let limit = shared.limits.body_timeout;
-    let mut body = Vec::with_capacity(length);
     while body.len() < length {
         let until = length.min(body.len() + PROGRESS);
         let progress = async {

@@ -17,6 +17,13 @@ use crate::{Error, Result};
 /// How many folders are remembered as synced. Beyond it all are forgotten and synced again when next used.
 const REMEMBERED_FOLDERS: usize = 10_000;
 
+/// One write takes from so many bytes to twice as many. For larger ones the kernel takes pages of megabytes, which a
+/// virtual machine often has to fetch from its host first: a write of 32 MiB was seen to cost seven times as much
+/// processor time as one of 256 KiB, byte for byte.
+const WRITE: usize = 128 << 10;
+/// And at most so many pieces, of the thousand that the system allows.
+const WRITE_SLICES: usize = 256;
+
 /// Makes and removes files below a root.
 #[derive(Debug)]
 pub(super) struct Writer {
@@ -170,9 +177,21 @@ fn parent(path: &Path) -> Result<&Path> {
 
 /// Writes all parts without joining them, and syncs the file.
 fn fill(mut file: File, body: &[Bytes]) -> io::Result<()> {
-    let mut slices: Vec<IoSlice<'_>> = body.iter().map(|part| IoSlice::new(part)).collect();
-    let mut rest = slices.as_mut_slice();
-    IoSlice::advance_slices(&mut rest, 0); // skips empty parts, of which a write returns zero
+    // Empty parts have no pieces: of them a write would return zero.
+    let mut pieces = body.iter().flat_map(|part| part.chunks(WRITE)).peekable();
+    let (mut slices, mut bytes) = (Vec::with_capacity(WRITE_SLICES), 0);
+    while let Some(piece) = pieces.next() {
+        slices.push(IoSlice::new(piece));
+        bytes += piece.len();
+        if bytes >= WRITE || slices.len() >= WRITE_SLICES || pieces.peek().is_none() {
+            write_slices(&mut file, &mut slices)?;
+            (slices, bytes) = (Vec::with_capacity(WRITE_SLICES), 0);
+        }
+    }
+    file.sync_all()
+}
+
+fn write_slices(file: &mut File, mut rest: &mut [IoSlice<'_>]) -> io::Result<()> {
     while !rest.is_empty() {
         match file.write_vectored(rest) {
             Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
@@ -181,7 +200,7 @@ fn fill(mut file: File, body: &[Bytes]) -> io::Result<()> {
             Err(error) => return Err(error),
         }
     }
-    file.sync_all()
+    Ok(())
 }
 
 /// The name is taken. Its folder is synced first, so that nobody builds on an object that could still vanish with the

@@ -1,0 +1,117 @@
+//! Measures Replevin beside references in the same run: `replevin-bench FIGURE`. See `benches/README.md`.
+//!
+//! The hidden subcommands are the references, so that each runs as a process whose cost can be measured like ours.
+
+mod archive;
+mod figures;
+mod librdkafka;
+mod load;
+mod measure;
+mod minimal;
+mod ours;
+mod requests;
+mod table;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use minimal::{backup, kernel, restore};
+
+/// Whatever fails ends the bench; a person reads why.
+pub(crate) type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
+
+/// Measures Replevin beside references.
+#[derive(Debug, Parser)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// How much and how often.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Scale {
+    /// How often each program is run.
+    #[arg(long, default_value_t = 5)]
+    pub(crate) runs: usize,
+    /// Megabytes of stored batches.
+    #[arg(long, default_value_t = 1200)]
+    pub(crate) megabytes: u64,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// The head of the table.
+    Head,
+    /// Backup of compressed batches into a folder, against the minimal loop.
+    BackupFs(Scale),
+    /// Backup of compressed batches into S3, against the minimal loop.
+    BackupS3(Scale),
+    /// Backup against a librdkafka consumer that counts records.
+    BackupConsumer(Scale),
+    /// Backup with compression, against fetch and zstd alone.
+    BackupCompress(Scale),
+    /// Peak memory of backup and restore.
+    Memory(Scale),
+    /// Start, list and describe with 1,000,000 segments.
+    Archive(Scale),
+    /// Bytes of commits and checkpoints that so many hours write.
+    Day {
+        /// Hours.
+        #[arg(long, default_value_t = 24)]
+        hours: u32,
+    },
+    /// Restore from a folder, against the minimal loop and a librdkafka producer.
+    Restore(Scale),
+    #[command(hide = true)]
+    Measured {
+        file: PathBuf,
+        #[arg(last = true)]
+        program: Vec<OsString>,
+    },
+    #[command(hide = true)]
+    MinimalBackup(backup::BackupArgs),
+    #[command(hide = true)]
+    MinimalRestore(restore::RestoreArgs),
+    #[command(hide = true)]
+    Kernel(kernel::KernelArgs),
+    #[command(hide = true)]
+    LibrdkafkaCount(librdkafka::CountArgs),
+    #[command(hide = true)]
+    LibrdkafkaProduce(librdkafka::ProduceArgs),
+}
+
+fn run(command: &Command) -> Result<()> {
+    match command {
+        Command::Head => {
+            table::head();
+            Ok(())
+        }
+        Command::BackupFs(scale) => figures::backup::run(scale, false),
+        Command::BackupS3(scale) => figures::backup::run(scale, true),
+        Command::BackupConsumer(scale) => figures::consumer::run(scale),
+        Command::BackupCompress(scale) => figures::compress::run(scale),
+        Command::Memory(scale) => figures::memory::run(scale),
+        Command::Archive(scale) => figures::archive::run(scale),
+        Command::Day { hours } => figures::archive::day(*hours),
+        Command::Restore(scale) => figures::restore::run(scale),
+        Command::Measured { file, program } => measure::middle(file, program),
+        Command::MinimalBackup(args) => backup::run(args),
+        Command::MinimalRestore(args) => restore::run(args),
+        Command::Kernel(args) => kernel::run(args),
+        Command::LibrdkafkaCount(args) => librdkafka::count(args),
+        Command::LibrdkafkaProduce(args) => librdkafka::produce(args),
+    }
+}
+
+fn main() -> ExitCode {
+    match run(&Cli::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            table::say(&format!("replevin-bench: {error}"));
+            ExitCode::FAILURE
+        }
+    }
+}
