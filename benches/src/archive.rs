@@ -51,6 +51,7 @@ impl Growing {
                         topic: topic(number)?,
                         partition,
                         lineage: LineageId(1),
+                        after: None,
                         cluster_id: cluster_id.into(),
                         topic_id: TopicId::default(),
                         start: 0,

@@ -25,7 +25,7 @@ pub struct ClusterSnapshot {
     pub version: u32,
     /// The cluster's own name for itself.
     pub cluster_id: String,
-    /// Its topics, those of the backup at least.
+    /// Its topics, those of the backup at least; topics that are gone stay as they were last seen.
     pub topics: Vec<TopicSnapshot>,
     /// Members that this build does not know, kept.
     #[serde(flatten)]

@@ -19,6 +19,8 @@ pub(super) struct Selected {
     /// Topics whose `cleanup.policy` has `compact`.
     pub(super) compacted: BTreeSet<Topic>,
     pub(super) snapshot: ClusterSnapshot,
+    /// Topics whose settings the brokers would not tell.
+    pub(super) undescribed: BTreeSet<Topic>,
     /// Topics that cannot be taken, and why.
     pub(super) refused: Vec<(Topic, String)>,
 }
@@ -46,7 +48,7 @@ pub(super) async fn select(client: &Client, selection: &TopicSelection) -> Resul
         }
     }
     let resources: Vec<_> = topics.keys().cloned().map(ConfigResource::Topic).collect();
-    let mut compacted = BTreeSet::new();
+    let (mut compacted, mut undescribed) = (BTreeSet::new(), BTreeSet::new());
     let mut snapshots = Vec::new();
     for (resource, configs) in client.describe_configs(&resources, None).await? {
         let ConfigResource::Topic(name) = resource else { continue };
@@ -55,7 +57,8 @@ pub(super) async fn select(client: &Client, selection: &TopicSelection) -> Resul
             Ok(configs) => configs,
             Err(refusal) => {
                 let error = refusal.to_error(format!("configs of topic {name}"));
-                tracing::warn!(%error, "the topic's settings are not in the backup");
+                tracing::warn!(%error, "the topic's settings are not in the backup, or only those that were seen before");
+                undescribed.insert(name.clone());
                 Vec::new()
             }
         };
@@ -80,7 +83,54 @@ pub(super) async fn select(client: &Client, selection: &TopicSelection) -> Resul
         });
     }
     let snapshot = ClusterSnapshot::new(metadata.cluster_id.clone().unwrap_or_default(), snapshots);
-    Ok(Selected { topics, compacted, snapshot, refused })
+    Ok(Selected { topics, compacted, snapshot, undescribed, refused })
+}
+
+/// A snapshot that the backup has.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Stored {
+    object: ObjectRef,
+    snapshot: ClusterSnapshot,
+}
+
+/// Reads the newest snapshot. One that cannot be read is no reason not to back up: it is said, and a whole new one is
+/// written.
+pub(super) async fn load_snapshot(store: &dyn Store, object: ObjectRef) -> Option<Stored> {
+    let read = async {
+        let missing = || Error::damaged("the object is missing");
+        let stored = store.get(&object.key, object.length).await?.ok_or_else(missing)?;
+        if Hash::of(&stored) != object.blake3 {
+            return Err(Error::damaged("its BLAKE3 is not the one that the backup recorded"));
+        }
+        Ok(ClusterSnapshot::decode(&stored)?)
+    };
+    match read.await {
+        Ok(snapshot) => Some(Stored { object, snapshot }),
+        Err(error) => {
+            let error = error.at(&object.key);
+            tracing::warn!(%error, "settings of topics that the source has no more are lost to new snapshots");
+            None
+        }
+    }
+}
+
+/// What is seen now, and of topics that are not seen any more what was seen last: a topic that was deleted at the source
+/// is restored with its settings.
+fn joined(known: Option<&ClusterSnapshot>, selected: &Selected) -> ClusterSnapshot {
+    let mut snapshot = selected.snapshot.clone();
+    let Some(known) = known else { return snapshot };
+    let mut topics: BTreeMap<_, _> =
+        known.topics.iter().map(|topic| (topic.topic.clone(), topic.clone())).collect();
+    for mut seen in snapshot.topics {
+        if selected.undescribed.contains(&seen.topic)
+            && let Some(before) = topics.get_mut(&seen.topic)
+        {
+            seen.configs = std::mem::take(&mut before.configs);
+        }
+        topics.insert(seen.topic.clone(), seen);
+    }
+    snapshot.topics = topics.into_values().collect();
+    snapshot
 }
 
 /// Writes the snapshot unless the newest one is the same; gives the operation that names it.
@@ -88,22 +138,81 @@ pub(super) async fn store_snapshot(
     store: &dyn Store,
     incarnation: Incarnation,
     seq: u64,
-    known: Option<&ObjectRef>,
-    snapshot: &ClusterSnapshot,
-) -> Result<Option<(Op, ObjectRef)>> {
-    let stored = snapshot.encode()?;
-    let blake3 = Hash::of(&stored);
-    if known.is_some_and(|known| known.blake3 == blake3) {
+    known: Option<&Stored>,
+    selected: &Selected,
+) -> Result<Option<(Op, Stored)>> {
+    let snapshot = joined(known.map(|known| &known.snapshot), selected);
+    if known.is_some_and(|known| known.snapshot == snapshot) {
         return Ok(None);
     }
+    let stored = snapshot.encode()?;
+    let (length, blake3) = (stored.len() as u64, Hash::of(&stored));
     // A key of this incarnation that nobody else makes; the number only orders a listing.
     for seq in seq..seq + 5 {
         let key = ObjectName::Cluster(seq, incarnation).key();
-        let length = stored.len() as u64;
         if let Created::New(_) = store.create(&key, vec![stored.clone().into()]).await? {
             let object = ObjectRef { key, length, blake3 };
-            return Ok(Some((Op::Cluster { object: object.clone() }, object)));
+            return Ok(Some((Op::Cluster { object: object.clone() }, Stored { object, snapshot })));
         }
     }
     Err(Error::retry(format!("{}: no clear answer to writes of the cluster snapshot", store.location())))
+}
+
+#[cfg(test)]
+mod tests {
+    use formats::ids::TopicId;
+
+    use super::*;
+    use crate::seam::Seam;
+    use crate::storage::memory::MemoryStore;
+
+    fn selected(topics: &[(&str, &str)], undescribed: &[&str]) -> Selected {
+        let name = |name: &str| Topic::new(name).unwrap();
+        let topic = |(topic, retention): &(&str, &str)| TopicSnapshot {
+            topic: name(topic),
+            topic_id: TopicId::default(),
+            partitions: 1,
+            replication_factor: 1,
+            internal: false,
+            configs: [("retention.ms".to_owned(), (*retention).to_owned())]
+                .into_iter()
+                .filter(|_| !undescribed.contains(topic))
+                .collect(),
+            extra: serde_json::Map::new(),
+        };
+        Selected {
+            topics: BTreeMap::new(),
+            compacted: BTreeSet::new(),
+            snapshot: ClusterSnapshot::new("c", topics.iter().map(topic).collect()),
+            undescribed: undescribed.iter().map(|topic| name(topic)).collect(),
+            refused: Vec::new(),
+        }
+    }
+
+    #[tokio::test]
+    async fn settings_of_topics_that_are_gone_or_untold_stay_as_they_were_last_seen() {
+        let seam = Seam::system();
+        let store = MemoryStore::new(seam.clock.clone());
+        let me = Incarnation(1);
+        let retention = |stored: &Stored, topic: &str| {
+            let topic = stored.snapshot.topic(&Topic::new(topic).unwrap()).cloned();
+            topic.and_then(|topic| topic.configs.get("retention.ms").cloned())
+        };
+        let first = selected(&[("a", "1"), ("b", "2")], &[]);
+        let (_, stored) = store_snapshot(&store, me, 1, None, &first).await.unwrap().expect("the first one");
+        assert!(store_snapshot(&store, me, 2, Some(&stored), &first).await.unwrap().is_none());
+
+        // `a` was deleted, nobody tells of `b`, `c` is new.
+        let read = load_snapshot(&store, stored.object.clone()).await.expect("there");
+        assert_eq!(read, stored);
+        let second = selected(&[("b", "9"), ("c", "3")], &["b"]);
+        let (_, stored) =
+            store_snapshot(&store, me, 7, Some(&read), &second).await.unwrap().expect("changed");
+        let found = ["a", "b", "c"].map(|topic| retention(&stored, topic).unwrap_or_default());
+        assert_eq!(found, ["1", "2", "3"]);
+        assert!(store_snapshot(&store, me, 20, Some(&stored), &second).await.unwrap().is_none());
+
+        let lost = ObjectRef { key: ObjectName::Cluster(99, me).key(), ..stored.object };
+        assert!(load_snapshot(&store, lost).await.is_none());
+    }
 }

@@ -101,7 +101,9 @@ pub(super) struct Coordinator {
     stop: CancellationToken,
     selected: Selected,
     placed: Vec<Placed>,
-    snapshot: Option<ObjectRef>,
+    snapshot: Option<cluster::Stored>,
+    /// The newest snapshot of earlier runs, until it is read.
+    earlier_snapshot: Option<ObjectRef>,
     seq: u64,
     tasks: JoinSet<Result<()>>,
     connections: HashMap<i32, Vec<Connection>>,
@@ -148,7 +150,8 @@ impl Coordinator {
             stop,
             selected: plan.selected,
             placed: plan.placed,
-            snapshot: plan.known_snapshot,
+            snapshot: None,
+            earlier_snapshot: plan.known_snapshot,
             seq: plan.next_seq,
             tasks: JoinSet::new(),
             connections: HashMap::new(),
@@ -361,16 +364,19 @@ impl Coordinator {
     }
 
     async fn write_snapshot(&mut self) -> Result<()> {
+        if let Some(object) = self.earlier_snapshot.take() {
+            self.snapshot = cluster::load_snapshot(&*self.store, object).await;
+        }
         let written = cluster::store_snapshot(
             &*self.store,
             self.incarnation,
             self.seq,
             self.snapshot.as_ref(),
-            &self.selected.snapshot,
+            &self.selected,
         )
         .await?;
-        if let Some((op, object)) = written {
-            self.snapshot = Some(object);
+        if let Some((op, stored)) = written {
+            self.snapshot = Some(stored);
             self.seq += 5;
             self.tell_cut(ToCut::Op(op)).await?;
         }
