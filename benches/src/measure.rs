@@ -71,16 +71,14 @@ pub(crate) fn run(program: &Path, args: &[OsString], codes: &[i32]) -> Result<Me
     command.stdin(Stdio::null());
     command.stdout(std::fs::File::create(file("stdout"))?).stderr(std::fs::File::create(file("stderr"))?);
     let mut child = process::spawn(command);
-    let (started, mut ended) = (Instant::now(), None);
-    while ended.is_none() && started.elapsed() < LIMIT {
+    let started = Instant::now();
+    while matches!(child.try_wait(), Ok(None)) && started.elapsed() < LIMIT {
         thread::sleep(Duration::from_millis(5));
-        ended = child.try_wait()?;
     }
+    // One that has ended is not hit any more.
+    let _ = child.kill();
+    child.wait()?;
     let text = |name: &str| std::fs::read_to_string(file(name)).unwrap_or_default();
-    if ended.is_none() {
-        let _ = child.kill();
-        let _ = child.wait();
-    }
     let (stdout, stderr) = (text("stdout"), text("stderr"));
     let numbers: Vec<f64> = text("usage").split_whitespace().filter_map(|part| part.parse().ok()).collect();
     match numbers[..] {
