@@ -71,16 +71,15 @@ pub(crate) fn run(program: &Path, args: &[OsString], codes: &[i32]) -> Result<Me
     command.stdin(Stdio::null());
     command.stdout(std::fs::File::create(file("stdout"))?).stderr(std::fs::File::create(file("stderr"))?);
     let mut child = process::spawn(command);
-    let (started, mut ended) = (Instant::now(), None);
-    while ended.is_none() && started.elapsed() < LIMIT {
+    let started = Instant::now();
+    while child.try_wait().is_ok_and(|ended| ended.is_none()) {
         thread::sleep(Duration::from_millis(5));
-        ended = child.try_wait()?;
+        if started.elapsed() > LIMIT {
+            let _ = child.kill();
+        }
     }
+    child.wait()?;
     let text = |name: &str| std::fs::read_to_string(file(name)).unwrap_or_default();
-    if ended.is_none() {
-        let _ = child.kill();
-        let _ = child.wait();
-    }
     let (stdout, stderr) = (text("stdout"), text("stderr"));
     let numbers: Vec<f64> = text("usage").split_whitespace().filter_map(|part| part.parse().ok()).collect();
     match numbers[..] {
