@@ -92,7 +92,7 @@ fn fidelity(from: KafkaVersion, to: KafkaVersion) {
     same(topic, records, &read(&bootstrap, topic));
     // Kafka's own consumer agrees; it prints a line a record of a topic whose values hold no line feeds.
     let (topic, records) = &still[1];
-    let console = target.console_consume(topic, Isolation::ReadCommitted, 5000);
+    let console = target.console_consume(topic, Isolation::ReadCommitted, 20_000);
     assert_eq!(console.len(), records.len());
     target.stop();
 }

@@ -50,7 +50,7 @@ fn kafka_round_trip(version: KafkaVersion) {
     assert_eq!(all.len(), 17);
     assert!(client::compare(&committed, &all, Compared::Everything).is_err());
 
-    let console = cluster.console_consume("t", Isolation::ReadCommitted, 5000);
+    let console = cluster.console_consume("t", Isolation::ReadCommitted, 20_000);
     assert_eq!(console.len(), 16, "{console:#?}");
     assert!(
         console.iter().any(|line| line.contains("committed") && line.contains("Partition:0")),
