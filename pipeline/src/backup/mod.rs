@@ -118,9 +118,11 @@ impl BackupReport {
     }
 }
 
-/// Payload in flight may take this share of the limit; the rest is for the program itself.
+/// Payload in flight may take this share of the limit; the rest is for the program itself: what encoders gather and
+/// compress into, codec contexts, buffers of connections. With records of 10 MB these were seen to take 100 MiB, of which the
+/// limit has to answer for the most.
 fn payload_budget(memory_limit: usize) -> usize {
-    const PROGRAM: usize = 40 << 20;
+    const PROGRAM: usize = 64 << 20;
     memory_limit.saturating_sub(PROGRAM).max(memory_limit / 2)
 }
 
