@@ -20,7 +20,7 @@ use std::time::Duration;
 use bytes::{Buf, Bytes};
 use kafka_protocol::messages::{ApiVersionsRequest, ApiVersionsResponse};
 use kafka_protocol::protocol::{Request, StrBytes};
-use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader, ReadHalf, WriteHalf};
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until, timeout};
@@ -39,6 +39,11 @@ const QUEUE: usize = 16;
 
 /// What counts as progress of a body within one `body_timeout`.
 const PROGRESS: usize = 16 << 10;
+
+/// How much of an answer may come along with its length.
+const READ_AHEAD: usize = 4 << 10;
+
+type Incoming = BufReader<ReadHalf<Box<dyn Stream>>>;
 
 /// The other end of a connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -248,7 +253,7 @@ impl Connection {
         broker_wait: Duration,
         budget: Option<&Budget>,
     ) -> Result<Answer<R>> {
-        let call = |correlation| Call { api: api_name(R::KEY), version, correlation };
+        let call = |correlation| Call { api: R::KEY, version, correlation };
         let Ok(permit) = self.queue.reserve().await else {
             return Err(self.shared.error(&call(-1)));
         };
@@ -322,16 +327,16 @@ impl<R: Request> Answer<R> {
 }
 
 /// Which request something is about.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 struct Call {
-    api: String,
+    api: i16,
     version: i16,
     correlation: i32,
 }
 
 impl fmt::Display for Call {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} v{}", self.api, self.version)?;
+        write!(f, "{} v{}", api_name(self.api), self.version)?;
         if self.correlation >= 0 { write!(f, ", correlation {}", self.correlation) } else { Ok(()) }
     }
 }
@@ -404,15 +409,20 @@ impl Shared {
         }
     }
 
-    /// When the oldest request must have been answered, and what it is. None where nothing is being waited for.
-    fn due(&self, previous: Instant) -> Option<(Instant, String)> {
+    /// When the oldest request must have been answered. None where nothing is being waited for.
+    fn due(&self, previous: Instant) -> Option<Instant> {
         let state = self.state();
         let oldest = state.waiting.front()?;
-        let since = oldest.written?.max(previous);
-        Some((
-            since + oldest.allowance,
-            format!("no answer to {} within {:?}", oldest.call, oldest.allowance),
-        ))
+        Some(oldest.written?.max(previous) + oldest.allowance)
+    }
+
+    /// What the oldest request has done by not being answered in time.
+    fn overdue(&self) -> Failure {
+        let why = self.state().waiting.front().map_or_else(
+            || "no answer in time".to_owned(),
+            |oldest| format!("no answer to {} within {:?}", oldest.call, oldest.allowance),
+        );
+        Failure::lost(why)
     }
 }
 
@@ -464,18 +474,22 @@ async fn write_all(
         }
         let mut state = shared.state();
         // Not there any more where the broker was quicker than this task.
-        if let Some(waiting) =
-            state.waiting.iter_mut().find(|waiting| waiting.call.correlation == correlation)
-        {
+        let place = state.waiting.iter().position(|waiting| waiting.call.correlation == correlation);
+        if let Some(waiting) = place.and_then(|place| state.waiting.get_mut(place)) {
             waiting.written = Some(Instant::now());
         }
         drop(state);
-        shared.wake.notify_one();
+        // The reader looks at the oldest only; for the others it looks again when their turn comes.
+        if place == Some(0) {
+            shared.wake.notify_one();
+        }
     }
     Failure::lost("the connection was closed here")
 }
 
-async fn read_all(shared: Arc<Shared>, mut stream: ReadHalf<Box<dyn Stream>>) -> Failure {
+async fn read_all(shared: Arc<Shared>, stream: ReadHalf<Box<dyn Stream>>) -> Failure {
+    // Small answers come with their length in one call to the system; large bodies are read past the buffer.
+    let mut stream = BufReader::with_capacity(READ_AHEAD, stream);
     loop {
         if let Err(failure) = read_one(&shared, &mut stream).await {
             return failure;
@@ -483,7 +497,7 @@ async fn read_all(shared: Arc<Shared>, mut stream: ReadHalf<Box<dyn Stream>>) ->
     }
 }
 
-async fn read_one(shared: &Shared, stream: &mut ReadHalf<Box<dyn Stream>>) -> Result<(), Failure> {
+async fn read_one(shared: &Shared, stream: &mut Incoming) -> Result<(), Failure> {
     let length = read_length(shared, stream).await?;
     let budget = match shared.state().waiting.front() {
         Some(oldest) => oldest.budget.clone(),
@@ -517,7 +531,7 @@ async fn read_one(shared: &Shared, stream: &mut ReadHalf<Box<dyn Stream>>) -> Re
 }
 
 /// Waits for an answer and reads its length. Also notices that an idle connection was closed.
-async fn read_length(shared: &Shared, stream: &mut ReadHalf<Box<dyn Stream>>) -> Result<usize, Failure> {
+async fn read_length(shared: &Shared, stream: &mut Incoming) -> Result<usize, Failure> {
     let previous = Instant::now();
     let mut bytes = [0; 4];
     let mut have = 0;
@@ -525,10 +539,7 @@ async fn read_length(shared: &Shared, stream: &mut ReadHalf<Box<dyn Stream>>) ->
         let due = shared.due(previous);
         let expired = async {
             match due {
-                Some((at, why)) => {
-                    sleep_until(at).await;
-                    why
-                }
+                Some(at) => sleep_until(at).await,
                 None => pending().await,
             }
         };
@@ -538,7 +549,7 @@ async fn read_length(shared: &Shared, stream: &mut ReadHalf<Box<dyn Stream>>) ->
                 Ok(count) => have += count,
                 Err(error) => return Err(Failure::lost(format!("read failed: {error}"))),
             },
-            why = expired => return Err(Failure::lost(why)),
+            () = expired => return Err(shared.overdue()),
             () = shared.wake.notified() => {}
         }
     }
@@ -557,7 +568,7 @@ async fn read_length(shared: &Shared, stream: &mut ReadHalf<Box<dyn Stream>>) ->
 
 async fn read_body(
     shared: &Shared,
-    stream: &mut ReadHalf<Box<dyn Stream>>,
+    stream: &mut Incoming,
     length: usize,
     mut body: Vec<u8>,
 ) -> Result<Vec<u8>, Failure> {

@@ -7,6 +7,7 @@
 //! It does not lock anything, follows symbolic links below its root (an operator may have moved a folder to another
 //! disk), and ignores files whose names are not keys.
 
+mod buffers;
 mod walk;
 mod write;
 
@@ -21,6 +22,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
 
+use self::buffers::Buffers;
 use self::walk::Walk;
 use self::write::Writer;
 use super::call::Calls;
@@ -36,6 +38,7 @@ const LIST_STEP: usize = 1000;
 pub(super) struct LocalStore {
     root: PathBuf,
     writer: Arc<Writer>,
+    buffers: Arc<Buffers>,
     calls: Calls,
 }
 
@@ -43,7 +46,7 @@ impl LocalStore {
     /// A store in a folder, which the first write makes where it is missing.
     pub(super) fn new(root: PathBuf, calls: Calls) -> Self {
         let writer = Arc::new(Writer::new(root.clone(), calls.seam.clone()));
-        Self { root, writer, calls }
+        Self { root, writer, buffers: Arc::default(), calls }
     }
 
     /// Runs file system work on a thread that may block. Work that is past its time limit goes on unobserved: a system
@@ -132,18 +135,18 @@ fn read_whole(path: &Path, key: &str, max: u64) -> Result<Option<Bytes>> {
     Ok(Some(bytes.into()))
 }
 
-fn read_range(path: &Path, key: &str, range: &Range<u64>) -> Result<Bytes> {
+fn read_range(path: &Path, key: &str, range: &Range<u64>, buffers: &Arc<Buffers>) -> Result<Bytes> {
     let wanted = key::range_len(key, range)?;
     let Some((file, size)) = open(path)? else { return Err(key::missing(key)) };
     if range.end > size {
         return Err(key::short(key, range, size.saturating_sub(range.start).min(wanted)));
     }
-    let mut bytes = vec![0; usize::try_from(wanted).map_err(|_| key::short(key, range, 0))?];
-    match file.read_exact_at(&mut bytes, range.start) {
-        Ok(()) => Ok(bytes.into()),
+    let wanted = usize::try_from(wanted).map_err(|_| key::short(key, range, 0))?;
+    buffers.filled(wanted, |bytes| match file.read_exact_at(bytes, range.start) {
+        Ok(()) => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Err(key::short(key, range, 0)),
         Err(error) => Err(io_error("read", path, error)),
-    }
+    })
 }
 
 fn info(key: &str, metadata: &fs::Metadata) -> ObjectInfo {
@@ -193,7 +196,9 @@ impl Store for LocalStore {
         key::check(key)?;
         let (path, key) = (self.root.join(key), key.to_owned());
         let wanted = key::range_len(&key, &range)?;
-        let bytes = self.run(Operation::Get, wanted, move || read_range(&path, &key, &range)).await?;
+        let buffers = Arc::clone(&self.buffers);
+        let read = move || read_range(&path, &key, &range, &buffers);
+        let bytes = self.run(Operation::Get, wanted, read).await?;
         self.calls.meter.add_received(bytes.len() as u64);
         Ok(bytes)
     }

@@ -29,6 +29,9 @@ const IN_FLIGHT: usize = 5;
 /// Batches of one partition as they come from the archive; ends with the partition or with an error.
 pub(in crate::restore) type Feed = mpsc::Receiver<Result<Prepared>>;
 
+/// Batches taken out of the feed at once: whoever fills it is then woken once for all of them.
+const TAKEN: usize = 16;
+
 /// What a failure asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Trouble {
@@ -46,6 +49,10 @@ pub(in crate::restore) struct Work {
     start: i64,
     producer: ProducerEntry,
     feed: Feed,
+    /// Room for what is taken out of the feed.
+    taken: Vec<Result<Prepared>>,
+    /// What ended the feed, behind the batches in the queue.
+    broken: Option<Error>,
     /// Ended, or nothing further is wanted.
     ended: bool,
     /// To be sent next, before anything of the feed.
@@ -81,6 +88,8 @@ impl Work {
             start,
             producer,
             feed,
+            taken: Vec::new(),
+            broken: None,
             ended: false,
             queue: VecDeque::new(),
             in_flight: VecDeque::new(),
@@ -96,19 +105,29 @@ impl Work {
         }
     }
 
-    /// Takes the next batch out of the feed where there is room; ready when something changed.
+    /// Takes the next batches out of the feed where there is room; ready when something changed.
     pub(super) fn poll_feed(&mut self, context: &mut Context<'_>) -> Poll<()> {
         if self.ended || !self.queue.is_empty() || self.trouble.is_some() {
             return Poll::Pending;
         }
-        match self.feed.poll_recv(context) {
+        if let Some(error) = self.broken.take() {
+            self.fail(error);
+            return Poll::Ready(());
+        }
+        match self.feed.poll_recv_many(context, &mut self.taken, TAKEN) {
             Poll::Pending => return Poll::Pending,
-            Poll::Ready(Some(Ok(batch))) => {
-                self.queue.push_back(batch);
+            Poll::Ready(0) => self.ended = true,
+            Poll::Ready(_) => {
+                for batch in self.taken.drain(..) {
+                    match batch {
+                        Ok(batch) => self.queue.push_back(batch),
+                        Err(error) => {
+                            self.broken.get_or_insert(error);
+                        }
+                    }
+                }
                 self.skip();
             }
-            Poll::Ready(Some(Err(error))) => self.fail(error),
-            Poll::Ready(None) => self.ended = true,
         }
         Poll::Ready(())
     }
