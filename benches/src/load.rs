@@ -15,6 +15,7 @@ use crate::Result;
 use crate::minimal::backup;
 use crate::minimal::batch;
 use crate::minimal::produce::{Outgoing, Pipeline};
+use crate::table::say;
 
 /// Bytes of records of the pool.
 const POOL: usize = 64 << 20;
@@ -102,6 +103,16 @@ pub(crate) fn load_into(kind: Kind, megabytes: u64, partitions: usize) -> Result
     let cluster = broker();
     let broker = cluster.bootstrap();
     let mut pool = pool(&broker, kind, &scratch)?;
+    let mut batches = 0;
+    batch::walk(&pool, |_| {
+        batches += 1;
+        Ok(())
+    })?;
+    say(&format!(
+        "{}: {batches} batches of {} bytes on average as stored",
+        kind.name(),
+        pool.len() / batches.max(1)
+    ));
     let topic = "bench".to_owned();
     create_topic(&broker, &topic, partitions);
     let wanted = megabytes * 1_000_000;

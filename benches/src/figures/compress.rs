@@ -12,7 +12,7 @@ use crate::{Result, Scale};
 /// Whatever a program or server says.
 pub(crate) fn run(scale: &Scale) -> Result<()> {
     let kind = Kind { value: 1000, codec: "none" };
-    let loaded = load(kind, scale.megabytes / 2)?;
+    let loaded = load(kind, scale.megabytes)?;
     say(&format!("backup with zstd 3, {}, {} MB", kind.name(), loaded.bytes / 1_000_000));
     let (mut ours, mut bare) = (Runs::default(), Runs::default());
     for number in 0..scale.runs {

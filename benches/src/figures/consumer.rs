@@ -13,8 +13,7 @@ use crate::{Result, Scale};
 pub(crate) fn run(scale: &Scale) -> Result<()> {
     for (value, bar) in [(1000, 4.0), (100, 10.0)] {
         let kind = Kind { value, codec: "zstd" };
-        // The consumer decompresses and takes its time: a third of the data is enough for it.
-        let loaded = load(kind, scale.megabytes / 3)?;
+        let loaded = load(kind, scale.megabytes)?;
         say(&format!("librdkafka consumer, {}, {} records", kind.name(), loaded.records));
         let (mut ours, mut consumer) = (Runs::default(), Runs::default());
         for number in 0..scale.runs {
