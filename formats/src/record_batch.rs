@@ -23,7 +23,7 @@
 //! Source: Kafka's `DefaultRecordBatch`, KIP-98, KIP-534.
 
 mod batches;
-mod checksum;
+pub(crate) mod checksum;
 mod header;
 mod produce;
 
@@ -260,6 +260,13 @@ impl<'a> RecordBatch<'a> {
     /// Walks the records in `payload`: the decompressed form of [`Self::records_payload`].
     pub fn records<'b>(&self, payload: &'b [u8]) -> Records<'b> {
         Records::new(payload, self.record_count(), self.last_offset_delta())
+    }
+
+    /// The CRC-32C over all bytes of the batch, header included, worked out from the stored one without reading the
+    /// records: right where [`RecordBatch::verify_crc`] is.
+    pub(crate) fn whole_crc(&self) -> u32 {
+        let (header, rest) = self.bytes.split_at(ATTRIBUTES_AT);
+        checksum::append(checksum::crc32c(header), self.crc(), rest.len())
     }
 
     /// Checks the CRC-32C over the whole batch.

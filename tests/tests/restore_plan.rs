@@ -123,8 +123,58 @@ fn a_restore_that_is_done_says_so_and_nothing_else() {
     job.back_up(0);
     let (words, _) = text(&restore, &["--plan"], 0);
     assert!(words.contains("the backup has gone on since"), "{words}");
-    assert_eq!(restore.run(0)["verdict"], "already_restored");
+    let report = json(&restore.command(&[]).run().expect_code(0));
+    assert_eq!(report["verdict"], "already_restored");
+    // What the restore left is still proven, whatever has come behind it.
+    assert_eq!(restore.run(0)["verdict"], "proven");
     assert_eq!(read("done-again").len(), 11);
+}
+
+/// A restore says "--proof reads it back": also when that is asked for later, and as far as the topics' own settings
+/// have left anything to prove.
+#[test]
+fn a_complete_restore_is_proven_when_asked_later() {
+    let cluster = KafkaCluster::start(KafkaVersion::V4, 1, &[("log.cleaner.backoff.ms", "300")]);
+    let bootstrap = cluster.bootstrap();
+    let topics = ["kept", "cut", "squeezed"];
+    for topic in topics {
+        client::create_topic(&bootstrap, topic, 1, 1, &[("retention.ms", "-1")]);
+        let records: Vec<_> = (0..20).map(|n| NewRecord::new(format!("{}", n % 2), format!("{n}"))).collect();
+        Producer::new(&bootstrap, &[("batch.num.messages", "4")]).send(topic, &records);
+    }
+    let scratch = Scratch::new("later");
+    let job = Job::new("later", &bootstrap, &folder(scratch.path())).topics(&topics);
+    job.back_up(0);
+    let names = topics.map(|topic| format!("{topic}: again-{topic}")).join(", ");
+    let restore = job.restore(&bootstrap).set(&format!("topic_mapping: {{{names}}}"));
+    let (said, _) = text(&restore, &[], 0);
+    assert!(said.contains("restored: ") && !said.contains("proven"), "{said}");
+    let report = restore.run(0);
+    assert_eq!((&report["verdict"], &report["state"]), (&json!("proven"), &json!("complete")));
+    for topic in report["topics"].as_array().unwrap() {
+        let partition = &topic["partitions"][0];
+        assert!(!partition["target_digest"].is_null(), "{partition}");
+        assert_eq!(partition["target_digest"], partition["archive_digest"]);
+    }
+    // What the topics' own settings have taken since is no fault of the restore. It is just not there to be proven.
+    client::delete_records(&bootstrap, "again-cut", 0, 4);
+    let compact =
+        "cleanup.policy=compact,segment.ms=1000,min.cleanable.dirty.ratio=0.01,max.compaction.lag.ms=100";
+    let args = ["--alter", "--topic", "again-squeezed", "--add-config", compact];
+    cluster.tool_output("kafka.admin.ConfigCommand", &args);
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    while client::read_all(&bootstrap, "again-squeezed", Isolation::ReadUncommitted).len() > 15 {
+        assert!(std::time::Instant::now() < deadline, "the topic was never compacted");
+        // A segment is only closed when something is written behind it.
+        Producer::new(&bootstrap, &[]).send("again-squeezed", &[NewRecord::new("2", "later")]);
+        std::thread::sleep(std::time::Duration::from_millis(500));
+    }
+    let (said, _) = text(&restore, &["--proof"], 0);
+    assert!(said.contains("already restored"), "{said}");
+    for (topic, is_left) in [("kept", true), ("cut", false), ("squeezed", false)] {
+        let named = said.contains(&format!("again-{topic}-0 cannot be proven any more"));
+        assert_eq!(named, !is_left, "{said}");
+    }
 }
 
 /// Old, new, none and future, in any order, in batches whose headers tell only the first and the greatest.

@@ -1,4 +1,4 @@
-//! CRC-32C, and how it changes when a prefix of the bytes changes.
+//! CRC-32C, how it changes when a prefix of the bytes changes, and what it is of two pieces together.
 //!
 //! A CRC is linear: replacing a prefix A by A' of the same length changes the CRC of A‖P by
 //! (crc(A) xor crc(A')) · x^(8·|P|) mod the polynomial, whatever P is. So a header can be renewed without reading the
@@ -36,20 +36,28 @@ const fn multiply(a: u32, mut b: u32) -> u32 {
 }
 
 /// The CRC-32C of some bytes.
-pub(super) fn crc32c(bytes: &[u8]) -> u32 {
+pub(crate) fn crc32c(bytes: &[u8]) -> u32 {
     crc32_iscsi(bytes)
 }
 
 /// The CRC-32C of `new` ‖ P, given that of `old` ‖ P, where P has `following` bytes and `old` and `new` equally many.
 pub(super) fn replace_prefix(crc: u32, old: &[u8], new: &[u8], following: usize) -> u32 {
-    let mut difference = crc32c(old) ^ crc32c(new);
-    let mut bytes = following;
+    crc ^ shift(crc32c(old) ^ crc32c(new), following)
+}
+
+/// The CRC-32C of A ‖ B, given that of each and the length of B.
+pub(crate) fn append(crc: u32, next: u32, length: usize) -> u32 {
+    shift(crc, length) ^ next
+}
+
+/// The product with x^(8·bytes).
+fn shift(mut crc: u32, mut bytes: usize) -> u32 {
     // x^8 is x^(2^3): one byte.
     for power in &POWERS[3..] {
         if bytes & 1 != 0 {
-            difference = multiply(*power, difference);
+            crc = multiply(*power, crc);
         }
         bytes >>= 1;
     }
-    crc ^ difference
+    crc
 }

@@ -4,6 +4,7 @@
 
 use bytes::Bytes;
 
+use super::write::FrameCrc;
 use super::{Frame, FrameCodec};
 use crate::codec::{Codec, Decompressor};
 use crate::hash::Hash;
@@ -46,11 +47,11 @@ impl Recheck {
 
     fn frame<'a>(&mut self, frame: &Frame, parts: &mut impl Iterator<Item = &'a Bytes>) -> Result<()> {
         let mut stored = 0;
-        let mut crc = crc_fast::Digest::new(crc_fast::CrcAlgorithm::Crc32Iscsi);
+        let mut crc = FrameCrc::new(frame);
         let (mut batches, mut next) = (0, frame.range.first);
         while stored < frame.stored as usize {
             let Some(piece) = parts.next() else { break };
-            crc.update(piece);
+            crc.piece(piece);
             stored += piece.len();
             let codec = match frame.codec {
                 FrameCodec::None => Codec::None,
@@ -70,11 +71,12 @@ impl Recheck {
                 if batch.base_offset() < next {
                     return Err(Error::corrupt(format!("a batch begins at {}", batch.base_offset())));
                 }
+                crc.batch(&batch);
                 next = batch.next_offset();
                 batches += 1;
             }
         }
-        if (stored, crc.finalize() as u32) != (frame.stored as usize, frame.crc) {
+        if (stored, crc.finish()) != (frame.stored as usize, frame.crc) {
             return Err(Error::corrupt("its checksum is another"));
         }
         if (batches, next) != (frame.batches, frame.range.end) {

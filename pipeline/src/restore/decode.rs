@@ -190,7 +190,8 @@ impl Lane {
 
     /// How many records the partition has up to here, what was done, the digest over them, and where they went.
     pub(super) fn results(self) -> LaneResults {
-        LaneResults { records: self.index, counts: self.counts, digest: self.digest, runs: self.runs }
+        let digest = self.settings.digest.then_some(self.digest);
+        LaneResults { records: self.index, counts: self.counts, digest, runs: self.runs }
     }
 
     /// Takes the next batch; `shared` is the buffer that it lies in. Checks its CRC.
@@ -360,7 +361,8 @@ impl Lane {
 pub(super) struct LaneResults {
     pub(super) records: u64,
     pub(super) counts: LaneCounts,
-    pub(super) digest: ContentDigest,
+    /// Where it was asked for.
+    pub(super) digest: Option<ContentDigest>,
     pub(super) runs: RunMap,
 }
 

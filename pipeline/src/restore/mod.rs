@@ -181,8 +181,9 @@ impl Restore<'_> {
         );
         let mut outcomes = coordinator.run(jobs, self.settings.max_concurrent_partitions).await;
         self.check_stop()?;
-        // Nothing was produced there, so nothing can have failed but to read the archive for the map of offsets.
-        outcomes.retain(|outcome| !prepared.attempt.is_sealed(&outcome.partition.topic));
+        // Nothing was produced there, so nothing can have failed but to read the archive.
+        outcomes
+            .retain(|outcome| !prepared.attempt.is_sealed(&outcome.partition.topic) || is_damaged(outcome));
         outcomes.extend(std::mem::take(&mut standings.failed).into_iter().map(|(partition, error)| {
             let acked = standings.get(&partition).map_or(0, |standing| standing.present);
             Outcome { partition, acked, error: Some(error), resent: 0 }
@@ -197,14 +198,21 @@ impl Restore<'_> {
             self.prove(&prepared, &mut report).await?;
         }
         let sealed = self.seal(&prepared, &report).await?;
+        let is_proven = |(topic, partition): (&TopicReport, &PartitionReport)| {
+            partition.target_digest.is_some()
+                || (!is_done && sealed.get(&topic.target).is_some_and(|sealed| sealed.proven))
+        };
+        let good = match report.partitions().all(is_proven) {
+            true => Verdict::Proven,
+            false if is_done => Verdict::AlreadyRestored,
+            false => Verdict::Restored,
+        };
         if is_done {
             report.topics.iter_mut().for_each(|topic| topic.configs_restored = true);
-            report.verdict = report.judge(Verdict::AlreadyRestored);
+            report.verdict = report.judge(good);
             return Ok(report);
         }
         self.give_configs(&prepared, &mut report).await?;
-        let good =
-            if sealed.values().all(|sealed| sealed.proven) { Verdict::Proven } else { Verdict::Restored };
         report.verdict = report.judge(good);
         if report.is_complete() {
             failpoint::hit("before_journal_complete");
@@ -268,14 +276,15 @@ impl Restore<'_> {
             Reading::new(Arc::clone(self.store), self.budget.clone(), Arc::clone(&self.progress), at_once);
         let mut jobs = Vec::with_capacity(prepared.sources.len());
         for topic in &prepared.plan.topics {
-            let sealed = prepared.attempt.is_sealed(&topic.target);
-            if sealed && !self.settings.map_offsets {
+            let (sealed, digest) =
+                (prepared.attempt.is_sealed(&topic.target), self.proves(prepared, &topic.target));
+            if sealed && !self.settings.map_offsets && !digest {
                 continue;
             }
             let lane = LaneSettings {
                 window: prepared.begin.window,
                 max_batch: usize::try_from(topic.max_batch).unwrap_or(usize::MAX),
-                digest: self.settings.proof && !sealed,
+                digest,
             };
             for partition in &topic.partitions {
                 let place = TopicPartition::new(topic.target.clone(), partition.target);
@@ -361,19 +370,39 @@ impl Restore<'_> {
         Ok(())
     }
 
+    /// Whether a topic is to be read back: where that is asked for, and not done by the run that this one goes on with.
+    fn proves(&self, prepared: &Prepared, target: &Topic) -> bool {
+        let before = prepared.attempt.sealed.get(target).is_some_and(|sealed| sealed.proven);
+        self.settings.proof && (prepared.plan.state == PlanState::Complete || !before)
+    }
+
     async fn prove(&self, prepared: &Prepared, report: &mut RestoreReport) -> Result<()> {
-        let good = report.partitions().filter(|(topic, partition)| {
-            partition.failure.is_none() && !prepared.attempt.is_sealed(&topic.target)
-        });
-        let ranges =
+        let good = report
+            .partitions()
+            .filter(|(topic, partition)| partition.failure.is_none() && self.proves(prepared, &topic.target));
+        let mut ranges: BTreeMap<TopicPartition, OffsetRange> =
             good.map(|(topic, partition)| (place(topic, partition), partition.target_range)).collect();
+        self.leave_out_what_is_gone(prepared, report, &mut ranges).await?;
         let mut found =
             proof::read_back(self.client, &ranges, &self.budget, &self.progress, &self.stop).await?;
         for topic in &mut report.topics {
             for partition in &mut topic.partitions {
                 let place = TopicPartition::new(topic.target.clone(), partition.target);
                 let Some(found) = found.remove(&place) else { continue };
+                let sealed = prepared.attempt.is_sealed(&topic.target);
                 let failure = match found {
+                    Ok(proof::ReadBack { digest, .. })
+                        if sealed
+                            && prepared.compacted.contains(&topic.target)
+                            && digest.records() < partition.records =>
+                    {
+                        report.warnings.push(format!(
+                            "{place} cannot be proven any more: the target has compacted it since, and holds {} of {} records",
+                            digest.records(),
+                            partition.records
+                        ));
+                        None
+                    }
                     Ok(proof::ReadBack { digest, .. }) => {
                         partition.target_digest = Some(digest);
                         (partition.archive_digest != Some(digest)).then(|| {
@@ -389,6 +418,41 @@ impl Restore<'_> {
                 };
                 partition.failure = failure.as_ref().map(Failure::of);
             }
+        }
+        Ok(())
+    }
+
+    /// Takes out ranges that were complete once, but cannot be compared any more: a topic that is in use again has its real
+    /// retention, and an archive may have dropped segments. Each is named in a warning.
+    async fn leave_out_what_is_gone(
+        &self,
+        prepared: &Prepared,
+        report: &mut RestoreReport,
+        ranges: &mut BTreeMap<TopicPartition, OffsetRange>,
+    ) -> Result<()> {
+        let is_sealed = |place: &&TopicPartition| prepared.attempt.is_sealed(&place.topic);
+        let ends =
+            topics::ends(self.client, &ranges.keys().filter(is_sealed).cloned().collect::<Vec<_>>()).await?;
+        let without: BTreeSet<TopicPartition> = report
+            .partitions()
+            .filter(|(_, partition)| partition.archive_digest.is_none())
+            .map(|(topic, partition)| place(topic, partition))
+            .collect();
+        for (place, (first, _)) in ends {
+            let Some(start) = ranges.get(&place).map(|range| range.first) else { continue };
+            let why = match () {
+                () if without.contains(&place) => {
+                    "the backup has dropped segments since, or they cannot be read".to_owned()
+                }
+                () if first > start => {
+                    format!(
+                        "the target begins at offset {first} by now, the restore at {start}: its retention deleted records"
+                    )
+                }
+                () => continue,
+            };
+            report.warnings.push(format!("{place} cannot be proven any more: {why}"));
+            ranges.remove(&place);
         }
         Ok(())
     }
@@ -424,6 +488,10 @@ impl Restore<'_> {
         }
         Ok(())
     }
+}
+
+fn is_damaged(outcome: &Outcome) -> bool {
+    outcome.error.as_ref().is_some_and(|error| error.kind() == ErrorKind::Damaged)
 }
 
 fn place(topic: &TopicReport, partition: &PartitionReport) -> TopicPartition {
@@ -500,7 +568,7 @@ fn partition_report(
         .hint("somebody else writes to it, or the restore's settings were changed: delete the topic and restore it again");
         failure = Some(Failure::of(&error));
     }
-    let digested = results.as_ref().filter(|_| sealed.is_none()).map(|results| results.digest);
+    let digested = results.as_ref().and_then(|results| results.digest);
     let (lanes, runs) = results.map_or_else(Default::default, |results| (results.counts, results.runs.runs));
     PartitionReport {
         source: plan.source,

@@ -44,6 +44,8 @@ pub(super) struct Prepared {
     /// What each target partition is filled from.
     pub(super) sources: BTreeMap<TopicPartition, Source>,
     pub(super) new_topics: Vec<NewTopic>,
+    /// Topics that the target compacts as they are configured now.
+    pub(super) compacted: BTreeSet<Topic>,
 }
 
 pub(super) async fn prepare(
@@ -134,6 +136,11 @@ pub(super) async fn prepare(
         maker.problems.extend(refused.values().map(topics::with_hint));
     }
     let Maker { warnings, problems, topics, sources, new_topics, .. } = maker;
+    let is_compacted = |existing: &topics::Existing| {
+        existing.effective.get("cleanup.policy").is_some_and(|policy| policy.contains("compact"))
+    };
+    let compacted = facts.existing.iter().filter(|(_, existing)| is_compacted(existing));
+    let compacted = compacted.map(|(topic, _)| topic.clone()).collect();
     let plan = RestorePlan {
         restore_id: id,
         state,
@@ -157,7 +164,7 @@ pub(super) async fn prepare(
         time_ms: seam.clock.now_ms(),
         topics: topics.len(),
     });
-    Ok(Prepared { plan, entries, attempt, begin, topics, sources, new_topics })
+    Ok(Prepared { plan, entries, attempt, begin, topics, sources, new_topics, compacted })
 }
 
 /// The same settings against the same cluster have the same id.
