@@ -13,7 +13,7 @@ use pipeline::{Error, Result};
 use serde_json::{Value, json};
 
 use crate::config::{Job, Mode, Overrides};
-use crate::output::{Output, human_bytes};
+use crate::output::{Output, count, human_bytes};
 use crate::{components, exit, progress, signals};
 
 /// Arguments of `restore`.
@@ -121,20 +121,25 @@ fn topic_text(topic: &TopicPlan, lines: &mut Vec<String>) {
     };
     let action = match &topic.action {
         TopicAction::Create { partitions, replication_factor } => {
-            let replicas =
-                replication_factor.map_or_else(|| "the broker's default of".to_owned(), |n| n.to_string());
-            format!("create with {partitions} partitions, {replicas} replicas")
+            let replicas = replication_factor
+                .map_or_else(|| "the broker's default of replicas".to_owned(), |n| count(n, "replica"));
+            format!("create with {}, {replicas}", count(*partitions, "partition"))
         }
-        TopicAction::Fill { partitions, non_empty: 0 } => format!("fill {partitions} empty partitions"),
+        TopicAction::Fill { partitions, non_empty: 0 } => {
+            format!("fill {}", count(*partitions, "empty partition"))
+        }
         TopicAction::Fill { partitions, non_empty } => {
-            format!("append: {non_empty} of {partitions} partitions hold records")
+            let partitions = count(*partitions, "partition");
+            format!("append: {non_empty} of {partitions} with records already")
         }
-        TopicAction::Continue { partitions } => format!("go on with its {partitions} partitions"),
+        TopicAction::Continue { partitions } => {
+            format!("go on with its {}", count(*partitions, "partition"))
+        }
         TopicAction::Nothing { .. } => "already restored, nothing to do".to_owned(),
     };
     let records: u64 = topic.partitions.iter().map(|p| p.records).sum();
     let bytes: u64 = topic.partitions.iter().map(|p| p.bytes).sum();
-    lines.push(format!("  {name}: {action}; {records} records, {}", human_bytes(bytes)));
+    lines.push(format!("  {name}: {action}; {}, {}", count(records, "record"), human_bytes(bytes)));
     lines.extend(missing(
         &topic.source,
         topic.partitions.iter().map(|p| (p.source, &p.gaps[..])),
@@ -154,8 +159,8 @@ fn topic_text(topic: &TopicPlan, lines: &mut Vec<String>) {
     }
     if topic.retention.records_at_risk > 0 {
         let held = if topic.retention.held { "it is held back" } else { "it comes into force" };
-        let records = topic.retention.records_at_risk;
-        lines.push(format!("    its retention would delete {records} records at once: {held}"));
+        let records = count(topic.retention.records_at_risk, "record");
+        lines.push(format!("    its retention would delete {records} at once: {held}"));
     }
 }
 
@@ -193,7 +198,12 @@ fn report_text(report: &RestoreReport) -> String {
     };
     let records = report.records();
     let mut lines = vec![
-        format!("{records} records in {} partitions of {} topics", partitions.len(), report.topics.len()),
+        format!(
+            "{} in {} of {}",
+            count(records, "record"),
+            count(partitions.len(), "partition"),
+            count(report.topics.len(), "topic")
+        ),
         format!("backup {} at commit {}:{}", report.backup_id, report.archive.seq, report.archive.hash),
     ];
     for (topic, partition) in &partitions {
@@ -217,7 +227,7 @@ fn report_text(report: &RestoreReport) -> String {
     }
     let aborted: u64 = partitions.iter().map(|(_, p)| p.lanes.aborted_records).sum();
     if aborted > 0 {
-        lines.push(format!("{aborted} records of aborted transactions were left out"));
+        lines.push(format!("{} of aborted transactions left out", count(aborted, "record")));
     }
     let undecided: u64 = partitions.iter().map(|(_, p)| p.undecided_records).sum();
     if undecided > 0 {

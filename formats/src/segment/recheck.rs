@@ -4,7 +4,7 @@
 
 use bytes::Bytes;
 
-use super::write::FrameCrc;
+use super::write::{FrameCrc, KEPT};
 use super::{Frame, FrameCodec};
 use crate::codec::{Codec, Decompressor};
 use crate::hash::Hash;
@@ -74,6 +74,9 @@ impl Recheck {
                 crc.batch(&batch);
                 next = batch.next_offset();
                 batches += 1;
+            }
+            if self.raw.capacity() > KEPT {
+                self.raw = Vec::new();
             }
         }
         if (stored, crc.finish()) != (frame.stored as usize, frame.crc) {

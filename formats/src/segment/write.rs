@@ -21,6 +21,9 @@ const FRAME_TARGET: usize = 1 << 20;
 /// Raw bytes from which a frame also ends where compressed batches follow uncompressed ones, or the other way round.
 const FRAME_MIN: usize = 128 << 10;
 
+/// Bytes of memory that are kept for the next frame.
+pub(super) const KEPT: usize = 2 * FRAME_TARGET;
+
 /// How frames of batches that the producer left uncompressed are stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FrameCompression {
@@ -206,8 +209,8 @@ impl SegmentEncoder {
                 }
                 next = batch.next_offset();
                 let compressed = batch.attributes().codec()? != Codec::None;
-                if open.is_full(compressed) {
-                    open.pieces.push(run.slice(from..at));
+                if open.is_full(compressed, batch.len()) {
+                    open.push(run.slice(from..at));
                     from = at;
                     self.close_frame(std::mem::take(&mut open), &mut out, &mut index)?;
                 }
@@ -227,7 +230,7 @@ impl SegmentEncoder {
                 );
                 return Err(Error::invalid(message));
             }
-            open.pieces.push(run.slice(from..));
+            open.push(run.slice(from..));
         }
         self.close_frame(open, &mut out, &mut index)?;
         if stats.min_timestamp == i64::MAX {
@@ -271,8 +274,11 @@ impl SegmentEncoder {
                     &self.gathered
                 }
             };
+            let length = input.len();
             self.compressor.compress(codec, level, input, &mut packed)?;
-            if packed.len() < input.len() {
+            self.gathered.clear();
+            self.gathered.shrink_to(KEPT);
+            if packed.len() < length {
                 frame.codec = frame_codec;
                 packed.shrink_to_fit();
                 out.owned += packed.len();
@@ -362,9 +368,16 @@ struct OpenFrame {
 }
 
 impl OpenFrame {
-    fn is_full(&self, next_is_compressed: bool) -> bool {
+    /// A large batch gets a frame of its own, which can be compressed from where it lies.
+    fn is_full(&self, next_is_compressed: bool, next: usize) -> bool {
         let turn = self.last_was_compressed != next_is_compressed;
-        self.raw >= FRAME_TARGET || (turn && self.raw >= FRAME_MIN)
+        self.raw >= FRAME_TARGET || (self.raw > 0 && next >= FRAME_TARGET) || (turn && self.raw >= FRAME_MIN)
+    }
+
+    fn push(&mut self, piece: Bytes) {
+        if !piece.is_empty() {
+            self.pieces.push(piece);
+        }
     }
 
     fn add(&mut self, batch: &RecordBatch<'_>, compressed: bool) {

@@ -118,14 +118,6 @@ impl BackupReport {
     }
 }
 
-/// Payload in flight may take this share of the limit; the rest is for the program itself: what encoders gather and
-/// compress into, codec contexts, buffers of connections. With records of 10 MB these were seen to take 100 MiB, of which the
-/// limit has to answer for the most.
-fn payload_budget(memory_limit: usize) -> usize {
-    const PROGRAM: usize = 64 << 20;
-    memory_limit.saturating_sub(PROGRAM).max(memory_limit / 2)
-}
-
 /// Runs a backup until it is done or `stop` is cancelled; then what was fetched is committed first.
 ///
 /// # Errors
@@ -143,7 +135,7 @@ pub async fn run(
     let mut log =
         CommitLog::open_or_create(Arc::clone(&store), seam.clone(), &settings.backup_id, &cluster_id).await?;
     log.become_writer().await?;
-    let budget = Budget::new(payload_budget(settings.memory_limit));
+    let budget = Budget::within(settings.memory_limit);
     progress.begin(&budget);
 
     // The last stage first, so that each is given where it sends to. Failure anywhere ends everything.

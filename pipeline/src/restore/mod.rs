@@ -82,7 +82,7 @@ pub async fn plan(
     store: &Arc<dyn Store>,
     seam: &Seam,
 ) -> Result<RestorePlan> {
-    let budget = Budget::new(settings.memory_limit);
+    let budget = Budget::within(settings.memory_limit);
     Ok(prepare::prepare(settings, client, store, seam, &budget).await?.plan)
 }
 
@@ -102,7 +102,7 @@ pub async fn run(
     stop: CancellationToken,
 ) -> Result<RestoreReport> {
     let started = Instant::now();
-    let budget = Budget::new(settings.memory_limit);
+    let budget = Budget::within(settings.memory_limit);
     progress.begin(&budget);
     let mut prepared = prepare_possible(settings, client, store, seam, &budget, &stop).await?;
     failpoint::hit("before_journal_begin");
