@@ -106,6 +106,8 @@ pub(super) struct LaneSettings {
     pub(super) max_batch: usize,
     /// Whether the content digest is computed on the way.
     pub(super) digest: bool,
+    /// Of more runs than this no map is kept.
+    pub(super) max_runs: usize,
 }
 
 /// Turns one partition's batches into those for the target, in order.
@@ -129,7 +131,8 @@ pub(super) struct Lane {
     present: u64,
     counts: LaneCounts,
     digest: ContentDigest,
-    runs: RunMap,
+    /// None where there are too many.
+    runs: Option<RunMap>,
 }
 
 /// A tiny batch whose next neighbour decides what becomes of it.
@@ -173,7 +176,7 @@ impl Lane {
             present,
             counts: LaneCounts::default(),
             digest: ContentDigest::EMPTY,
-            runs,
+            runs: Some(runs),
         })
     }
 
@@ -221,7 +224,7 @@ impl Lane {
         }
         if keep.first < self.counting_below {
             // Only in segments without holes, markers and bounds: the records are the batch's offsets.
-            self.runs.push(keep, self.index);
+            self.map(keep);
             self.index += kept;
             return Ok(());
         }
@@ -343,10 +346,20 @@ impl Lane {
         }
     }
 
+    /// Notes where these records go.
+    fn map(&mut self, source: OffsetRange) {
+        if let Some(map) = &mut self.runs {
+            map.push(source, self.index);
+            if map.runs.len() > self.settings.max_runs {
+                self.runs = None;
+            }
+        }
+    }
+
     fn give(&mut self, bytes: Bytes, records: i32, sources: &[OffsetRange]) {
         let index = self.index;
         for source in sources {
-            self.runs.push(*source, self.index);
+            self.map(*source);
             self.index += source.len();
         }
         if self.index > self.present {
@@ -363,7 +376,8 @@ pub(super) struct LaneResults {
     pub(super) counts: LaneCounts,
     /// Where it was asked for.
     pub(super) digest: Option<ContentDigest>,
-    pub(super) runs: RunMap,
+    /// None where there are too many.
+    pub(super) runs: Option<RunMap>,
 }
 
 /// The batch as a slice of the buffer that it lies in; a copy where it lies elsewhere.

@@ -70,6 +70,9 @@ const QUEUE: usize = 16;
 /// Looks at the target's ends before one that is behind is believed.
 const CONFIRM_LOOKS: u32 = 10;
 const CONFIRM_PAUSE: Duration = Duration::from_millis(500);
+/// What part of the memory limit the maps of offsets may take, and how many runs each partition may have whatever the limit.
+const RUNS_SHARE: usize = 16;
+const FEW_RUNS: usize = 64;
 
 /// What a restore would do. Touches nothing.
 ///
@@ -274,6 +277,9 @@ impl Restore<'_> {
         let at_once = self.settings.max_concurrent_partitions;
         let reading =
             Reading::new(Arc::clone(self.store), self.budget.clone(), Arc::clone(&self.progress), at_once);
+        // A compacted topic may have a run for every record.
+        let max_runs =
+            self.settings.memory_limit / RUNS_SHARE / size_of::<Run>() / prepared.sources.len().max(1);
         let mut jobs = Vec::with_capacity(prepared.sources.len());
         for topic in &prepared.plan.topics {
             let (sealed, digest) =
@@ -285,6 +291,7 @@ impl Restore<'_> {
                 window: prepared.begin.window,
                 max_batch: usize::try_from(topic.max_batch).unwrap_or(usize::MAX),
                 digest,
+                max_runs: max_runs.max(FEW_RUNS),
             };
             for partition in &topic.partitions {
                 let place = TopicPartition::new(topic.target.clone(), partition.target);
@@ -569,7 +576,9 @@ fn partition_report(
         failure = Some(Failure::of(&error));
     }
     let digested = results.as_ref().and_then(|results| results.digest);
-    let (lanes, runs) = results.map_or_else(Default::default, |results| (results.counts, results.runs.runs));
+    let (lanes, runs) = results.map_or_else(Default::default, |results| {
+        (results.counts, results.runs.map_or_else(Vec::new, |map| map.runs))
+    });
     PartitionReport {
         source: plan.source,
         target: plan.target,

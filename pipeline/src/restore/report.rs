@@ -105,7 +105,7 @@ pub struct PartitionReport {
     /// The target's digest, read back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target_digest: Option<ContentDigest>,
-    /// Where records went.
+    /// Where records went; empty where there are more runs than a share of the memory limit holds.
     pub runs: Vec<Run>,
     /// Why it could not be restored, or what differs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -153,8 +153,8 @@ impl RestoreReport {
         let words = unmapped.map(|(topic, partition)| {
             let (topic, number) = (&topic.target, partition.target);
             format!(
-                "{topic}-{number}: the backup has dropped segments since this was restored, or they cannot be read; where its \
-                 records went cannot be told any more"
+                "{topic}-{number}: where its records went cannot be told: its offsets have more holes than memory_limit leaves \
+                 room for, or the backup has dropped segments since this was restored, or they cannot be read"
             )
         });
         let words: Vec<String> = words.collect();

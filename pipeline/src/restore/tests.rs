@@ -31,7 +31,7 @@ async fn made(
 ) -> (Vec<Made>, LaneResults) {
     let budget = Budget::new(1 << 20);
     let reading = Reading::new(Arc::clone(&sample.store), budget.clone(), Arc::default(), 4);
-    let settings = LaneSettings { window, max_batch: 60_000, digest };
+    let settings = LaneSettings { window, max_batch: 60_000, digest, max_runs: 10 };
     let (out, mut batches) = mpsc::channel(4);
     let source = source.clone();
     let fed = tokio::spawn(async move { feed(reading, source, settings, 7, present, &out).await });
@@ -78,7 +78,7 @@ async fn a_run_that_goes_on_makes_the_same_batches() {
     let end = source.segments.last().expect("segments").range.end;
     assert_eq!(
         results.runs,
-        RunMap { start: 7, runs: vec![super::Run { source: 0, target: 7, length: end as u64 }] }
+        Some(RunMap { start: 7, runs: vec![super::Run { source: 0, target: 7, length: end as u64 }] })
     );
     for at in (0..whole.len()).step_by(13).chain([whole.len() - 1]) {
         let (rest, again) = made(&sample, &source, TimeWindow::default(), whole[at].0, false).await;
@@ -97,7 +97,7 @@ async fn a_window_and_a_digest_do_not_change_what_is_made() {
     let window = TimeWindow { start: Some(1_000_000 + 10 * 70_123), end: Some(1_000_000 + 10 * 140_001) };
     let (whole, results) = made(&sample, &source, window, 0, false).await;
     assert_eq!(results.records, 140_001 - 70_123 + 1);
-    assert_eq!(results.runs.translate(70_123), 7);
+    assert_eq!(results.runs.as_ref().unwrap().translate(70_123), 7);
     let (digested, with_digest) = made(&sample, &source, window, 0, true).await;
     assert!(digested == whole);
     assert_eq!(with_digest.digest.unwrap().records(), results.records);
@@ -106,6 +106,24 @@ async fn a_window_and_a_digest_do_not_change_what_is_made() {
         assert!(rest == whole[at..], "from batch {at} on");
         assert_eq!(again.runs, results.runs);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn too_many_runs_are_not_kept() {
+    let mut sample = Sample::new().await;
+    let partition = place("holes", 0);
+    let lineage = sample.lineage(&partition, 0, None).await;
+    for (number, kept) in [(10, true), (11, false)] {
+        let first = if kept { 0 } else { 1000 };
+        let batches: Vec<_> = (0..number).map(|at| batch(first + at * 5, 2, None)).collect();
+        sample.segment(&partition, lineage, (first, first + 1000), &batches, None).await;
+    }
+    let mut source = source(&sample, &partition, lineage).await;
+    let (_, results) = made(&sample, &source, TimeWindow::default(), 0, false).await;
+    assert_eq!((results.records, results.runs), (42, None));
+    source.segments = source.segments[..1].into();
+    let (_, results) = made(&sample, &source, TimeWindow::default(), 0, false).await;
+    assert_eq!((results.records, results.runs.map(|map| map.runs.len())), (20, Some(10)));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -128,7 +146,8 @@ async fn only_committed_records_come_out() {
     let counts = results.counts;
     assert_eq!((counts.control_batches, counts.aborted_records, counts.undecided_records), (2, 3, 4));
     assert_eq!(whole.iter().map(|(_, records, _)| *records).sum::<i32>(), 7);
-    let runs: Vec<_> = results.runs.runs.iter().map(|run| (run.source, run.target, run.length)).collect();
+    let runs: Vec<_> =
+        results.runs.as_ref().unwrap().runs.iter().map(|run| (run.source, run.target, run.length)).collect();
     assert_eq!(runs, [(0, 7, 5), (9, 12, 2)]);
     let (rest, again) = made(&sample, &source, TimeWindow::default(), 7, false).await;
     assert!(rest.is_empty() && again.runs == results.runs);
