@@ -32,6 +32,8 @@ pub(crate) enum Kernel {
     Store,
     /// Fetch a topic and compress it with zstd level 3 in blocks of 1 MiB.
     FetchZstd,
+    /// The same, and decompress each block again, as whoever promises to read back what it stores must.
+    FetchZstdBack,
     /// Read files.
     Read,
     /// Produce the same batches again and again.
@@ -93,7 +95,8 @@ pub(crate) fn run(args: &KernelArgs) -> Result<()> {
             pieces(args, |number, piece| sink.append(number % partitions, piece))?;
             sink.finish()?;
         }
-        Kernel::FetchZstd => fetch_zstd(args)?,
+        Kernel::FetchZstd => fetch_zstd(args, false)?,
+        Kernel::FetchZstdBack => fetch_zstd(args, true)?,
         Kernel::Read => {
             let list = args.list.clone().ok_or("no list")?;
             let args = restore::RestoreArgs {
@@ -137,9 +140,16 @@ fn pieces(args: &KernelArgs, mut each: impl FnMut(usize, &Bytes) -> Result<()>) 
     Ok(())
 }
 
-fn fetch_zstd(args: &KernelArgs) -> Result<()> {
-    let mut zstd = zstd::bulk::Compressor::new(3)?;
-    let mut packed = vec![0; zstd::zstd_safe::compress_bound(BLOCK)];
+fn fetch_zstd(args: &KernelArgs, back: bool) -> Result<()> {
+    let (mut zstd, mut unzstd) = (zstd::bulk::Compressor::new(3)?, zstd::bulk::Decompressor::new()?);
+    let (mut packed, mut raw) = (vec![0; zstd::zstd_safe::compress_bound(BLOCK)], vec![0; BLOCK]);
+    let mut compress = |block: &[u8]| -> Result<()> {
+        let size = zstd.compress_to_buffer(block, &mut packed[..])?;
+        if back && unzstd.decompress_to_buffer(&packed[..size], &mut raw[..])? != block.len() {
+            return Err("a block does not come back".into());
+        }
+        Ok(())
+    };
     let mut blocks = vec![Vec::with_capacity(BLOCK); args.partitions];
     backup::fetch(&args.broker, &args.topic, args.partitions, |partition, records| {
         let (block, mut rest) = (&mut blocks[partition], &records[..]);
@@ -148,14 +158,14 @@ fn fetch_zstd(args: &KernelArgs) -> Result<()> {
             block.extend_from_slice(head);
             rest = tail;
             if block.len() == BLOCK {
-                zstd.compress_to_buffer(&block[..], &mut packed[..])?;
+                compress(block)?;
                 block.clear();
             }
         }
         Ok(())
     })?;
     for block in blocks {
-        zstd.compress_to_buffer(&block[..], &mut packed[..])?;
+        compress(&block)?;
     }
     Ok(())
 }

@@ -192,7 +192,7 @@ fn report_text(report: &RestoreReport) -> String {
         Verdict::Restored => {
             "restored: everything was acknowledged at the expected offsets (--proof reads it back)"
         }
-        Verdict::AlreadyRestored => "already restored: an earlier run did it all, and it is still there",
+        Verdict::AlreadyRestored => "already restored: an earlier run did it all",
         Verdict::Partial => "partial: not all that was asked for, see above",
         Verdict::Different => "different: the target does not hold what the archive holds",
     };
