@@ -160,7 +160,9 @@ fn fidelity(version: KafkaVersion) {
                 assert_eq!(own_configs(&client, topic).await, restored, "{topic}");
             }
             let again = run(&bootstrap, &store, &settings).await.expect("nothing to do");
-            assert_eq!(again.verdict, Verdict::AlreadyRestored);
+            assert_eq!(again.state, PlanState::Complete);
+            // What the target's cleaner has taken by now is not there to be proven.
+            assert!(matches!(again.verdict, Verdict::Proven | Verdict::AlreadyRestored), "{again:#?}");
             assert_eq!(again.records(), report.records());
             let names: Vec<String> = topics.iter().map(|topic| format!("{topic}-restored")).collect();
             client::delete_topics(&bootstrap, &names.iter().map(String::as_str).collect::<Vec<_>>());
