@@ -26,6 +26,7 @@ for figure in "${figures[@]}"; do
     scale=()
     case $figure in
     day) ;;
+    backup-fs) scale=(--runs "${RUNS:-5}" --megabytes "${MEGABYTES:-2400}") ;;
     *) scale=(--runs "${RUNS:-5}" --megabytes "${MEGABYTES:-1200}") ;;
     esac
     start=$SECONDS
