@@ -36,7 +36,7 @@ const fn multiply(a: u32, mut b: u32) -> u32 {
 }
 
 /// The CRC-32C of some bytes.
-pub(crate) fn crc32c(bytes: &[u8]) -> u32 {
+pub(super) fn crc32c(bytes: &[u8]) -> u32 {
     crc32_iscsi(bytes)
 }
 

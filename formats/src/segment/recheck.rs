@@ -75,9 +75,8 @@ impl Recheck {
                 next = batch.next_offset();
                 batches += 1;
             }
-            if self.raw.capacity() > KEPT {
-                self.raw = Vec::new();
-            }
+            self.raw.clear();
+            self.raw.shrink_to(KEPT);
         }
         if (stored, crc.finish()) != (frame.stored as usize, frame.crc) {
             return Err(Error::corrupt("its checksum is another"));
