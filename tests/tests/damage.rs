@@ -141,6 +141,32 @@ fn damage_in_a_folder_is_named_and_the_rest_comes_back() {
     every_kind_of_damage("folder", &folder(scratch.path()), |backup| scratch.path().join(backup));
 }
 
+/// An archive that was damaged after the restore no longer proves it: that is exit 4, whatever the target holds, and the
+/// other partitions are still proven.
+#[test]
+fn a_proof_of_a_complete_restore_names_what_was_damaged_since() {
+    let scratch = Scratch::new("damage-later");
+    let job =
+        Job::new("later", &cluster().bootstrap(), &folder(scratch.path())).topics(&["orders", "payments"]);
+    job.back_up(0);
+    let restore = job
+        .restore(&cluster().bootstrap())
+        .set("topic_mapping: {orders: later-orders, payments: later-payments}");
+    restore.command(&[]).run().expect_code(0);
+    fs::remove_file(&segments(&scratch.path().join("later"), "orders", 1)[0]).expect("remove");
+
+    let report = restore.run(4);
+    for topic in report["topics"].as_array().expect("topics") {
+        for partition in topic["partitions"].as_array().expect("partitions") {
+            let is_hit = topic["target"] == "later-orders" && partition["target"] == 1;
+            assert_eq!(partition["failure"].is_null(), !is_hit, "{partition}");
+            assert_eq!(partition["target_digest"].is_null(), is_hit, "{partition}");
+        }
+    }
+    // The target lost nothing by it.
+    client::assert_same("later-orders", &read("orders"), &read("later-orders"), Compared::Content);
+}
+
 #[test]
 fn damage_in_s3_is_named_and_the_rest_comes_back() {
     let s3 = S3::start();

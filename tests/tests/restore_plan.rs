@@ -181,6 +181,26 @@ fn a_complete_restore_is_proven_when_asked_later() {
 }
 
 /// Old, new, none and future, in any order, in batches whose headers tell only the first and the greatest.
+/// The run died between sealing a topic and giving it its configs. What it sealed without a proof, the next run proves.
+#[test]
+fn a_restore_that_goes_on_proves_what_was_sealed_unproven() {
+    let bootstrap = cluster().bootstrap();
+    client::create_topic(&bootstrap, "sealed", 1, 1, &[("retention.ms", "-1")]);
+    send("sealed", 0, 0);
+    let scratch = Scratch::new("sealed");
+    let job = Job::new("sealed", &bootstrap, &folder(scratch.path())).topics(&["sealed"]);
+    job.back_up(0);
+    let restore = as_name(&job, "sealed", "sealed-again");
+    assert!(restore.command(&[]).env("REPLEVIN_FAILPOINT", "after_seal").run().code().is_none());
+    let plan = json(&restore.command(&["--plan"]).run().expect_code(0));
+    assert_eq!(plan["state"], "resumes", "{plan}");
+    let report = restore.run(0);
+    assert_eq!(report["verdict"], "proven", "{report}");
+    let partition = &report["topics"][0]["partitions"][0];
+    assert_eq!(partition["target_digest"], partition["archive_digest"], "{partition}");
+    assert!(!partition["target_digest"].is_null(), "{partition}");
+}
+
 #[test]
 fn a_window_takes_records_by_their_own_times_whatever_the_order() {
     let bootstrap = cluster().bootstrap();
