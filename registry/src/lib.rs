@@ -1,0 +1,15 @@
+//! The schema registry: what `replevin registry` serves, as a library.
+//!
+//! ```text
+//!   api  ->  service  ->  state (a context's subjects, versions, config, mode)  ->  store
+//!              |
+//!              +->  parse (text -> canonical text, identity)      compat (reader, writer -> differences)
+//! ```
+//!
+//! `parse` and `compat` are pure functions: no I/O, no clock, and nothing shared between two calls, so what one subject
+//! registered can never change what another one's text means.
+
+pub mod compat;
+pub mod json;
+pub mod parse;
+pub mod schema;
