@@ -10,6 +10,10 @@
 //! registered can never change what another one's text means.
 
 pub mod compat;
+pub mod identity;
 pub mod json;
+pub mod names;
 pub mod parse;
 pub mod schema;
+pub mod settings;
+pub mod store;

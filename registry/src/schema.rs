@@ -84,6 +84,16 @@ pub enum RuleKind {
     Condition,
 }
 
+impl RuleKind {
+    /// The name in requests and answers.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Transform => "TRANSFORM",
+            Self::Condition => "CONDITION",
+        }
+    }
+}
+
 /// When a rule is run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
@@ -100,6 +110,20 @@ pub enum RuleMode {
     Read,
     /// Both.
     Writeread,
+}
+
+impl RuleMode {
+    /// The name in requests and answers.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Upgrade => "UPGRADE",
+            Self::Downgrade => "DOWNGRADE",
+            Self::Updown => "UPDOWN",
+            Self::Write => "WRITE",
+            Self::Read => "READ",
+            Self::Writeread => "WRITEREAD",
+        }
+    }
 }
 
 /// One rule of a data contract.

@@ -1,0 +1,247 @@
+//! The tests that every store passes.
+
+use super::{Change, Commit, Head, Revision, SchemaRow, Store, StoreError, Texts, VersionRow};
+use crate::identity;
+use crate::names::Context;
+use crate::schema::{Metadata, Reference, SchemaType};
+use crate::settings::{Config, Level, Mode};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use uuid::Uuid;
+
+fn context(name: &str) -> Context {
+    Context::named(name).expect("a context")
+}
+
+/// A version with its schema.
+fn version(subject: &str, version: i32, id: u32) -> VersionRow {
+    VersionRow {
+        subject: subject.into(),
+        version,
+        id,
+        deleted: false,
+        time_ms: 1_700_000_000_000 + i64::from(id),
+    }
+}
+
+fn schema(id: u32, text: &str) -> (SchemaRow, Texts) {
+    let guid = identity::guid(text, &[], None, None);
+    let row = SchemaRow {
+        id,
+        guid,
+        identity: *guid.as_bytes(),
+        schema_type: SchemaType::Json,
+        references: Arc::new([Reference { name: "n".into(), subject: ":.x:ß".into(), version: 3 }]),
+    };
+    let metadata = Metadata { properties: Some([("a".into(), "b".into())].into()), ..Metadata::default() };
+    let texts = Texts {
+        canonical: text.into(),
+        submitted: (id % 2 == 0).then(|| format!(" {text}").into()),
+        metadata: (id % 3 == 0).then(|| Arc::new(metadata)),
+        rule_set: None,
+    };
+    (row, texts)
+}
+
+fn commit(context: &Context, expected: Head, changes: Vec<Change>, texts: Vec<Texts>) -> Commit {
+    let ids = changes
+        .iter()
+        .filter_map(|change| if let Change::Schema(row) = change { Some(row.id + 1) } else { None });
+    let next_id = ids.fold(expected.next_id, u32::max);
+    Commit {
+        context: context.clone(),
+        expected,
+        guards: Vec::new(),
+        attempt: Uuid::new_v4(),
+        next_id,
+        changes,
+        texts,
+    }
+}
+
+async fn head(store: &dyn Store, context: &Context) -> Head {
+    store.heads().await.expect("heads").contexts.get(context).copied().unwrap_or(Head::EMPTY)
+}
+
+/// What a context holds, put together from its changes since a revision.
+async fn rows(store: &dyn Store, context: &Context, since: Revision) -> BTreeMap<String, Change> {
+    let (_, changes) = store.changes(context, since).await.expect("changes");
+    changes.into_iter().map(|change| (super::described(context, &change), change)).collect()
+}
+
+/// Everything but races. `name` makes the contexts of this run its own, where the store is shared.
+pub async fn passes(store: &dyn Store, name: &str) {
+    keeps_what_it_was_given(store, &context(&format!("{name}-kept"))).await;
+    refuses_what_is_stale(store, &context(&format!("{name}-stale")), &context(&format!("{name}-other")))
+        .await;
+    tells_subjects_apart(store, &context(&format!("{name}-names"))).await;
+    takes_large_texts(store, &context(&format!("{name}-large"))).await;
+}
+
+async fn keeps_what_it_was_given(store: &dyn Store, context: &Context) {
+    assert_eq!(store.changes(context, 0).await.expect("empty"), (Head::EMPTY, Vec::new()));
+    let (row, texts) = schema(1, "{\"type\":\"string\"}");
+    let (second, more) = schema(6, "{\"π\":\"\\u0000😀\\\\\"}");
+    let config = Config {
+        compatibility_level: Some(Level::FullTransitive),
+        alias: Some("ä".into()),
+        ..Config::default()
+    };
+    let changes = vec![
+        Change::Listed(true),
+        Change::Schema(row.clone()),
+        Change::Schema(second.clone()),
+        Change::Version(version("a", 1, 1)),
+        Change::Version(version("a", 2, 6)),
+        Change::Config("a".into(), Some(Box::new(config.clone()))),
+        Change::Mode("".into(), Some(Mode::Import)),
+    ];
+    let first = commit(context, Head::EMPTY, changes.clone(), vec![texts.clone(), more.clone()]);
+    let now = store.commit(&first).await.expect("a first commit");
+    assert_eq!(now, Head { revision: 1, attempt: first.attempt, next_id: 7 });
+    assert_eq!(head(store, context).await, now);
+    let expected: BTreeMap<_, _> =
+        changes.into_iter().map(|change| (super::described(context, &change), change)).collect();
+    assert_eq!(rows(store, context, 0).await, expected);
+    let mut found = store.texts(context, &[6, 1, 99]).await.expect("texts");
+    found.sort_by_key(|(id, _)| *id);
+    assert_eq!(found, [(1, texts), (6, more)]);
+
+    // Removed and changed rows are told to those who have seen the others, and to nobody else.
+    let mut deleted = version("a", 1, 1);
+    deleted.deleted = true;
+    let changes = vec![
+        Change::Version(deleted.clone()),
+        Change::VersionGone { subject: "a".into(), version: 2 },
+        Change::SchemaGone(6),
+        Change::Config("a".into(), None),
+        Change::Mode("".into(), Some(Mode::Readonly)),
+    ];
+    let second = commit(context, now, changes.clone(), Vec::new());
+    let now = store.commit(&second).await.expect("a second commit");
+    let (at, told) = store.changes(context, 1).await.expect("changes");
+    assert_eq!(at, now);
+    let told: BTreeMap<_, _> =
+        told.into_iter().map(|change| (super::described(context, &change), change)).collect();
+    let expected: BTreeMap<_, _> =
+        changes.into_iter().map(|change| (super::described(context, &change), change)).collect();
+    assert_eq!(told, expected);
+    assert_eq!(store.changes(context, now.revision).await.expect("none").1, Vec::new());
+    assert!(store.texts(context, &[6]).await.expect("gone").is_empty());
+    // The number of a version, and even a subject, may come back.
+    let (row, texts) = schema(7, "true");
+    let changes = vec![Change::Schema(row), Change::Version(version("a", 2, 7))];
+    store.commit(&commit(context, now, changes, vec![texts])).await.expect("a third commit");
+    let again = rows(store, context, 0).await;
+    assert!(again.values().any(|change| *change == Change::Version(version("a", 2, 7))), "{again:?}");
+    assert!(again.values().any(|change| *change == Change::Version(deleted.clone())), "{again:?}");
+}
+
+async fn refuses_what_is_stale(store: &dyn Store, context: &Context, other: &Context) {
+    let listed = || vec![Change::Listed(true)];
+    let first = store.commit(&commit(context, Head::EMPTY, listed(), Vec::new())).await.expect("a commit");
+    let again = store.commit(&commit(context, Head::EMPTY, listed(), Vec::new())).await;
+    assert!(matches!(again, Err(StoreError::Conflict)), "{again:?}");
+    let forked = Head { attempt: Uuid::new_v4(), ..first };
+    let again = store.commit(&commit(context, forked, listed(), Vec::new())).await;
+    assert!(matches!(again, Err(StoreError::Conflict)), "another history of the same length: {again:?}");
+    let ahead = Head { revision: first.revision + 5, ..first };
+    let again = store.commit(&commit(context, ahead, listed(), Vec::new())).await;
+    assert!(matches!(again, Err(StoreError::Conflict)), "a revision that never was: {again:?}");
+    assert_eq!(head(store, context).await, first);
+
+    // A guard on a context that has moved on, and on one that has not.
+    store.commit(&commit(other, Head::EMPTY, listed(), Vec::new())).await.expect("a commit");
+    let mut guarded = commit(context, first, vec![Change::Mode("m".into(), Some(Mode::Import))], Vec::new());
+    guarded.guards = vec![(other.clone(), 0)];
+    assert!(matches!(store.commit(&guarded).await, Err(StoreError::Conflict)));
+    assert_eq!(rows(store, context, first.revision).await.len(), 0, "nothing of it was written");
+    guarded.guards = vec![(other.clone(), 1)];
+    store.commit(&guarded).await.expect("a guarded commit");
+}
+
+async fn tells_subjects_apart(store: &dyn Store, context: &Context) {
+    let long = "s".repeat(249);
+    let names = [
+        "Foo",
+        "foo",
+        "foo ",
+        "FOO",
+        "é",
+        "e\u{301}",
+        "a/b",
+        "a%2Fb",
+        "'; DROP TABLE x; --",
+        "ß",
+        "ss",
+        "😀",
+        &long,
+    ];
+    let (row, texts) = schema(1, "1");
+    let mut changes = vec![Change::Schema(row)];
+    changes.extend(names.iter().map(|name| Change::Version(version(name, 1, 1))));
+    changes.extend(names.iter().map(|name| Change::Mode((*name).into(), Some(Mode::Readonly))));
+    changes.extend(names.iter().map(|name| {
+        Change::Config(
+            (*name).into(),
+            Some(Box::new(Config { alias: Some((*name).into()), ..Config::default() })),
+        )
+    }));
+    let expected: BTreeMap<_, _> =
+        changes.iter().map(|change| (super::described(context, change), change.clone())).collect();
+    assert_eq!(expected.len(), 1 + 3 * names.len());
+    store.commit(&commit(context, Head::EMPTY, changes, vec![texts])).await.expect("a commit");
+    assert_eq!(rows(store, context, 0).await, expected);
+}
+
+async fn takes_large_texts(store: &dyn Store, context: &Context) {
+    let (row, mut texts) = schema(1, "x");
+    texts.canonical = "ü".repeat(1 << 20).into();
+    texts.submitted = Some("\"".repeat(2 << 20).into());
+    store
+        .commit(&commit(context, Head::EMPTY, vec![Change::Schema(row)], vec![texts.clone()]))
+        .await
+        .expect("a commit");
+    assert_eq!(store.texts(context, &[1]).await.expect("texts"), [(1, texts)]);
+}
+
+/// `writers` take ids in turn, each as often as it says. Ids come out without gaps, and nobody's commit is lost.
+pub async fn survives_races(store: Arc<dyn Store>, name: &str, writers: u32, each: u32) {
+    let context = context(&format!("{name}-races"));
+    let work = (0..writers).map(|writer| {
+        let (store, context) = (Arc::clone(&store), context.clone());
+        tokio::spawn(async move {
+            for n in 0..each {
+                loop {
+                    let seen = head(&*store, &context).await;
+                    let (row, texts) = schema(seen.next_id, &format!("{writer} {n}"));
+                    let changes = vec![
+                        Change::Version(version(
+                            &format!("writer {writer}"),
+                            i32::try_from(n).expect("few") + 1,
+                            row.id,
+                        )),
+                        Change::Schema(row),
+                    ];
+                    match store.commit(&commit(&context, seen, changes, vec![texts])).await {
+                        Ok(_) => break,
+                        Err(StoreError::Conflict) => {}
+                        Err(error) => panic!("{error}"),
+                    }
+                }
+            }
+        })
+    });
+    for done in work.collect::<Vec<_>>() {
+        done.await.expect("a writer");
+    }
+    let (now, changes) = store.changes(&context, 0).await.expect("changes");
+    let total = writers * each;
+    assert_eq!((now.revision, now.next_id), (u64::from(total), total + 1));
+    let mut ids: Vec<u32> = changes
+        .iter()
+        .filter_map(|change| if let Change::Version(row) = change { Some(row.id) } else { None })
+        .collect();
+    ids.sort_unstable();
+    assert_eq!(ids, (1..=total).collect::<Vec<_>>());
+}
