@@ -101,6 +101,7 @@ pub async fn records(
             let run = reader.coalesce(frames.clone(), RUN);
             frames.start = run.end;
             let run = reader.read_frames(run).await?;
+            run.check()?;
             for (n, frame) in run.frames().iter().enumerate() {
                 if !dumper.may_hold(frame.max_timestamp) {
                     continue;
@@ -265,6 +266,7 @@ pub async fn as_log(
             let run = reader.coalesce(frames.clone(), RUN);
             frames.start = run.end;
             let run = reader.read_frames(run).await?;
+            run.check()?;
             for (n, frame) in run.frames().iter().enumerate() {
                 let raw = run.decode(n, &mut decompressor)?;
                 for batch in FrameBatches::new(frame, &raw, wanted) {

@@ -309,8 +309,9 @@ fn a_run_that_is_told_to_stop_keeps_what_it_has_and_goes_on_from_there() {
     });
     begun.unwrap_or_else(|error| panic!("{error}\n{}", run.stderr()));
     run.signal("TERM");
-    let report = job::json(&run.wait().expect_code(0));
+    let report = job::json(&run.wait().expect_code(130));
     assert_ne!(report["records"], json!(0));
+    assert_eq!(report["interrupted"], json!(true), "{report}");
     let sum = |job: &Job| (0..PARTITIONS).map(|number| job.position(TOPIC, number).max(0)).sum::<i64>();
     let marks = client::watermarks(&direct, TOPIC, Isolation::ReadUncommitted);
     let stopped_at = sum(&job);

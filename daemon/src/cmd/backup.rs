@@ -43,7 +43,11 @@ pub(crate) async fn run(args: BackupArgs, output: &Output) -> Result<u8> {
     let result = backup::run(settings, client, store, seam, counters, stop).await;
     bar.finish();
     let report = result?;
-    let code = if report.is_partial() { exit::PARTIAL } else { exit::DONE };
+    let code = match () {
+        () if report.interrupted => exit::INTERRUPTED,
+        () if report.is_partial() => exit::PARTIAL,
+        () => exit::DONE,
+    };
     output.print(&as_json(&job.backup_id, &report, code), || as_text(&job.backup_id, &report));
     Ok(code)
 }
@@ -59,6 +63,7 @@ fn as_json(backup_id: &formats::ids::BackupId, report: &BackupReport, code: u8) 
     json!({
         "backup_id": backup_id,
         "exit_code": code,
+        "interrupted": report.interrupted,
         "head": report.head.map(|head| format!("{}:{}", head.seq, head.hash)),
         "partitions": report.partitions,
         "records": report.records,
@@ -96,6 +101,11 @@ fn as_text(backup_id: &formats::ids::BackupId, report: &BackupReport) -> String 
     }
     for (partition, why) in &report.failed {
         lines.push(format!("failed: {partition}: {why}"));
+    }
+    if report.interrupted {
+        lines.push(
+            "interrupted before it was through: what it had fetched is in the backup, and the next run goes on from there".to_owned(),
+        );
     }
     if let Some(head) = report.head {
         lines.push(format!("head {}:{}", head.seq, head.hash));

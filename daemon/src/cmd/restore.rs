@@ -102,6 +102,7 @@ fn plan_text(plan: &RestorePlan) -> String {
         topic_text(topic, &mut lines);
     }
     lines.extend(plan.warnings.iter().map(|warning| format!("warning: {warning}")));
+    lines.extend(plan.damaged.iter().map(|what| format!("damaged: {what}")));
     lines.extend(plan.problems.iter().map(|problem| format!("cannot be done: {problem}")));
     if plan.is_partial() {
         lines.push(
@@ -239,6 +240,7 @@ fn report_text(report: &RestoreReport) -> String {
         lines.push(format!("topic {} is still under guard: its real configs are not set", topic.target));
     }
     lines.extend(report.warnings.iter().map(|warning| format!("warning: {warning}")));
+    lines.extend(report.damaged.iter().map(|what| format!("damaged: {what}")));
     lines.push(verdict.to_owned());
     lines.join("\n")
 }

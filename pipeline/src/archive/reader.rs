@@ -3,13 +3,19 @@
 //! ```text
 //! open         last 64 KiB: tail and index      one request; a second only where the index is larger
 //! read_frames  neighbouring frames              one request; none where `open` has read the whole segment
+//! check        what was read, against BLAKE3    none
 //! ```
+//! Before any frame is given out, the header has said that this is the segment which the commit names. It comes with the
+//! first frame in one request; who begins further behind costs one more. Who reads all frames in their order, and checks each
+//! run, has checked the whole segment against the commit's BLAKE3 with the last one.
+//!
 //! Payload is admitted before it is read: the stored bytes and those that they decompress to. A run larger than half of
 //! the budget is admitted as if it were half, so that it cannot wait for ever, and then counted in full.
 
 use std::borrow::Cow;
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use formats::codec::Decompressor;
@@ -41,11 +47,44 @@ pub struct SegmentReader {
     length: u64,
     index: SegmentIndex,
     whole: Option<Bytes>,
+    is_identified: AtomicBool,
+    sequence: Arc<Mutex<Sequence>>,
     _charge: Charge,
 }
 
+/// A segment's BLAKE3 as far as it was read without a hole.
+#[derive(Debug)]
+struct Sequence {
+    hasher: blake3::Hasher,
+    /// Where the next bytes must begin.
+    next: u64,
+    /// What lies behind the frames, and where.
+    end: [Bytes; 2],
+    index_position: u64,
+    expected: Hash,
+}
+
+impl Sequence {
+    /// Takes bytes; what does not begin where the last ones ended is no longer a whole. False where the hash is another one.
+    fn take(&mut self, position: u64, bytes: &[u8]) -> bool {
+        if position != self.next {
+            self.next = u64::MAX;
+            return true;
+        }
+        self.hasher.update(bytes);
+        self.next += bytes.len() as u64;
+        if self.next != self.index_position {
+            return true;
+        }
+        for end in &self.end {
+            self.hasher.update(end);
+        }
+        Hash::from(self.hasher.finalize()) == self.expected
+    }
+}
+
 impl SegmentReader {
-    /// Opens the segment that `entry` names: reads its index, and where that costs nothing its header.
+    /// Opens the segment that `entry` names: reads its index, and where that is all of it checks its BLAKE3 and its header.
     ///
     /// # Errors
     /// Damage, named by object key and topic-partition@offsets; a missing object is damage too; whatever the store says.
@@ -60,6 +99,9 @@ impl SegmentReader {
         let from = entry.length.saturating_sub(FIRST_READ);
         let end = reader.get(from..entry.length).await?;
         let kept = if from == 0 { end.len() } else { 0 };
+        if from == 0 {
+            reader.check_hash(Hash::of(&end), entry)?;
+        }
         let parsed = reader.parse(from, end).await;
         let index = parsed.map_err(|e| e.at(&reader.place))?;
         // Beyond the limit if need be: a reader that waited here would hold nothing that it could give back.
@@ -82,10 +124,7 @@ impl SegmentReader {
         let mut reader = Self::closed(store, budget, partition, lineage, entry);
         let held = admit(budget, entry.length).await;
         let whole = hold(reader.get(0..entry.length).await?, &held);
-        if Hash::of(&whole) != entry.blake3 {
-            let message = format!("{}: its BLAKE3 is not the one that the backup recorded", reader.place);
-            return Err(Error::damaged(message).hint("restore the object from a copy of the store"));
-        }
+        reader.check_hash(Hash::of(&whole), entry)?;
         let parsed = reader.parse(0, whole).await;
         let index = parsed.map_err(|e| e.at(&reader.place))?;
         reader._charge = budget.charge(2 * index);
@@ -113,8 +152,20 @@ impl SegmentReader {
             length: entry.length,
             index: SegmentIndex::default(),
             whole: None,
+            is_identified: AtomicBool::new(false),
+            sequence: Arc::new(Mutex::new(Sequence {
+                hasher: blake3::Hasher::new(),
+                next: 0,
+                end: [Bytes::new(), Bytes::new()],
+                index_position: 0,
+                expected: entry.blake3,
+            })),
             _charge: budget.charge(0),
         }
+    }
+
+    fn check_hash(&self, found: Hash, entry: &SegmentEntry) -> Result<()> {
+        if found == entry.blake3 { Ok(()) } else { Err(other_hash(&self.place)) }
     }
 
     /// Reads tail and index out of the segment's last bytes, which begin at `from`; gives the index's stored length.
@@ -133,11 +184,16 @@ impl SegmentReader {
         if !self.index.frames.iter().all(in_range) {
             return Err(Error::damaged("a frame of its index lies outside of its offsets"));
         }
+        let length = index.len();
         if from == 0 {
             self.check_header(&end)?;
             self.whole = Some(end);
+        } else {
+            let mut sequence = self.sequence.lock().unwrap_or_else(PoisonError::into_inner);
+            sequence.index_position = tail.index_position;
+            sequence.end = [index, end.slice(end.len() - TAIL..)];
         }
-        Ok(index.len())
+        Ok(length)
     }
 
     fn check_header(&self, bytes: &[u8]) -> Result<SegmentIdentity> {
@@ -156,6 +212,7 @@ impl SegmentReader {
         if first != length as u64 {
             return Err(Error::damaged("its first frame does not begin where its header ends"));
         }
+        self.is_identified.store(true, Ordering::Release);
         Ok(identity)
     }
 
@@ -208,7 +265,8 @@ impl SegmentReader {
     /// Reads neighbouring frames with one request. Waits until their bytes, stored and decompressed, fit the budget.
     ///
     /// # Errors
-    /// Frames that the segment does not have; a missing or shorter object, as damage; whatever the store says.
+    /// Frames that the segment does not have; the segment of another place; a missing or shorter object, as damage; whatever
+    /// the store says.
     pub async fn read_frames(&self, frames: Range<usize>) -> Result<FrameRun> {
         let Some(list) = self.index.frames.get(frames.clone()) else {
             let message = format!("{}: there are no frames {frames:?}", self.place);
@@ -219,13 +277,22 @@ impl SegmentReader {
             return Ok(FrameRun {
                 place: self.place.clone(),
                 frames: list,
+                header: Bytes::new(),
                 stored: Bytes::new(),
                 held: Held::none(),
+                sequence: None,
             });
         };
-        let range = first.position..last.position + u64::from(last.stored);
+        let mut range = first.position..last.position + u64::from(last.stored);
+        // The header comes with the first frame.
+        if frames.start == 0 {
+            range.start = 0;
+        } else if !self.is_identified.load(Ordering::Acquire) {
+            self.identity().await?;
+        }
         let raw = list.iter().filter(|f| f.codec != FrameCodec::None).map(|f| u64::from(f.raw)).sum::<u64>();
-        let (stored, held) = match &self.whole {
+        let start = range.start;
+        let (mut stored, held) = match &self.whole {
             // The stored bytes are here and charged; the rest must not wait for what this very reader holds.
             Some(whole) => {
                 let stored = whole.slice(range.start as usize..range.end as usize);
@@ -236,7 +303,12 @@ impl SegmentReader {
                 (hold(self.get(range).await?, &held), held)
             }
         };
-        Ok(FrameRun { place: self.place.clone(), frames: list, stored, held })
+        let header = stored.split_to(size(first.position - start).min(stored.len()));
+        if !self.is_identified.load(Ordering::Acquire) {
+            self.check_header(&header).map_err(|e| e.at(&self.place))?;
+        }
+        let sequence = self.whole.is_none().then(|| Arc::clone(&self.sequence));
+        Ok(FrameRun { place: self.place.clone(), frames: list, header, stored, held, sequence })
     }
 
     async fn get(&self, range: Range<u64>) -> Result<Bytes> {
@@ -255,14 +327,33 @@ impl SegmentReader {
 pub struct FrameRun {
     place: String,
     frames: Vec<Frame>,
+    header: Bytes,
     stored: Bytes,
     held: Arc<Held>,
+    sequence: Option<Arc<Mutex<Sequence>>>,
 }
 
 impl FrameRun {
     /// The frames, in offset order.
     pub fn frames(&self) -> &[Frame] {
         &self.frames
+    }
+
+    /// Adds the run to what was read of the segment. Where it is all of it with this run, and in its order, the segment is
+    /// the one that the backup recorded, byte for byte. Work for a CPU thread.
+    ///
+    /// # Errors
+    /// Damage: the bytes are not those that the commit names, whatever their own checksums say.
+    pub fn check(&self) -> Result<()> {
+        let (Some(sequence), Some(first)) = (&self.sequence, self.frames.first()) else { return Ok(()) };
+        let mut sequence = sequence.lock().unwrap_or_else(PoisonError::into_inner);
+        let header = self.header.len() as u64;
+        let good = header == 0 || sequence.take(first.position - header, &self.header);
+        if good && sequence.take(first.position, &self.stored) {
+            Ok(())
+        } else {
+            Err(other_hash(&self.place))
+        }
     }
 
     /// The bytes of the `n`th frame of the run: its batches exactly as Kafka's log held them. Without a copy where they
@@ -283,6 +374,11 @@ impl FrameRun {
         };
         Ok(raw.map_or(stored, |raw| hold(raw.into(), &self.held)))
     }
+}
+
+fn other_hash(place: &str) -> Error {
+    Error::damaged(format!("{place}: its BLAKE3 is not the one that the backup recorded"))
+        .hint("restore the object from a copy of the store")
 }
 
 /// Bytes admitted together.

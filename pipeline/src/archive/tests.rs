@@ -215,3 +215,61 @@ async fn damage_names_object_and_offsets() {
         assert!(error.message().contains(&key) && error.message().contains("orders-3@[0,4)"), "{error}");
     }
 }
+
+/// Opens a segment that lies where `entry` says and reads all of it as a restore does.
+async fn read_all(
+    sample: &Sample,
+    p: &TopicPartition,
+    lineage: LineageId,
+    entry: &formats::commit::SegmentEntry,
+) -> crate::Result<()> {
+    let reader = SegmentReader::open(&sample.store, &Budget::new(BUDGET), p, lineage, entry).await?;
+    let mut frames = 0..reader.index().frames.len();
+    while !frames.is_empty() {
+        let run = reader.coalesce(frames.clone(), 1 << 20);
+        frames.start = run.end;
+        reader.read_frames(run).await?.check()?;
+    }
+    Ok(())
+}
+
+/// Both are sound segments of the same length and range: only the header and the commit's hash know.
+#[tokio::test]
+async fn a_large_segment_in_anothers_place_is_not_read() {
+    let mut sample = Sample::new().await;
+    let places = [place("orders", 0), place("orders", 1)];
+    let mut entries = Vec::new();
+    for (n, p) in places.iter().enumerate() {
+        let l = sample.lineage(p, 0, None).await;
+        let value = noise(n as u64 + 1, 300_000);
+        let item = |_| super::samples::Item { value: Some(&value), ..Default::default() };
+        let batch = |n: i64| super::samples::batch_of(n, Codec::None, None, &[item(())]);
+        let entry = sample.segment(p, l, (0, 4), &(0..4).map(batch).collect::<Vec<_>>(), None).await;
+        read_all(&sample, p, l, &entry).await.expect("as it was written");
+        entries.push((l, entry));
+    }
+    let [(first, mine), (second, other)] = &entries[..] else { panic!("two") };
+    assert_eq!(mine.length, other.length);
+    let (key, theirs) = (mine.key(&places[0], *first), other.key(&places[1], *second));
+    let sound = sample.store.get(&key, 8 << 20).await.unwrap().unwrap();
+    let foreign = sample.store.get(&theirs, 8 << 20).await.unwrap().unwrap();
+
+    sample.store.replace_view(&key, foreign.clone()).await.unwrap();
+    let error = read_all(&sample, &places[0], *first, mine).await.unwrap_err();
+    assert!(error.kind() == ErrorKind::Damaged && error.message().contains("another place"), "{error}");
+    // From the middle on, too: nothing of it is given out.
+    let reader =
+        SegmentReader::open(&sample.store, &Budget::new(BUDGET), &places[0], *first, mine).await.unwrap();
+    assert!(reader.read_frames(2..3).await.is_err());
+
+    // With the right header the frames are still those of another segment, each of them sound.
+    let header = reader_header(&sound);
+    let mixed = [&sound[..header], &foreign[header..]].concat();
+    sample.store.replace_view(&key, mixed.into()).await.unwrap();
+    let error = read_all(&sample, &places[0], *first, mine).await.unwrap_err();
+    assert!(error.kind() == ErrorKind::Damaged && error.message().contains("BLAKE3"), "{error}");
+}
+
+fn reader_header(segment: &[u8]) -> usize {
+    formats::segment::read_header(segment).unwrap().1
+}

@@ -26,6 +26,17 @@ pub(super) struct Selected {
 }
 
 impl Selected {
+    /// Of topics whose settings are not told now, what they were when they were last seen says whether they are compacted.
+    pub(super) fn remember(&mut self, known: Option<&Stored>) {
+        let is_compacted = |topic: &&Topic| {
+            let before = known.and_then(|known| known.snapshot.topic(topic));
+            before
+                .and_then(|topic| topic.configs.get("cleanup.policy"))
+                .is_some_and(|p| p.contains("compact"))
+        };
+        self.compacted.extend(self.undescribed.iter().filter(is_compacted).cloned());
+    }
+
     pub(super) fn partitions(&self) -> impl Iterator<Item = TopicPartition> + '_ {
         self.topics.values().flat_map(|topic| {
             topic.partitions.keys().map(|&partition| TopicPartition::new(topic.name.clone(), partition))

@@ -48,8 +48,16 @@ impl Plan {
 }
 
 /// Looks at the source and at the backup's state.
-pub(super) async fn plan(settings: &BackupSettings, client: &Client, state: &State) -> Result<Plan> {
-    let selected = cluster::select(client, &settings.topics).await?;
+pub(super) async fn plan(
+    settings: &BackupSettings,
+    client: &Client,
+    store: &dyn Store,
+    state: &State,
+) -> Result<Plan> {
+    let mut selected = cluster::select(client, &settings.topics).await?;
+    if let Some(object) = state.cluster.clone().filter(|_| !selected.undescribed.is_empty()) {
+        selected.remember(cluster::load_snapshot(store, object).await.as_ref());
+    }
     let known = |partition: &PartitionState| {
         let lineage = partition.current()?;
         Some(Known {
@@ -87,6 +95,8 @@ pub(super) struct Fetched {
     pub(super) partitions: u64,
     pub(super) held_back: Vec<(TopicPartition, OffsetRange)>,
     pub(super) failed: Vec<(TopicPartition, String)>,
+    /// Told to stop before every partition had reached its end.
+    pub(super) interrupted: bool,
 }
 
 /// Keeps every partition fetched by some task.
@@ -180,12 +190,13 @@ impl Coordinator {
         loop {
             let finished = !self.settings.continuous && self.active.is_empty() && self.pending.is_empty();
             if finished || self.stop.is_cancelled() {
+                self.report.interrupted = !finished && !self.settings.continuous;
                 break;
             }
             tokio::select! {
                 biased;
                 () = failed.cancelled() => return Err(closed()),
-                () = self.stop.cancelled() => break,
+                () = self.stop.cancelled() => continue,
                 Some(ended) = self.tasks.join_next() => ended.map_err(|e| Error::permanent("a fetch task panicked").caused_by(e))??,
                 event = self.from_fetch.recv() => if let Some(event) = event {
                     self.handle(event).await?;
@@ -207,20 +218,15 @@ impl Coordinator {
             if fetched != last.0 {
                 last = (fetched, Instant::now());
             } else if !self.settings.continuous && last.1.elapsed() > STALL_LIMIT {
-                let names: Vec<_> = self
-                    .active
-                    .keys()
-                    .chain(self.pending.iter().map(|(_, p)| p))
-                    .take(5)
-                    .map(ToString::to_string)
-                    .collect();
-                let message = format!(
-                    "no progress for {} s; still waiting for {}",
-                    STALL_LIMIT.as_secs(),
-                    names.join(", ")
+                // What the others have given is committed all the same.
+                let pending = std::mem::take(&mut self.pending).into_iter().map(|(_, partition)| partition);
+                let waiting: Vec<_> = self.active.keys().cloned().chain(pending).collect();
+                let why = format!(
+                    "no progress for {} s: check that it has a leader and that the brokers answer",
+                    STALL_LIMIT.as_secs()
                 );
-                return Err(Error::retry(message)
-                    .hint("check that every partition has a leader and that the brokers answer"));
+                self.report.failed.extend(waiting.into_iter().map(|partition| (partition, why.clone())));
+                break;
             }
         }
         // Closing the command queues ends the tasks; what they have fetched is in the cut stage's queue by then.
@@ -269,7 +275,11 @@ impl Coordinator {
                     true,
                 )
                 .await;
-                self.report.failed.extend(failed);
+                for (partition, why) in failed {
+                    // It is fetched once more then, and found to differ once more.
+                    tracing::debug!(%partition, why, "not yet");
+                    self.wait(&assignment);
+                }
                 for placed in placed {
                     self.start(placed).await?;
                 }
@@ -285,6 +295,7 @@ impl Coordinator {
             Trouble::Failed(error) => {
                 tracing::error!(%partition, %error, "the partition cannot be backed up");
                 self.report.failed.push((partition.clone(), error.to_string()));
+                self.absent.insert(partition.clone(), Known::of(&assignment, &self.cluster_id()));
                 self.tell_cut(ToCut::End { partition }).await?;
             }
         }
@@ -299,15 +310,15 @@ impl Coordinator {
     /// Looks again at partitions whose leader moved or whose log changed.
     async fn place_pending(&mut self) -> Result<()> {
         let pending = std::mem::take(&mut self.pending);
-        self.selected = match cluster::select(&self.client, &self.settings.topics).await {
-            Ok(selected) => selected,
+        match cluster::select(&self.client, &self.settings.topics).await {
+            Ok(selected) => self.take_selected(selected),
             Err(error) if error.is_retriable() => {
                 tracing::warn!(%error, "the source does not answer; trying again");
                 self.pending = pending;
                 return Ok(());
             }
             Err(error) => return Err(error),
-        };
+        }
         let (there, gone): (Vec<_>, Vec<_>) = pending.into_iter().partition(|(_, partition)| {
             self.selected
                 .topics
@@ -326,6 +337,7 @@ impl Coordinator {
             there.iter().map(|(known, partition)| (partition.clone(), known.clone())).collect();
         let (placed, failed) = place::place(&self.settings, &self.client, &self.selected, there, false).await;
         for placed in placed {
+            self.report.failed.retain(|(partition, _)| *partition != placed.assignment.partition);
             self.start(placed).await?;
         }
         for (partition, why) in failed {
@@ -336,10 +348,10 @@ impl Coordinator {
         Ok(())
     }
 
-    /// Finds topics and partitions that are new.
+    /// Finds topics and partitions that are new, and tries those again that have failed.
     async fn refresh(&mut self) -> Result<()> {
         match cluster::select(&self.client, &self.settings.topics).await {
-            Ok(selected) => self.selected = selected,
+            Ok(selected) => self.take_selected(selected),
             Err(error) if error.is_retriable() => {
                 tracing::warn!(%error, "the list of topics could not be refreshed");
                 return Ok(());
@@ -353,14 +365,24 @@ impl Coordinator {
             .filter(|partition| {
                 !self.active.contains_key(partition) && !self.pending.iter().any(|(_, p)| p == partition)
             })
-            .filter(|partition| !self.report.failed.iter().any(|(p, _)| p == partition))
             .map(|partition| (self.absent.remove(&partition), partition))
             .collect();
         for (_, partition) in &new {
-            tracing::info!(%partition, "a new partition");
+            match self.report.failed.iter().any(|(failed, _)| failed == partition) {
+                true => tracing::info!(%partition, "trying again"),
+                false => tracing::info!(%partition, "a new partition"),
+            }
         }
+        // A topic that was refused, and is not any more.
+        let topics = &self.selected.topics;
+        self.report.failed.retain(|(failed, _)| failed.partition >= 0 || !topics.contains_key(&failed.topic));
         self.pending.extend(new);
         Ok(())
+    }
+
+    fn take_selected(&mut self, mut selected: Selected) {
+        selected.remember(self.snapshot.as_ref());
+        self.selected = selected;
     }
 
     async fn write_snapshot(&mut self) -> Result<()> {

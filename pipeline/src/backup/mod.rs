@@ -107,6 +107,8 @@ pub struct BackupReport {
     pub held_back: Vec<(TopicPartition, OffsetRange)>,
     /// Partitions that could not be backed up, and why.
     pub failed: Vec<(TopicPartition, String)>,
+    /// A run that was to stop by itself was told to stop before it had reached the offsets seen at its start: exit code 130.
+    pub interrupted: bool,
 }
 
 impl BackupReport {
@@ -144,7 +146,7 @@ pub async fn run(
     let (to_upload, from_encode) = mpsc::channel(settings.upload_parallelism.max(1));
     let (to_encode, from_cut) = mpsc::channel(2);
     let (to_cut, from_fetch) = mpsc::channel(256);
-    let plan = discover::plan(&settings, &client, log.state()).await?;
+    let plan = discover::plan(&settings, &client, &*store, log.state()).await?;
     BackupProgress::add(&progress.partitions, plan.partitions() as u64);
     let incarnation = log.incarnation();
     let committer = order::Committer::new(log, settings.commit_interval, Arc::clone(&progress));
@@ -187,6 +189,7 @@ pub async fn run(
     report.partitions = fetched.partitions;
     report.held_back = fetched.held_back;
     report.failed = fetched.failed;
+    report.interrupted = fetched.interrupted;
     Ok(report)
 }
 

@@ -101,7 +101,14 @@ pub(super) async fn place(
                 topic_id: metadata.topic_id(&partition.topic).unwrap_or_default(),
             })
         };
-        let end = ends.remove(&partition).and_then(Result::ok);
+        let end = match ends.remove(&partition) {
+            // Whether the log was truncated must be known before it is gone on with.
+            Some(Err(error)) if error.is_retriable() => {
+                failed.push((partition, error.to_string()));
+                continue;
+            }
+            end => end.and_then(Result::ok),
+        };
         match log() {
             Ok(log) => placed.push(place_one(settings, selected, &partition, known, &log, end, differs)),
             Err(why) => failed.push((partition, why)),
@@ -231,12 +238,12 @@ fn place_one(
     }
 }
 
-/// Where the log left the history that the backup has, if it did: the end of the last batch's leader epoch lies below
-/// the position.
+/// Where the log left the history that the backup has, if it did: the last batch's leader epoch ends at or below that
+/// batch. The position may lie further on, behind what compaction took of later epochs.
 fn truncation(known: &Known, log: &Log, end: Option<EpochEnd>) -> Option<i64> {
     let last = known.last?;
     let end = end?;
-    let (epoch, offset) = (end.epoch?, end.end_offset?);
-    let below = epoch < last.epoch || offset < known.next;
-    (below && offset < known.next && log.earliest <= known.next).then_some(offset.max(0))
+    let offset = end.end_offset.filter(|_| end.epoch.is_some())?;
+    let below = offset <= last.offset;
+    (below && log.earliest <= known.next).then_some(offset.max(0))
 }

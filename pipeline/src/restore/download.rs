@@ -203,6 +203,7 @@ impl Lane {
     /// Takes the batches of a chunk.
     fn chunk(mut self, chunk: &Chunk) -> Result<Self> {
         let mut decompressor = Decompressor::new();
+        chunk.run.check()?;
         for (number, frame) in chunk.run.frames().iter().enumerate() {
             let raw = chunk.run.decode(number, &mut decompressor)?;
             for clipped in FrameBatches::new(frame, &raw, chunk.wanted) {

@@ -550,6 +550,7 @@ fn report_of(
         verdict: Verdict::Partial,
         duration_ms: 0,
         warnings: plan.warnings.clone(),
+        damaged: plan.damaged.clone(),
     }
 }
 

@@ -41,6 +41,9 @@ pub struct RestorePlan {
     pub problems: Vec<String>,
     /// What the reader should know.
     pub warnings: Vec<String>,
+    /// What of the archive cannot be read beside the records, and is done without. The restore then ends with exit code 4.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub damaged: Vec<String>,
 }
 
 impl TopicPlan {

@@ -28,7 +28,7 @@ use crate::commit_log::{TopicLists, read_commit};
 use crate::kafka::{Client, NewTopic, Placement};
 use crate::seam::Seam;
 use crate::storage::Store;
-use crate::{Error, Result};
+use crate::{Error, ErrorKind, Result};
 
 /// No cluster snapshot is larger.
 const MAX_SNAPSHOT: u64 = 256 << 20;
@@ -60,7 +60,11 @@ pub(super) async fn prepare(
         let (found, wanted) = (&archive.repository().backup_id, &settings.backup_id);
         return Err(Error::not_found(format!("{} holds backup {found}, not {wanted}", store.location())));
     }
-    let snapshot = snapshot(&archive).await?;
+    let (snapshot, damage) = match snapshot(&archive).await {
+        Ok(snapshot) => (snapshot, None),
+        Err(error) if error.kind() == ErrorKind::Damaged => (None, Some(error)),
+        Err(error) => return Err(error),
+    };
     let (mut problems, mut warnings) = (Vec::new(), Vec::new());
     let selected = select(settings, &archive, snapshot.as_ref(), &mut problems, &mut warnings);
     let facts = topics::facts(client, &selected.keys().cloned().collect()).await?;
@@ -136,6 +140,15 @@ pub(super) async fn prepare(
         maker.problems.extend(refused.values().map(topics::with_hint));
     }
     let Maker { warnings, problems, topics, sources, new_topics, .. } = maker;
+    // The records do not need it, and a complete restore has its topics' configs in the journal.
+    let without = |error: Error| {
+        format!(
+            "{}: topics that are created now get the cluster's defaults instead of their own configs. Put the object back first if \
+             there is a copy of the store",
+            topics::with_hint(&error)
+        )
+    };
+    let damaged = damage.filter(|_| state != PlanState::Complete).map(without).into_iter().collect();
     let is_compacted = |existing: &topics::Existing| {
         existing.effective.get("cleanup.policy").is_some_and(|policy| policy.contains("compact"))
     };
@@ -153,6 +166,7 @@ pub(super) async fn prepare(
         topics: plans,
         problems,
         warnings,
+        damaged,
     };
     let begin = attempt.begin.clone().unwrap_or_else(|| Begin {
         version: VERSION,

@@ -35,6 +35,9 @@ pub struct RestoreReport {
     pub duration_ms: u64,
     /// What the reader should know.
     pub warnings: Vec<String>,
+    /// What of the archive could not be read beside the records, and was done without.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub damaged: Vec<String>,
 }
 
 /// What a restore comes to.
@@ -169,7 +172,7 @@ impl RestoreReport {
         };
         let unfinished = |topic: &TopicReport| !topic.configs_restored || !topic.absent.is_empty();
         match () {
-            () if failures().any(|failure| failure.damaged) => Verdict::Different,
+            () if failures().any(|failure| failure.damaged) || !self.damaged.is_empty() => Verdict::Different,
             () if failures().next().is_some() => Verdict::Partial,
             () if self.topics.iter().any(unfinished) => Verdict::Partial,
             () if self.partitions().any(|(_, partition)| short(partition)) => Verdict::Partial,
