@@ -34,7 +34,7 @@ pub(crate) fn run(scale: &Scale) -> Result<()> {
     s3.create_bucket(BUCKET);
     for place in ["filesystem", "S3"] {
         let (mut backups, mut restores) = (Runs::default(), Runs::default());
-        for number in 0..scale.runs.min(3) {
+        for number in 0..scale.runs {
             let (scratch, id) = (Scratch::new("bench-memory"), format!("bench-{number}"));
             let storage = if place == "S3" { bucket(&s3, BUCKET) } else { folder(scratch.path()) };
             let job = Job::new(&id, &loaded.broker(), &storage).topics(&[&loaded.topic]).top(LIMIT);

@@ -124,7 +124,7 @@ fn finish(loaded: &Loaded, topic: &str) -> Result<()> {
 
 fn sum_of_kernels(loaded: &Loaded, list: &Path) -> Result<Usage> {
     let mut sum = Usage::default();
-    for kernel in ["read", "crc", "produce"] {
+    for kernel in ["read", "crc", "blake3", "produce"] {
         let mut args: Vec<String> =
             ["kernel", "--kernel", kernel, "--segment", "0"].map(str::to_owned).into();
         args.extend(["--list".into(), list.display().to_string()]);
