@@ -10,10 +10,13 @@
 //! registered can never change what another one's text means.
 
 pub mod compat;
+pub mod error;
 pub mod identity;
 pub mod json;
+pub mod live;
 pub mod names;
 pub mod parse;
 pub mod schema;
 pub mod settings;
+pub mod state;
 pub mod store;

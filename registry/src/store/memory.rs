@@ -60,6 +60,10 @@ impl Store for MemoryStore {
         "memory"
     }
 
+    fn is_shared(&self) -> bool {
+        false
+    }
+
     async fn heads(&self) -> Result<Heads> {
         let contexts = self.tables().iter().map(|(context, table)| (context.clone(), table.head)).collect();
         Ok(Heads { epoch: self.epoch, contexts })

@@ -111,6 +111,28 @@ pub struct Texts {
     pub rule_set: Option<Arc<RuleSet>>,
 }
 
+impl Texts {
+    /// How large it is in memory, about.
+    pub fn bytes(&self) -> usize {
+        let properties = |metadata: &Arc<Metadata>| {
+            metadata.properties.iter().flatten().map(|(name, value)| name.len() + value.len()).sum::<usize>()
+        };
+        let rules = |rules: &Arc<RuleSet>| {
+            let lists = [&rules.migration_rules, &rules.domain_rules, &rules.encoding_rules];
+            lists
+                .into_iter()
+                .flatten()
+                .flatten()
+                .map(|rule| 200 + rule.expr.as_ref().map_or(0, String::len))
+                .sum::<usize>()
+        };
+        self.canonical.len()
+            + self.submitted.as_ref().map_or(0, |text| text.len())
+            + self.metadata.as_ref().map_or(0, properties)
+            + self.rule_set.as_ref().map_or(0, rules)
+    }
+}
+
 /// One change to a context. All are idempotent: the last one of a key wins.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
@@ -235,6 +257,11 @@ pub trait Store: Send + Sync + 'static {
 
     /// Makes a commit true, whole or not at all.
     async fn commit(&self, commit: &Commit) -> Result<Head>;
+
+    /// Whether somebody else may write to it while it is open.
+    fn is_shared(&self) -> bool {
+        true
+    }
 
     /// The pool of connections, where there is one.
     fn pool(&self) -> Option<Pool> {
