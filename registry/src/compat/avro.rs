@@ -4,7 +4,8 @@
 //!
 //! A pair of types is compared once, at the place where it is met first; met again inside itself it counts as compatible.
 //! That makes the time linear in the number of pairs, which may be the product of both sizes: after [`MAX_STEPS`] steps, or
-//! [`MAX_DEPTH`] types inside each other, the schemas count as incompatible, with a difference that says so.
+//! [`MAX_DEPTH`] types inside each other, the schemas count as incompatible, with a difference that says so. What is kept
+//! on the way is bounded too, at some tens of megabytes.
 
 use super::Difference;
 use crate::parse::avro::Avro;
@@ -22,13 +23,13 @@ use places::{Place, Places, Step};
 pub const MAX_DIFFERENCES: usize = 100;
 
 /// Pairs of types, fields and symbols that are looked at: about a second. Schemas that people write need some hundreds.
-pub const MAX_STEPS: usize = 2_000_000;
+pub const MAX_STEPS: usize = 4_000_000;
 
 /// Types inside each other, recursion included.
 pub const MAX_DEPTH: usize = 600;
 
-/// Differences that are kept for pairs that may be met again; beyond it only one for each pair.
-const MAX_KEPT: usize = 1_000_000;
+/// Pairs, places and differences that are kept because they may be needed again.
+const MAX_KEPT: usize = 2_000_000;
 
 /// Why `reader` cannot decode what `writer` wrote; empty where it can.
 ///
@@ -42,6 +43,7 @@ pub fn differences(reader: &Avro, writer: &Avro) -> Vec<Difference> {
         writer: writer_graph,
         seen: HashMap::new(),
         places,
+        pinned: 1,
         steps: 0,
         kept: 0,
     };
@@ -83,9 +85,12 @@ struct Found {
 struct Comparison<'a> {
     reader: &'a Graph,
     writer: &'a Graph,
-    /// By pair; `None` while it is being compared.
-    seen: HashMap<u64, Option<Vec<Found>>>,
+    /// Pairs with a name on at least one side, `None` while one is being compared. Other types have one place only, so
+    /// that their pairs are met once for each time that the pair around them is compared.
+    seen: HashMap<u64, Option<Box<[Found]>>>,
     places: Places,
+    /// As many of the places as differences in `seen` may refer to.
+    pinned: usize,
     steps: usize,
     /// Differences in `seen`.
     kept: usize,
@@ -110,19 +115,41 @@ impl Comparison<'_> {
                 vec![found(Rule::TypeMismatch, reader, writer, place)]
             });
         }
+        if self.reader.named(reader).is_none() && self.writer.named(writer).is_none() {
+            return self.composite(reader, writer, place, depth);
+        }
         let pair = reader.number() << 32 | writer.number();
         match self.seen.get(&pair) {
             // Met inside itself: compatible, unless something else says otherwise.
             Some(None) => return Ok(Vec::new()),
-            Some(Some(found)) => return Ok(found.clone()),
+            Some(Some(found)) => return Ok(found.to_vec()),
             None => {}
         }
         self.seen.insert(pair, None);
-        let mut found = self.composite(reader, writer, place, depth)?;
-        found.truncate(if self.kept < MAX_KEPT { MAX_DIFFERENCES } else { 1 });
-        self.kept += found.len();
-        self.seen.insert(pair, Some(found.clone()));
-        Ok(found)
+        let differences = self.composite(reader, writer, place, depth)?;
+        if !differences.is_empty() {
+            self.kept += differences.len();
+            self.pinned = self.places.len();
+        }
+        if self.kept + self.places.len() + self.seen.len() > MAX_KEPT {
+            return Err(found(Rule::TooLarge, reader, writer, place));
+        }
+        self.seen.insert(pair, Some(differences.clone().into()));
+        Ok(differences)
+    }
+
+    /// Whether the pair fits, where nobody asks why not.
+    fn fits(&mut self, reader: TypeId, writer: TypeId, place: Place, depth: usize) -> Result<bool, Found> {
+        let length = self.places.len();
+        let inside = self.places.add(place, Step::Branch(reader));
+        let fits = self.compare(reader, writer, inside, depth)?.is_empty();
+        self.release(length);
+        Ok(fits)
+    }
+
+    /// Forgets places that no difference refers to.
+    fn release(&mut self, length: usize) {
+        self.places.truncate(length.max(self.pinned));
     }
 
     fn count(&mut self, steps: usize, reader: TypeId, writer: TypeId, place: Place) -> Result<(), Found> {
@@ -168,10 +195,12 @@ impl Comparison<'_> {
             }
             (Kind::Union(_), Kind::Union(branches)) => {
                 let mut differences = Vec::new();
-                for (n, branch) in branches.iter().enumerate() {
+                for (n, branch) in (0..).zip(branches) {
+                    let length = self.places.len();
                     let place = self.places.add(place, Step::Index(n));
-                    let inside = self.places.add(place, Step::Branch(reader));
-                    if !self.compare(reader, *branch, inside, depth + 1)?.is_empty() {
+                    if self.fits(reader, *branch, place, depth + 1)? {
+                        self.release(length);
+                    } else {
                         merge(&mut differences, [found(Rule::MissingUnionBranch, reader, writer, place)]);
                     }
                 }
@@ -187,8 +216,7 @@ impl Comparison<'_> {
             }
             (Kind::Union(branches), _) => {
                 for branch in branches {
-                    let inside = self.places.add(place, Step::Branch(*branch));
-                    if self.compare(*branch, writer, inside, depth + 1)?.is_empty() {
+                    if self.fits(*branch, writer, place, depth + 1)? {
                         return Ok(Vec::new());
                     }
                 }
@@ -223,7 +251,8 @@ impl Comparison<'_> {
         differences: &mut Vec<Found>,
     ) -> Result<(), Found> {
         let list = self.places.add(place, Step::Fields);
-        for (n, (name, field)) in r.fields.iter().enumerate() {
+        for (n, (name, field)) in (0..).zip(&r.fields) {
+            let (length, before) = (self.places.len(), differences.len());
             let place = self.places.add(list, Step::Index(n));
             self.count(1 + field.aliases.len(), reader, writer, place)?;
             let direct = w.fields.get(name);
@@ -245,6 +274,9 @@ impl Comparison<'_> {
                 } else {
                     merge(differences, [found(Rule::ReaderFieldMissingDefaultValue, reader, writer, place)]);
                 }
+            }
+            if differences.len() == before {
+                self.release(length);
             }
         }
         Ok(())

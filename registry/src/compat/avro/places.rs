@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 /// A place among [`Places`].
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Place(usize);
+pub(super) struct Place(u32);
 
 /// One step further inside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,7 +15,7 @@ pub(super) enum Step {
     /// Into a branch of a union, where Apache Avro begins its path anew; with the reader's type there.
     Branch(TypeId),
     Fields,
-    Index(usize),
+    Index(u32),
     Type,
     Items,
     Values,
@@ -24,7 +24,7 @@ pub(super) enum Step {
     Size,
 }
 
-/// All places that were entered, each with the one around it.
+/// The places that were entered and may still be reported, each with the one around it.
 #[derive(Debug)]
 pub(super) struct Places(Vec<(Place, Step)>);
 
@@ -35,15 +35,30 @@ impl Places {
     }
 
     pub(super) fn add(&mut self, around: Place, step: Step) -> Place {
+        // There are fewer of them than the comparison may take steps.
+        let place = Place(u32::try_from(self.0.len()).unwrap_or(u32::MAX));
         self.0.push((around, step));
-        Place(self.0.len() - 1)
+        place
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Forgets all but the first.
+    pub(super) fn truncate(&mut self, length: usize) {
+        self.0.truncate(length);
+    }
+
+    fn at(&self, place: Place) -> (Place, Step) {
+        self.0[place.0 as usize]
     }
 
     fn steps(&self, place: Place) -> Vec<Step> {
         let mut steps = Vec::new();
         let mut at = place;
         loop {
-            let (around, step) = self.0[at.0];
+            let (around, step) = self.at(at);
             steps.push(step);
             if matches!(step, Step::Root(_)) {
                 steps.reverse();
@@ -78,7 +93,7 @@ impl Places {
 
     /// The number of the field that a place is, if it is one.
     pub(super) fn index(&self, place: Place) -> Option<usize> {
-        if let (_, Step::Index(n)) = self.0[place.0] { Some(n) } else { None }
+        if let (_, Step::Index(n)) = self.at(place) { Some(n as usize) } else { None }
     }
 
     /// For people: names of fields from the root of the reader's schema on, `[]` for what is in arrays and maps.
@@ -95,7 +110,8 @@ impl Places {
                         Some(Kind::Record(record)) => Some(record),
                         _ => None,
                     };
-                    if let Some((name, field)) = record.and_then(|record| record.fields.get_index(n)) {
+                    if let Some((name, field)) = record.and_then(|record| record.fields.get_index(n as usize))
+                    {
                         if !path.is_empty() {
                             path.push('.');
                         }

@@ -361,18 +361,19 @@ fn names_are_bounded() {
 }
 
 /// Records that are defined side by side, and referred to by the next: they only nest once references are resolved.
+fn chain(length: usize) -> String {
+    let mut branches = vec![r#"{"type":"record","name":"R0","fields":[]}"#.to_owned()];
+    for n in 1..length {
+        branches.push(format!(
+            r#"{{"type":"record","name":"R{n}","fields":[{{"name":"f","type":"R{}"}}]}}"#,
+            n - 1
+        ));
+    }
+    format!("[{}]", branches.join(","))
+}
+
 #[test]
 fn depth_is_bounded_through_names_and_references() {
-    let chain = |length: usize| {
-        let mut branches = vec![r#"{"type":"record","name":"R0","fields":[]}"#.to_owned()];
-        for n in 1..length {
-            branches.push(format!(
-                r#"{{"type":"record","name":"R{n}","fields":[{{"name":"f","type":"R{}"}}]}}"#,
-                n - 1
-            ));
-        }
-        format!("[{}]", branches.join(","))
-    };
     let resolve = |length: usize| {
         let text = chain(length);
         let last = format!("\"R{}\"", length - 1);
