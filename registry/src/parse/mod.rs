@@ -8,6 +8,8 @@
 
 use std::fmt;
 
+pub mod avro;
+
 /// How strictly a text is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Strictness {
