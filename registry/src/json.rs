@@ -15,7 +15,7 @@ mod read;
 #[cfg(test)]
 mod tests;
 
-pub use number::Number;
+pub use number::{Decimal, Number};
 pub use read::{Error, Syntax, read};
 
 /// Arrays and objects inside each other. Jackson's own limit is 1000; no schema that people write comes near this one.

@@ -5,6 +5,7 @@
 //! decided here, from the level.
 
 pub mod avro;
+pub mod json_schema;
 
 /// A reason why a reader cannot read what a writer wrote.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,0 +1,66 @@
+//! `allOf`, `anyOf`, `oneOf` against each other: which member became which.
+//!
+//! Each member of the smaller side must find a partner of its own with which it is compatible: a maximum matching.
+
+use super::changes::{Changes, Values};
+use super::matching;
+use super::rule::Rule;
+use super::walk::{At, Comparison};
+use crate::parse::json_schema::model::{Criterion, Shape};
+
+pub(super) fn compare<'a>(
+    comparison: &mut Comparison<'a>,
+    changes: &mut Changes,
+    old_at: At<'a>,
+    new_at: At<'a>,
+) {
+    let (Shape::Combined(before, old), Shape::Combined(after, new)) = (old_at.shape(), new_at.shape()) else {
+        return;
+    };
+    if before != after {
+        let rule = match after {
+            Criterion::Any => Rule::CombinedTypeExtended,
+            Criterion::One if old.len() == 1 => Rule::CombinedTypeExtended,
+            Criterion::All if old.len() == 1 && new.len() == 1 => Rule::CombinedTypeExtended,
+            Criterion::One | Criterion::All => Rule::CombinedTypeChanged,
+        };
+        changes.add(rule, "", Values::new(before.name(), after.name()));
+        if rule == Rule::CombinedTypeChanged {
+            return;
+        }
+    }
+    let sizes = Values::new(format!("{} schemas", old.len()), format!("{} schemas", new.len()));
+    let product = *after == Criterion::All;
+    match old.len().cmp(&new.len()) {
+        std::cmp::Ordering::Less if product => changes.add(Rule::ProductTypeExtended, "", sizes),
+        std::cmp::Ordering::Less => changes.add(Rule::SumTypeExtended, "", sizes),
+        std::cmp::Ordering::Greater if product => changes.add(Rule::ProductTypeNarrowed, "", sizes),
+        std::cmp::Ordering::Greater => changes.add(Rule::SumTypeNarrowed, "", sizes),
+        std::cmp::Ordering::Equal => {}
+    }
+    let mut edges = vec![Vec::new(); old.len()];
+    for (n, before) in old.iter().enumerate() {
+        for (m, after) in new.iter().enumerate() {
+            if !comparison.pay(1) {
+                changes.note(Rule::TooComplex, "");
+                return;
+            }
+            let verdict = comparison.pair(old_at.sibling(*before), new_at.sibling(*after));
+            if verdict.changes.are_compatible() {
+                edges[n].push(m);
+            }
+        }
+    }
+    let criterion = before.name();
+    let partners = matching::maximum(&edges, new.len());
+    let matched = partners.iter().flatten().count();
+    for (n, m) in partners.iter().enumerate() {
+        let (Some(before), Some(after)) = (old.get(n), m.and_then(|m| new.get(m))) else { continue };
+        let path = format!("{criterion}/{n}");
+        comparison.nested(changes, &path, old_at.sibling(*before), new_at.sibling(*after));
+    }
+    if matched < old.len().min(new.len()) {
+        let found = format!("{matched} of {} found a partner", old.len().min(new.len()));
+        changes.add(Rule::CombinedTypeSubschemasChanged, "", Values::new(found, ""));
+    }
+}
