@@ -4,6 +4,8 @@
 //! schema to the list of [`Difference`]s that make reading fail. Which versions are compared in which direction is
 //! decided here, from the level.
 
+pub mod protobuf;
+
 /// A reason why a reader cannot read what a writer wrote.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Difference {

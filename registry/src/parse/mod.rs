@@ -6,6 +6,8 @@
 //! The canonical text is what clients see and what ids and GUIDs are made from; it is printed as Confluent's registry
 //! prints it. The submitted bytes are kept beside it by the stores.
 
+pub mod protobuf;
+
 use std::fmt;
 
 /// How strictly a text is read.
