@@ -6,6 +6,7 @@
 
 pub mod avro;
 pub mod json_schema;
+pub mod protobuf;
 
 /// A reason why a reader cannot read what a writer wrote.
 #[derive(Debug, Clone, PartialEq, Eq)]

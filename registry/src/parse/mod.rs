@@ -7,6 +7,7 @@
 //! prints it. The submitted bytes are kept beside it by the stores.
 
 pub mod json_schema;
+pub mod protobuf;
 
 use std::fmt;
 
