@@ -518,6 +518,13 @@ pub(crate) fn text(random: &mut Random, schema: &Value) -> String {
 
 /// Breaks a schema somewhere: most of what comes out is none.
 pub(crate) fn damage(random: &mut Random, schema: &Value) -> String {
+    if random.chance(30) {
+        let mut text: Vec<char> = text(random, schema).chars().collect();
+        let start = random.below(text.len());
+        let end = text.len().min(start + random.below(3));
+        text.splice(start..end, random.pick(&["", "\"", "}", "0", "é", ".", "\\u0041", "null"]).chars());
+        return text.into_iter().collect();
+    }
     let mut schema = schema.clone();
     let mut places = Vec::new();
     values(&schema, String::new(), &mut places);

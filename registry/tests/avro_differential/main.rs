@@ -67,7 +67,7 @@ fn pairs(seed: u64, count: usize) -> Vec<Pair> {
             if generator.random.chance(20) { vec![generator.dependency()] } else { Vec::new() };
         let writer = generator.root();
         let mut reader = writer.clone();
-        for _ in 0..1 + generator.random.below(2) {
+        for _ in 0..1 + generator.random.below(3) {
             generator.change(&mut reader);
         }
         let (first, second) = if random.chance(15) { (&writer, &reader) } else { (&reader, &writer) };
