@@ -2,6 +2,7 @@
 //!
 //! Accepted and refused is what Apache Avro 1.11 for Java accepts and refuses, as Confluent's registry uses it; a new schema
 //! must also pass what AxonOps' registry insists on (no empty enum, no fixed of size 0, a default that its type can hold).
+//! A type that a reference has brought may be defined once more if it is the same: Confluent prints such types in full.
 //! Names, defaults and properties are kept as they were written; nothing is looked up outside the texts that are given.
 //!
 //! Time and memory are linear in the texts: a name has at most [`MAX_NAME`] bytes, so that inheriting a namespace copies
@@ -12,6 +13,7 @@ use crate::json::{self, Syntax};
 use crate::schema::Dependency;
 
 mod defaults;
+mod equal;
 mod form;
 pub(crate) mod graph;
 mod logical;

@@ -166,6 +166,11 @@ impl Graph {
         self.referenced = self.types.len();
     }
 
+    /// Whether a reference brought it.
+    pub(super) fn is_referenced(&self, id: TypeId) -> bool {
+        id.index() < self.referenced
+    }
+
     /// The name and what belongs to it, of a type that has one.
     pub(crate) fn named(&self, id: TypeId) -> Option<&Named> {
         match &self.get(id).kind {

@@ -2,7 +2,7 @@
 
 use super::graph::{Enum, Field, Fixed, Graph, Kind, Named, Order, Primitive, Record, TypeId};
 use super::names::{Name, check_simple};
-use super::{defaults, number};
+use super::{defaults, equal, number};
 use crate::json::{self, Json, Object, Syntax};
 use crate::parse::Strictness;
 use indexmap::map::Entry as MapEntry;
@@ -150,12 +150,13 @@ impl Reader {
                 None => self.wrong("an object without \"type\" is no schema: add one"),
             };
         };
+        let mut earlier = None;
         let id = match kind {
-            "record" | "error" => {
-                self.named(members, |reader, named| reader.record(members, named, kind == "error"))?
-            }
-            "enum" => self.named(members, |reader, named| reader.symbols(members, named))?,
-            "fixed" => self.named(members, |reader, named| reader.fixed(members, named))?,
+            "record" | "error" => self.named(members, &mut earlier, |reader, named| {
+                reader.record(members, named, kind == "error")
+            })?,
+            "enum" => self.named(members, &mut earlier, |reader, named| reader.symbols(members, named))?,
+            "fixed" => self.named(members, &mut earlier, |reader, named| reader.fixed(members, named))?,
             "array" => {
                 let items = self.part(members, "items", "array")?;
                 self.graph.add(Kind::Array(items))
@@ -193,7 +194,24 @@ impl Reader {
                 named.aliases = names;
             }
         }
-        Ok(id)
+        match earlier {
+            None => Ok(id),
+            Some(earlier) => self.repeated(earlier, id),
+        }
+    }
+
+    /// A type that is defined again is the one that it was.
+    fn repeated(&mut self, earlier: TypeId, again: TypeId) -> Answer<TypeId> {
+        let name = self.graph.named(earlier).map(|named| named.name.clone());
+        let Some(name) = name else { return Ok(again) };
+        if !equal::same(&self.graph, earlier, again) {
+            return self.wrong(format!(
+                "type {:?} is defined twice, and differently: rename one of them, or use the name of the first",
+                name.full()
+            ));
+        }
+        self.names.insert(name, earlier);
+        Ok(earlier)
     }
 
     fn part(&mut self, members: &Object, key: &str, kind: &str) -> Answer<TypeId> {
@@ -203,10 +221,11 @@ impl Reader {
         }
     }
 
-    /// Reads a type that has a name, inside its namespace.
+    /// Reads a type that has a name, inside its namespace; `earlier` becomes the one that has had this name.
     fn named(
         &mut self,
         members: &Object,
+        earlier: &mut Option<TypeId>,
         read: impl FnOnce(&mut Self, Named) -> Answer<TypeId>,
     ) -> Answer<TypeId> {
         let Some(name) = text_of(members, "name") else {
@@ -221,7 +240,8 @@ impl Reader {
         if name.space.is_none() && Primitive::named(&name.simple).is_some() {
             return self.wrong(format!("{:?} is a type of Avro itself: choose another name", name.simple));
         }
-        if self.names.contains_key(&name) {
+        *earlier = self.names.get(&name).copied();
+        if earlier.is_some_and(|id| !self.may_be_repeated(id)) {
             return self.wrong(format!(
                 "type {:?} is defined twice: define it once and use its name afterwards",
                 name.full()
@@ -232,6 +252,12 @@ impl Reader {
         let id = read(self, Named { name, doc, aliases: IndexSet::new() })?;
         self.space = outer;
         Ok(id)
+    }
+
+    /// Confluent prints in full what stands inside the types of references, so that texts define it again.
+    fn may_be_repeated(&self, id: TypeId) -> bool {
+        let is_complete = !matches!(&self.graph.get(id).kind, Kind::Record(record) if !record.is_complete);
+        is_complete && (self.strictness == Strictness::Stored || self.graph.is_referenced(id))
     }
 
     fn record(&mut self, members: &Object, named: Named, is_error: bool) -> Answer<TypeId> {

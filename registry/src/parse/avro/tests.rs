@@ -125,8 +125,19 @@ fn references_are_printed_by_name_and_resolved_on_demand() {
     let doubled = [dependencies[0], Dependency { name: "other", text: address }, dependencies[1]];
     assert_eq!(Avro::parse(text, &doubled, Strictness::New).expect("a schema").canonical(), text);
     assert!(new(text).is_err());
-    let again = Avro::parse(address, &dependencies, Strictness::New).expect_err("defined twice").to_string();
-    assert!(again.contains("\"a.Address\" is defined twice"), "{again}");
+    // Confluent prints in full what only stands inside the type of a reference; defined differently it is refused.
+    let zip = r#""type":{"type":"enum","name":"a.Zip","symbols":["X"]}"#;
+    let repeated = text.replace("\"type\":\"a.Zip\"", zip);
+    for strictness in [Strictness::New, Strictness::Stored] {
+        let user = Avro::parse(&repeated, &dependencies, strictness).expect("the same enum");
+        assert_eq!(user.canonical(), text);
+        let other = repeated.replace("[\"X\"]", "[\"Y\"]");
+        let error = Avro::parse(&other, &dependencies, strictness).expect_err("another enum").to_string();
+        assert!(
+            error.contains("at /fields/2/type: type \"a.Zip\" is defined twice, and differently"),
+            "{error}"
+        );
+    }
 }
 
 #[test]
@@ -344,8 +355,28 @@ fn stored_schemas_are_read_as_far_as_they_mean_something() {
         r#"{"type":"fixed","name":"","size":1}"#,
         r#"["int","int"]"#,
         r#""Foo""#,
+        r#"{"type":"record","name":"R","fields":[{"name":"f","type":{"type":"record","name":"R","fields":[]}}]}"#,
     ] {
         assert!(stored(text).is_err(), "{text}");
+    }
+}
+
+/// As Avro 1.12 has it; 1.11 and a new schema have each name once.
+#[test]
+fn a_stored_type_may_be_defined_again_as_it_was() {
+    let inner = r#"{"type":"record","name":"S","fields":[{"name":"r","type":["null","S"]},{"name":"e","type":{"type":"enum","name":"E","symbols":["A"]}}]}"#;
+    let twice = with_field(&format!(r#"{{"name":"a","type":{inner}}},{{"name":"b","type":{inner}}}"#));
+    assert!(new(&twice).is_err());
+    assert_eq!(
+        canonical(&twice),
+        with_field(&format!(r#"{{"name":"a","type":{inner}}},{{"name":"b","type":"S"}}"#))
+    );
+    for (old, changed) in
+        [("\"null\",\"S\"", "\"int\",\"S\""), ("[\"A\"]", "[\"A\",\"B\"]"), ("\"e\"", "\"x\"")]
+    {
+        let second = twice.rfind(old).expect("it is there");
+        let other = format!("{}{changed}{}", &twice[..second], &twice[second + old.len()..]);
+        assert!(stored(&other).is_err(), "{other}");
     }
 }
 
