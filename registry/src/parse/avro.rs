@@ -26,7 +26,7 @@ mod tests;
 
 use graph::{Graph, TypeId};
 
-/// Bytes of a full name, namespace included.
+/// Bytes of a name, namespace included.
 pub const MAX_NAME: usize = 1000;
 
 /// Types inside each other, once every referenced type stands where it is first used.

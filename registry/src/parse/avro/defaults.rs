@@ -15,13 +15,13 @@ pub(super) fn misfit(graph: &Graph, id: TypeId, value: &Json) -> Option<String> 
             (Primitive::Float | Primitive::Double, Json::Number(_)) => None,
             (Primitive::Int, Json::Number(number)) => {
                 let fits = integer(number).is_some_and(|value| i32::try_from(value).is_ok());
-                if fits { None } else { Some(format!("{number} is no integer of 32 bits")) }
+                if fits { None } else { Some(format!("{} is no integer of 32 bits", shown(value))) }
             }
             (Primitive::Long, Json::Number(number)) => {
                 if integer(number).is_some() {
                     None
                 } else {
-                    Some(format!("{number} is no integer of 64 bits"))
+                    Some(format!("{} is no integer of 64 bits", shown(value)))
                 }
             }
             _ => expected(primitive.name()),

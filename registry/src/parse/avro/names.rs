@@ -22,10 +22,7 @@ impl Name {
         };
         check_simple(simple, strictness)?;
         if space.as_ref().map_or(0, |space| space.len()) + simple.len() > MAX_NAME {
-            let start: String = simple.chars().take(40).collect();
-            return Err(format!(
-                "has a name of more than {MAX_NAME} bytes, {start:?} with its namespace: shorten it"
-            ));
+            return Err(too_long(simple));
         }
         Ok(Self { space, simple: simple.into() })
     }
@@ -55,6 +52,9 @@ pub(super) fn check_simple(name: &str, strictness: Strictness) -> Result<(), Str
     if name.is_empty() {
         return Err("has an empty name: names begin with a letter or _".to_owned());
     }
+    if name.len() > MAX_NAME {
+        return Err(too_long(name));
+    }
     if strictness == Strictness::Stored {
         return Ok(());
     }
@@ -65,6 +65,13 @@ pub(super) fn check_simple(name: &str, strictness: Strictness) -> Result<(), Str
     }
     let shown: String = name.chars().take(100).collect();
     Err(format!("has the name {shown:?}: a name is letters, digits and _, and begins with no digit"))
+}
+
+fn too_long(name: &str) -> String {
+    let start: String = name.chars().take(40).collect();
+    format!(
+        "has a name of more than {MAX_NAME} bytes, its namespace included, that begins with {start:?}: shorten it"
+    )
 }
 
 fn is_wide(c: char) -> bool {

@@ -386,6 +386,8 @@ fn names_are_bounded() {
     assert!(new(&fixed(&"n".repeat(MAX_NAME))).is_ok());
     let error = new(&fixed(&format!("{}.n", "n".repeat(MAX_NAME)))).expect_err("too long").to_string();
     assert!(error.contains("more than 1000 bytes") && error.len() < 300, "{error}");
+    let field = with_field(&format!(r#"{{"name":"{}","type":"Foo"}}"#, "f".repeat(MAX_NAME + 1)));
+    assert!(new(&field).expect_err("too long").to_string().len() < 300);
     // What is wrong with a long value is told in short.
     let long = with_field(&format!(r#"{{"name":"x","type":"int","default":"{}"}}"#, "é".repeat(100_000)));
     assert!(new(&long).expect_err("no int").to_string().len() < 400);
@@ -437,7 +439,7 @@ fn defaults_are_checked_in_linear_time() {
 }
 
 /// Schemas to be damaged: everything that the language has.
-const WHOLE: &str = r#"{"type":"record","name":"a.b.R","doc":"d","aliases":["Q"],"fields":[{"name":"x","type":["null","int",{"type":"enum","name":"E","symbols":["A","B"],"default":"A"}],"default":null},{"name":"y","type":{"type":"array","items":{"type":"map","values":{"type":"fixed","name":"c.F","size":4,"logicalType":"decimal","precision":3}}},"order":"ignore","aliases":["z"]},{"name":"d","type":"double","default":1.5e3,"p":[1,{"q":-0.0}]},{"name":"r","type":["null","R","c.F","b.c.int"]}]}"#;
+const WHOLE: &str = r#"{"type":"record","name":"a.b.R","doc":"d","aliases":["Q"],"fields":[{"name":"x","type":["null","int",{"type":"enum","name":"E","symbols":["A","B"],"default":"A"}],"default":null},{"name":"y","type":{"type":"array","items":{"type":"map","values":{"type":"fixed","name":"c.F","size":4,"logicalType":"decimal","precision":3}}},"order":"ignore","aliases":["z"]},{"name":"d","type":"double","default":1.5e3,"p":[1,{"q":-0.0}]},{"name":"r","type":["null","R","c.F"]}]}"#;
 
 proptest! {
     #[test]
@@ -464,6 +466,14 @@ proptest! {
                 prop_assert_eq!(reduced, Ok(avro.reduced()));
                 let normal = Avro::parse(&avro.normalized(), &[], strictness).map(|avro| avro.normalized());
                 prop_assert_eq!(normal, Ok(avro.normalized()));
+                let whole = new(WHOLE).expect("a schema");
+                prop_assert!(crate::compat::avro::differences(&whole, &whole).is_empty());
+                for found in [
+                    crate::compat::avro::differences(&avro, &whole),
+                    crate::compat::avro::differences(&whole, &avro),
+                ] {
+                    prop_assert!(found.len() <= crate::compat::avro::MAX_DIFFERENCES);
+                }
             }
         }
     }
