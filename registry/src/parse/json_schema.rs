@@ -95,6 +95,11 @@ impl JsonSchema {
         sorted(&self.document, str::cmp)
     }
 
+    /// Means the same, word for word, dependencies included.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        self.document == other.document && self.nodes == other.nodes
+    }
+
     /// The topmost node.
     pub(crate) fn root(&self) -> NodeId {
         self.root
