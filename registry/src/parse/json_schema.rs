@@ -36,7 +36,8 @@ impl JsonSchema {
     /// Reads a schema that may refer to `dependencies`.
     ///
     /// [`Strictness::New`] refuses keywords with the wrong kind of value, references that nothing at hand resolves,
-    /// references in a circle, and top-level properties whose name starts with `$$` (Confluent keeps those for itself).
+    /// schemas that apply themselves to the same value without end, and top-level properties whose name starts with `$$`
+    /// (Confluent keeps those for itself).
     /// [`Strictness::Stored`] overlooks what it cannot understand; only what is no schema at all is refused.
     pub fn parse(
         text: &str,

@@ -345,7 +345,7 @@ fn words(shape: &Shape) -> &'static str {
         Shape::Enum(_) => "one of the values of an enum",
         Shape::Const(_) => "a constant",
         Shape::Not(_) => "anything but what a schema says",
-        Shape::Conditional => "what if, then and else say",
+        Shape::Conditional(_) => "what if, then and else say",
         Shape::Combined(Criterion::All, _) => "all of several schemas",
         Shape::Combined(Criterion::Any, _) => "any of several schemas",
         Shape::Combined(Criterion::One, _) => "one of several schemas",

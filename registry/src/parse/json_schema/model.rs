@@ -51,7 +51,7 @@ pub(crate) enum Shape {
     Const(Json),
     Not(NodeId),
     /// `if`, `then` and `else`.
-    Conditional,
+    Conditional(Vec<NodeId>),
     Combined(Criterion, Vec<NodeId>),
     Object(Box<ObjectShape>),
     Array(Box<ArrayShape>),

@@ -196,6 +196,16 @@ fn nothing_is_fetched() {
         let problem = parse(text).expect_err(text).to_string();
         assert!(problem.starts_with(expected), "{text}: {problem}");
     }
+    for text in [
+        r##"{"allOf":[{"$ref":"#"}]}"##,
+        r##"{"anyOf":[{"type":"null"},{"not":{"$ref":"#"}}]}"##,
+        r##"{"dependencies":{"a":{"$ref":"#"}}}"##,
+        r##"{"items":{"$ref":"#/definitions/a"},"definitions":{"a":{"if":{"oneOf":[{"$ref":"#/definitions/a"}]}}}}"##,
+    ] {
+        let problem = parse(text).expect_err(text).to_string();
+        assert!(problem.starts_with("a schema applies itself to the same value again"), "{text}: {problem}");
+        assert!(JsonSchema::parse(text, &[], Strictness::Stored).is_ok());
+    }
     assert!(with("{}", &[("x", "{")]).expect_err("no JSON").to_string().contains("reference \"x\""));
 }
 
@@ -203,7 +213,7 @@ fn nothing_is_fetched() {
 fn a_schema_may_contain_itself() {
     for text in [
         r##"{"properties":{"a":{"$ref":"#"}}}"##,
-        r##"{"allOf":[{"$ref":"#"}]}"##,
+        r##"{"anyOf":[{"type":"null"},{"items":{"$ref":"#"}}]}"##,
         r##"{"$schema":"https://json-schema.org/draft/2020-12/schema","$dynamicAnchor":"n","items":{"$dynamicRef":"#n"}}"##,
         r##"{"$schema":"https://json-schema.org/draft/2019-09/schema","$recursiveAnchor":true,"items":{"$recursiveRef":"#"}}"##,
     ] {
