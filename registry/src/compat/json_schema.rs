@@ -37,8 +37,8 @@ use rule::Effect;
 
 pub use reserved::reserved;
 
-/// Comparisons of two nodes, copies of a change, and the like.
-pub const MAX_STEPS: u32 = 250_000;
+/// Comparisons of two nodes, copies of a change, and the like: enough for unions of some 500 members on both sides.
+pub const MAX_STEPS: u32 = 500_000;
 
 /// Schemas inside each other, references followed.
 pub const MAX_DEPTH: usize = 220;

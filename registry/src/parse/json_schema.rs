@@ -36,7 +36,8 @@ impl JsonSchema {
     /// Reads a schema that may refer to `dependencies`.
     ///
     /// [`Strictness::New`] refuses keywords with the wrong kind of value, references that nothing at hand resolves,
-    /// references in a circle, and top-level properties whose name starts with `$$` (Confluent keeps those for itself).
+    /// schemas that apply themselves to the same value without end, and top-level properties whose name starts with `$$`
+    /// (Confluent keeps those for itself).
     /// [`Strictness::Stored`] overlooks what it cannot understand; only what is no schema at all is refused.
     pub fn parse(
         text: &str,
@@ -93,6 +94,11 @@ impl JsonSchema {
     /// What makes two schemas the same where identity ignores the order of members: sorted by bytes.
     pub fn reduced(&self) -> String {
         sorted(&self.document, str::cmp)
+    }
+
+    /// Means the same, word for word, dependencies included.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        self.document == other.document && self.nodes == other.nodes
     }
 
     /// The topmost node.

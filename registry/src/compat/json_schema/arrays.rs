@@ -73,7 +73,10 @@ fn tuple<'a>(
     (new_at, new): Side<'a>,
 ) {
     for n in 0..old.tuple.len().max(new.tuple.len()) {
-        let path = format!("items/{n}");
+        if changes.are_settled() {
+            return;
+        }
+        let path = changes.path("items", &n.to_string());
         match (old.tuple.get(n), new.tuple.get(n)) {
             (Some(before), Some(after)) => {
                 comparison.nested(changes, &path, old_at.sibling(*before), new_at.sibling(*after));

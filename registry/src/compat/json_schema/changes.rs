@@ -46,13 +46,35 @@ pub(super) fn join(outer: &str, inner: &str) -> String {
 #[derive(Debug)]
 pub(super) struct Changes {
     policy: Policy,
+    /// Nothing is kept but whether something breaks.
+    brief: bool,
     list: Vec<Found>,
     breaking: usize,
 }
 
 impl Changes {
-    pub(super) fn new(policy: Policy) -> Self {
-        Self { policy, list: Vec::new(), breaking: 0 }
+    pub(super) fn new(policy: Policy, brief: bool) -> Self {
+        Self { policy, brief, list: Vec::new(), breaking: 0 }
+    }
+
+    /// A brief answer.
+    pub(super) fn answer(policy: Policy, compatible: bool) -> Self {
+        Self { policy, brief: true, list: Vec::new(), breaking: usize::from(!compatible) }
+    }
+
+    /// Nothing that could still be found would change the answer.
+    pub(super) fn are_settled(&self) -> bool {
+        self.brief && self.breaking > 0
+    }
+
+    /// A path under a keyword; nothing where it would not be kept.
+    pub(super) fn path(&self, keyword: &str, name: &str) -> String {
+        if self.brief { String::new() } else { format!("{keyword}/{name}") }
+    }
+
+    /// Something breaks that has no list.
+    pub(super) fn break_off(&mut self) {
+        self.breaking += 1;
     }
 
     /// Nothing that breaks readers.
@@ -76,6 +98,9 @@ impl Changes {
     pub(super) fn push(&mut self, found: Found) {
         let breaks = self.policy.breaks(found.rule.effect());
         self.breaking += usize::from(breaks);
+        if self.brief {
+            return;
+        }
         if self.list.len() < MAX_CHANGES {
             self.list.push(found);
             return;

@@ -38,6 +38,9 @@ pub(super) fn compare<'a>(
         std::cmp::Ordering::Greater => changes.add(Rule::SumTypeNarrowed, "", sizes),
         std::cmp::Ordering::Equal => {}
     }
+    if changes.are_settled() {
+        return;
+    }
     let mut edges = vec![Vec::new(); old.len()];
     for (n, before) in old.iter().enumerate() {
         for (m, after) in new.iter().enumerate() {
@@ -45,8 +48,7 @@ pub(super) fn compare<'a>(
                 changes.note(Rule::TooComplex, "");
                 return;
             }
-            let verdict = comparison.pair(old_at.sibling(*before), new_at.sibling(*after));
-            if verdict.changes.are_compatible() {
+            if comparison.is_compatible(old_at.sibling(*before), new_at.sibling(*after)) {
                 edges[n].push(m);
             }
         }

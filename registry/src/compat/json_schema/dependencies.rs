@@ -17,7 +17,7 @@ pub(super) fn compare<'a>(
     (new_at, new): (At<'a>, &'a ObjectShape),
 ) {
     for (name, before) in &old.required_by {
-        let path = format!("dependencies/{name}");
+        let path = changes.path("dependencies", name);
         let Some(after) = new.required_by.get(name) else {
             changes.note(Rule::DependencyArrayRemoved, path);
             continue;
@@ -42,13 +42,14 @@ pub(super) fn compare<'a>(
         );
     }
     for (name, before) in &old.schema_by {
-        let path = format!("dependencies/{name}");
+        let path = changes.path("dependencies", name);
         match new.schema_by.get(name) {
             None => changes.note(Rule::DependencySchemaRemoved, path),
             Some(after) => comparison.nested(changes, &path, old_at.sibling(*before), new_at.sibling(*after)),
         }
     }
     for name in new.schema_by.keys().filter(|name| !old.schema_by.contains_key(*name)) {
-        changes.note(Rule::DependencySchemaAdded, format!("dependencies/{name}"));
+        let path = changes.path("dependencies", name);
+        changes.note(Rule::DependencySchemaAdded, path);
     }
 }

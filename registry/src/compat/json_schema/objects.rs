@@ -21,6 +21,9 @@ pub(super) fn compare<'a>(
 ) {
     required(changes, old, new);
     properties(comparison, changes, old, new);
+    if changes.are_settled() {
+        return;
+    }
     dependencies::compare(comparison, changes, old, new);
     additional(comparison, changes, old, new);
     unevaluated(comparison, changes, old, new);
@@ -49,7 +52,8 @@ fn required<'a>(changes: &mut Changes, (_, old): Side<'a>, (new_at, new): Side<'
             (false, true) => Rule::RequiredAttributeAdded,
             _ => continue,
         };
-        changes.note(rule, format!("required/{name}"));
+        let path = changes.path("required", name);
+        changes.note(rule, path);
     }
 }
 
@@ -65,13 +69,19 @@ fn properties<'a>(
     (new_at, new): Side<'a>,
 ) {
     for (name, before) in &old.properties {
-        let path = format!("properties/{name}");
+        if changes.are_settled() {
+            return;
+        }
+        let path = changes.path("properties", name);
         match new.properties.get(name) {
             Some(after) => comparison.nested(changes, &path, old_at.sibling(*before), new_at.sibling(*after)),
             None => removed(comparison, changes, &path, name, old_at.sibling(*before), (new_at, new)),
         }
     }
     for (name, after) in &new.properties {
+        if changes.are_settled() {
+            return;
+        }
         if !old.properties.contains_key(name) {
             added(comparison, changes, name, *after, (old_at, old), (new_at, new));
         }
@@ -115,7 +125,7 @@ fn added<'a>(
     (old_at, old): Side<'a>,
     (new_at, new): Side<'a>,
 ) {
-    let path = format!("properties/{name}");
+    let path = changes.path("properties", name);
     let (is_required, has_default) = (new.required.contains(name), has_default(new_at, after));
     let after = new_at.sibling(after);
     if is_open(old_at, old) {

@@ -15,6 +15,9 @@ use crate::parse::json_schema::model::{Criterion, Node, NodeId, Shape};
 use std::collections::HashMap;
 use std::rc::Rc;
 
+/// What keeping a change costs.
+const STEPS_PER_CHANGE: usize = 4;
+
 /// Comparing this much of what a schema itself says (its names, values, texts) costs a step.
 const BYTES_PER_STEP: usize = 256;
 
@@ -49,6 +52,7 @@ impl<'a> At<'a> {
 /// What is known about a pair.
 #[derive(Debug, Clone)]
 pub(super) struct Verdict {
+    /// Empty, but right about being compatible, where only that was asked.
     pub(super) changes: Rc<Changes>,
     /// The outermost unfinished pair that this was concluded from, as a depth; `usize::MAX` for none.
     relies_on: usize,
@@ -64,9 +68,13 @@ pub(super) struct Comparison<'a> {
     steps: u32,
     /// Something was given up for want of steps or for depth.
     gave_up: bool,
-    memo: HashMap<Pair, Verdict>,
+    /// Only whether a pair is compatible is asked, not why: its comparison ends at the first breaking change.
+    brief: bool,
+    memo: HashMap<(bool, Pair), Verdict>,
     /// Pairs in `memo` that rely on unfinished ones.
-    provisional: Vec<Pair>,
+    provisional: Vec<(bool, Pair)>,
+    /// The two brief answers.
+    answers: [Rc<Changes>; 2],
     /// Unfinished pairs and their depth.
     open: HashMap<Pair, usize>,
     /// The lowest depth that the pair being compared relies on.
@@ -81,6 +89,8 @@ pub(super) fn compare(writer: &JsonSchema, reader: &JsonSchema, policy: Policy) 
         policy,
         steps: MAX_STEPS,
         gave_up: false,
+        brief: false,
+        answers: [false, true].map(|compatible| Rc::new(Changes::answer(policy, compatible))),
         memo: HashMap::new(),
         provisional: Vec::new(),
         open: HashMap::new(),
@@ -92,6 +102,9 @@ pub(super) fn compare(writer: &JsonSchema, reader: &JsonSchema, policy: Policy) 
     let verdict = comparison.pair(old, new);
     let mut found = verdict.changes.list().to_vec();
     if comparison.gave_up && !verdict.changes.are_compatible() {
+        if writer.is_same(reader) {
+            return Vec::new();
+        }
         // Whatever else was found, this is why nothing better can be said.
         found.retain(|change| change.rule != Rule::TooComplex);
         found.insert(0, Found { rule: Rule::TooComplex, path: String::new(), values: Rc::default() });
@@ -101,8 +114,16 @@ pub(super) fn compare(writer: &JsonSchema, reader: &JsonSchema, policy: Policy) 
 
 impl<'a> Comparison<'a> {
     /// An empty list under the policy of this comparison.
-    pub(super) fn nothing(&self) -> Changes {
-        Changes::new(self.policy)
+    fn nothing(&self) -> Changes {
+        Changes::new(self.policy, self.brief)
+    }
+
+    /// Whether new reads what old writes; costs less than [`Self::pair`] and keeps no list.
+    pub(super) fn is_compatible(&mut self, old: At<'a>, new: At<'a>) -> bool {
+        let outer = std::mem::replace(&mut self.brief, true);
+        let compatible = self.pair(old, new).changes.are_compatible();
+        self.brief = outer;
+        compatible
     }
 
     /// Pays for work; false when nothing is left.
@@ -122,6 +143,10 @@ impl<'a> Comparison<'a> {
 
     /// Adds what a nested pair found, under a path.
     pub(super) fn adopt(&mut self, changes: &mut Changes, path: &str, verdict: &Verdict) {
+        if self.brief && !verdict.changes.are_compatible() {
+            // No list to copy from.
+            return changes.break_off();
+        }
         for found in verdict.changes.list() {
             // Paths are paid for as well: names may be long.
             if !self.pay(1 + (path.len() + found.path.len()) / 64) {
@@ -158,7 +183,7 @@ impl<'a> Comparison<'a> {
     pub(super) fn pair(&mut self, old: At<'a>, new: At<'a>) -> Verdict {
         let from_writer = std::ptr::eq(old.schema, self.writer);
         let pair = (from_writer, old.schema.follow(old.id), new.schema.follow(new.id));
-        if let Some(known) = self.memo.get(&pair) {
+        if let Some(known) = self.memo.get(&(self.brief, pair)) {
             self.relies_on = self.relies_on.min(known.relies_on);
             return known.clone();
         }
@@ -174,8 +199,13 @@ impl<'a> Comparison<'a> {
         self.open.insert(pair, depth);
         let outer = std::mem::replace(&mut self.relies_on, usize::MAX);
         let started = self.provisional.len();
-        let changes = self.evaluate(old, new);
+        let mut changes = self.evaluate(old, new);
         self.open.remove(&pair);
+        let bytes: usize = changes.list().iter().map(|found| found.path.len()).sum();
+        if !self.pay(STEPS_PER_CHANGE * changes.list().len() + bytes / 64) {
+            changes = self.nothing();
+            changes.note(Rule::TooComplex, "");
+        }
 
         let mut relies_on = self.relies_on;
         if !changes.are_compatible() {
@@ -191,11 +221,15 @@ impl<'a> Comparison<'a> {
             }
             relies_on = usize::MAX;
         } else {
-            self.provisional.push(pair);
+            self.provisional.push((self.brief, pair));
         }
         self.relies_on = outer.min(relies_on);
-        let verdict = Verdict { changes: Rc::new(changes), relies_on };
-        self.memo.insert(pair, verdict.clone());
+        let changes = match self.brief {
+            true => self.answers[usize::from(changes.are_compatible())].clone(),
+            false => Rc::new(changes),
+        };
+        let verdict = Verdict { changes, relies_on };
+        self.memo.insert((self.brief, pair), verdict.clone());
         verdict
     }
 
@@ -260,49 +294,40 @@ impl<'a> Comparison<'a> {
         match (old.shape(), new.shape()) {
             (Shape::Combined(..), Shape::Combined(..)) => false,
             (_, Shape::Combined(criterion, members)) => {
-                if let [only] = members[..] {
-                    let verdict = self.pair(old, new.sibling(only));
-                    return self.adopt_if_compatible(changes, &verdict);
+                let sum = *criterion != Criterion::All;
+                let settling = self.first(members, members.len() == 1 || sum, |at, member| {
+                    at.is_compatible(old, new.sibling(member))
+                });
+                let Some(member) = settling else { return false };
+                self.nested(changes, "", old, new.sibling(member));
+                if members.len() > 1 {
+                    changes.note(Rule::SumTypeExtended, "");
                 }
-                if *criterion == Criterion::All {
-                    return false;
-                }
-                for member in members {
-                    let verdict = self.pair(old, new.sibling(*member));
-                    if self.adopt_if_compatible(changes, &verdict) {
-                        changes.note(Rule::SumTypeExtended, "");
-                        return true;
-                    }
-                }
-                false
+                true
             }
             (Shape::Combined(criterion, members), _) => {
-                if let [only] = members[..] {
-                    let verdict = self.pair(old.sibling(only), new);
-                    return self.adopt_if_compatible(changes, &verdict);
+                let product = *criterion == Criterion::All;
+                let settling = self.first(members, members.len() == 1 || product, |at, member| {
+                    at.is_compatible(old.sibling(member), new)
+                });
+                let Some(member) = settling else { return false };
+                self.nested(changes, "", old.sibling(member), new);
+                if members.len() > 1 {
+                    changes.note(Rule::ProductTypeNarrowed, "");
                 }
-                if *criterion != Criterion::All {
-                    return false;
-                }
-                for member in members {
-                    let verdict = self.pair(old.sibling(*member), new);
-                    if self.adopt_if_compatible(changes, &verdict) {
-                        changes.note(Rule::ProductTypeNarrowed, "");
-                        return true;
-                    }
-                }
-                false
+                true
             }
             _ => false,
         }
     }
 
-    fn adopt_if_compatible(&mut self, changes: &mut Changes, verdict: &Verdict) -> bool {
-        let compatible = verdict.changes.are_compatible();
-        if compatible {
-            self.adopt(changes, "", verdict);
-        }
-        compatible
+    fn first(
+        &mut self,
+        members: &[NodeId],
+        counts: bool,
+        mut test: impl FnMut(&mut Self, NodeId) -> bool,
+    ) -> Option<NodeId> {
+        members.iter().copied().filter(|_| counts).find(|member| test(self, *member))
     }
 }
 
@@ -320,7 +345,7 @@ fn words(shape: &Shape) -> &'static str {
         Shape::Enum(_) => "one of the values of an enum",
         Shape::Const(_) => "a constant",
         Shape::Not(_) => "anything but what a schema says",
-        Shape::Conditional => "what if, then and else say",
+        Shape::Conditional(_) => "what if, then and else say",
         Shape::Combined(Criterion::All, _) => "all of several schemas",
         Shape::Combined(Criterion::Any, _) => "any of several schemas",
         Shape::Combined(Criterion::One, _) => "one of several schemas",

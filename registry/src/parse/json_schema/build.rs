@@ -143,7 +143,53 @@ impl<'a> Builder<'a> {
             self.nodes[node as usize].shape = shape;
         }
         self.shorten()?;
+        if self.strictness == Strictness::New {
+            self.ends()?;
+        }
         Ok((self.nodes, root))
+    }
+
+    /// Refuses a schema that applies itself to the same value again: checking that would never end.
+    fn ends(&self) -> Result<(), Problem> {
+        /// What a node applies to the very value that it is applied to.
+        fn in_place(shape: &Shape) -> Vec<NodeId> {
+            match shape {
+                Shape::Reference(node) | Shape::Not(node) => vec![*node],
+                Shape::Combined(_, nodes) | Shape::Conditional(nodes) => nodes.clone(),
+                Shape::Object(object) => object.schema_by.values().copied().collect(),
+                _ => Vec::new(),
+            }
+        }
+        let mut seen = vec![false; self.nodes.len()];
+        let mut open = vec![false; self.nodes.len()];
+        for start in 0..self.nodes.len() {
+            if seen[start] {
+                continue;
+            }
+            seen[start] = true;
+            open[start] = true;
+            let mut way = vec![(start, in_place(&self.nodes[start].shape))];
+            while let Some((node, rest)) = way.last_mut() {
+                let Some(next) = rest.pop() else {
+                    open[*node] = false;
+                    way.pop();
+                    continue;
+                };
+                let next = next as usize;
+                if open[next] {
+                    return Err(Problem::new(
+                        "a schema applies itself to the same value again (by $ref, allOf, anyOf, oneOf, not, if or \
+                         dependencies), so checking data would never end: let the $ref lead elsewhere",
+                    ));
+                }
+                if !seen[next] {
+                    seen[next] = true;
+                    open[next] = true;
+                    way.push((next, in_place(&self.nodes[next].shape)));
+                }
+            }
+        }
+        Ok(())
     }
 
     /// A reference that leads to no schema.
@@ -310,10 +356,11 @@ impl<'a> Builder<'a> {
         if draft >= Draft::Draft7
             && ["if", "then", "else"].iter().any(|keyword| members.contains_key(*keyword))
         {
-            for keyword in ["if", "then", "else"] {
-                self.optional(members, keyword, scope);
-            }
-            parts.push(self.node(Shape::Conditional));
+            let schemas = ["if", "then", "else"]
+                .into_iter()
+                .filter_map(|keyword| self.optional(members, keyword, scope))
+                .collect();
+            parts.push(self.node(Shape::Conditional(schemas)));
         }
     }
 

@@ -13,7 +13,7 @@ use std::collections::BTreeSet;
 pub(crate) type NodeId = u32;
 
 /// One schema inside a document.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Node {
     pub(crate) notes: Notes,
     pub(crate) shape: Shape,
@@ -22,7 +22,7 @@ pub(crate) struct Node {
 }
 
 /// What a schema says beside what it demands.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Notes {
     pub(crate) id: Option<Box<str>>,
     pub(crate) title: Option<Box<str>>,
@@ -33,7 +33,7 @@ pub(crate) struct Notes {
 }
 
 /// What a schema demands.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Shape {
     /// `{}` and `true`.
     Any,
@@ -51,7 +51,7 @@ pub(crate) enum Shape {
     Const(Json),
     Not(NodeId),
     /// `if`, `then` and `else`.
-    Conditional,
+    Conditional(Vec<NodeId>),
     Combined(Criterion, Vec<NodeId>),
     Object(Box<ObjectShape>),
     Array(Box<ArrayShape>),
@@ -76,14 +76,14 @@ impl Criterion {
     }
 }
 
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct StringShape {
     pub(crate) min: Option<u64>,
     pub(crate) max: Option<u64>,
     pub(crate) pattern: Option<Box<str>>,
 }
 
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct NumberShape {
     pub(crate) integer: bool,
     pub(crate) minimum: Option<Number>,
@@ -93,7 +93,7 @@ pub(crate) struct NumberShape {
     pub(crate) multiple_of: Option<Number>,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct ObjectShape {
     pub(crate) properties: IndexMap<Box<str>, NodeId>,
     pub(crate) required: BTreeSet<Box<str>>,
@@ -126,7 +126,7 @@ impl Default for ObjectShape {
     }
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct ArrayShape {
     /// One schema for all items.
     pub(crate) all: Option<NodeId>,
