@@ -1,8 +1,8 @@
 //! [`File`] -> text, in the layouts that Confluent's registry knows.
 //!
 //! Sections stand in a fixed order (in a message: reserved, options, fields, oneofs, groups, extensions, extends, nested
-//! messages, nested enums), one blank line before each; two blanks of indentation; one option stays on its line, several
-//! get a line each. Where Confluent prints text that its own parser would read differently, this printer keeps the
+//! messages, nested enums), one blank line before each; two blanks of indentation, also on blank lines; one option stays
+//! on its line, several get a line each. Where Confluent prints text that its own parser would read differently, this printer keeps the
 //! meaning: a default of type bytes stays in quotes, parts of option names keep their parentheses, bytes that are no
 //! UTF-8 are escaped, groups keep everything that they declare.
 

@@ -206,7 +206,7 @@ message A {
 
   oneof o {
     int32 p = 7;
-
+  
     group Q = 8 {
       optional int32 z = 1;
     }
@@ -386,7 +386,7 @@ message A {
 
   message ByNameEntry {
     option map_entry = true;
-
+  
     string key = 1 [json_name = "key"];
     .p.B value = 2 [json_name = "value"];
   }
@@ -561,7 +561,7 @@ fn depth_is_bounded() {
         let messages = format!("syntax = \"proto3\"; {}{}", "message A {".repeat(depth), "}".repeat(depth));
         let found = Protobuf::parse(&messages, &[], Strictness::Stored);
         assert_eq!(found.is_ok(), depth <= 32, "{depth}: {:?}", found.err());
-        let value = format!("syntax = \"proto3\"; option (x) = {}{};", "{ a ".repeat(depth), "}".repeat(depth));
+        let value = format!("syntax = \"proto3\"; option (x) = {}{};", "{ a ".repeat(depth - 1) + "{", "}".repeat(depth));
         assert_eq!(Protobuf::parse(&value, &[], Strictness::Stored).is_ok(), depth <= 32, "{depth}");
         let groups = format!("{}{}", "message A { optional group B = 1 {".repeat(depth / 2), "}}".repeat(depth / 2));
         assert_eq!(Protobuf::parse(&groups, &[], Strictness::Stored).is_ok(), depth <= 33, "{depth}");
