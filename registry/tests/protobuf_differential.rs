@@ -117,7 +117,8 @@ impl Schema {
     }
 
     fn label(&self, random: &mut Random) -> &'static str {
-        if self.proto3 { random.pick(&["", "", "optional", "repeated"]) } else { random.pick(&["optional", "optional", "repeated", "required"]) }
+        let labels = if self.proto3 { ["", "", "optional", "repeated"] } else { ["optional", "optional", "repeated", "required"] };
+        *random.pick(&labels)
     }
 
     fn add_field(&mut self, random: &mut Random, at: usize) {
@@ -139,7 +140,7 @@ impl Schema {
         let (kind, label) = (self.kind(random, at), self.label(random));
         let count = self.messages[at].fields.len();
         let field = (count > 0).then(|| random.below(count));
-        match (random.below(14), field) {
+        match (random.below(16), field) {
             (0 | 1, _) => self.add_field(random, at),
             (2, Some(index)) => {
                 self.messages[at].fields.remove(index);
@@ -159,13 +160,13 @@ impl Schema {
                 };
                 field.kind = Kind::Named(random.pick(alike).to_string());
             }
-            (6, Some(index)) => {
+            (6 | 14, Some(index)) => {
                 let field = &mut self.messages[at].fields[index];
                 if field.oneof.is_none() || !matches!(kind, Kind::Map(..)) {
                     field.kind = kind;
                 }
             }
-            (7, Some(index)) => self.messages[at].fields[index].label = label,
+            (7 | 15, Some(index)) => self.messages[at].fields[index].label = label,
             (8, Some(index)) => {
                 let field = &mut self.messages[at].fields[index];
                 field.oneof = match field.oneof {
@@ -289,7 +290,7 @@ fn what_we_call_compatible_can_be_read() {
         id += 1;
         let old = Schema::random(&mut random);
         let mut new = old.clone();
-        for _ in 0..1 + random.below(3) {
+        for _ in 0..1 + random.below(6) {
             new.change(&mut random);
         }
         let (Some(old_parsed), Some(new_parsed)) = (parse(&old.texts()), parse(&new.texts())) else { continue };
