@@ -63,7 +63,11 @@ impl Protobuf {
     ///
     /// If the text is neither; with [`Strictness::New`] also if an import leads nowhere or the schema breaks a rule of
     /// the language.
-    pub fn parse(text: &str, dependencies: &[Dependency<'_>], strictness: Strictness) -> Result<Self, Problem> {
+    pub fn parse(
+        text: &str,
+        dependencies: &[Dependency<'_>],
+        strictness: Strictness,
+    ) -> Result<Self, Problem> {
         let file = read_any(text)?;
         let mut imported: Vec<(String, File)> = Vec::new();
         if dependencies.len() > MAX_IMPORTED {
@@ -75,7 +79,8 @@ impl Protobuf {
         let mut known: HashSet<&str> = HashSet::new();
         for dependency in dependencies {
             if known.insert(dependency.name) {
-                let within = |problem: Problem| Problem::new(format!("{problem}, in reference {:?}", dependency.name));
+                let within =
+                    |problem: Problem| Problem::new(format!("{problem}, in reference {:?}", dependency.name));
                 let mut file = read_any(dependency.text).map_err(within)?;
                 element::restore_maps(&mut file);
                 imported.push((dependency.name.to_owned(), file));
@@ -121,7 +126,9 @@ impl Protobuf {
     /// If a schema that some other registry has accepted does not follow the rules of the language.
     pub fn serialized(&self) -> Result<String, Problem> {
         let explain = |problem: &Problem| {
-            Problem::new(format!("the schema has no descriptor: {problem}; ask for it without format=serialized"))
+            Problem::new(format!(
+                "the schema has no descriptor: {problem}; ask for it without format=serialized"
+            ))
         };
         let bytes = self.descriptor.as_ref().map_err(explain)?;
         Ok(STANDARD.encode(bytes))
@@ -148,16 +155,19 @@ fn read_any(text: &str) -> Result<File, Problem> {
         return Err(Problem::new("the schema is empty; send the text of a .proto file"));
     }
     if text.len() > MAX_TEXT {
-        return Err(Problem::new(format!("the schema has {} bytes; at most {MAX_TEXT} are allowed", text.len())));
+        return Err(Problem::new(format!(
+            "the schema has {} bytes; at most {MAX_TEXT} are allowed",
+            text.len()
+        )));
     }
     let file = match read::read(text) {
         Ok(file) => file,
         Err(problem) => serialized(text.trim()).unwrap_or(Err(problem))?,
     };
     match file.package.as_ref().map(String::len) {
-        Some(length) if length > MAX_PACKAGE => {
-            Err(Problem::new(format!("the package has {length} characters; at most {MAX_PACKAGE} are allowed")))
-        }
+        Some(length) if length > MAX_PACKAGE => Err(Problem::new(format!(
+            "the package has {length} characters; at most {MAX_PACKAGE} are allowed"
+        ))),
         _ => Ok(file),
     }
 }

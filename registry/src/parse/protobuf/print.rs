@@ -7,8 +7,8 @@
 //! UTF-8 are escaped, groups keep everything that they declare.
 
 use super::element::{
-    Constant, Enum, Extend, Extensions, Field, File, Group, MAX_TAG, Message, Oneof, Opt, Rpc, Service, Span, Syntax,
-    Type, Value, is_scalar,
+    Constant, Enum, Extend, Extensions, Field, File, Group, MAX_TAG, Message, Oneof, Opt, Rpc, Service, Span,
+    Syntax, Type, Value, is_scalar,
 };
 use super::names::{Names, join};
 use super::normal;
@@ -169,7 +169,11 @@ impl Printer<'_> {
         self.groups(&mut out, scope, &message.groups);
         if self.extensions_too() && !message.extensions.is_empty() {
             out.push('\n');
-            let split = if self.normal() { normal::extensions(&message.extensions) } else { message.extensions.clone() };
+            let split = if self.normal() {
+                normal::extensions(&message.extensions)
+            } else {
+                message.extensions.clone()
+            };
             for extensions in &split {
                 indent(&mut out, &self.extensions(scope, extensions));
             }
