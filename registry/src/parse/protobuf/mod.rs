@@ -51,8 +51,8 @@ pub struct Protobuf {
     restored: Option<File>,
     /// Path -> what is there, references and built-in files.
     imported: Vec<(String, File)>,
-    /// The encoded descriptor, or why there is none; a schema that somebody registers now always has one.
-    descriptor: Result<Vec<u8>, Problem>,
+    /// The encoded descriptor, where the schema was checked; one from another registry is compiled when that is asked.
+    descriptor: Option<Vec<u8>>,
 }
 
 impl Protobuf {
@@ -95,12 +95,16 @@ impl Protobuf {
             element::restore_maps(&mut restored);
             restored
         });
-        let pairs = imported.iter().map(|(path, file)| (path.as_str(), file));
-        let descriptor = compile::compile(restored.as_ref().unwrap_or(&file), pairs);
+        let canonical = print(&file, Layout::Canonical);
+        let mut schema = Self { canonical, file, restored, imported, descriptor: None };
         if strictness == Strictness::New {
-            descriptor.as_ref().map_err(Problem::clone)?;
+            schema.descriptor = Some(schema.compile()?);
         }
-        Ok(Self { canonical: print(&file, Layout::Canonical), file, restored, imported, descriptor })
+        Ok(schema)
+    }
+
+    fn compile(&self) -> Result<Vec<u8>, Problem> {
+        compile::compile(self.restored(), self.imported.iter().map(|(path, file)| (path.as_str(), file)))
     }
 
     /// The text that clients see, and that ids and GUIDs are made from.
@@ -125,13 +129,15 @@ impl Protobuf {
     ///
     /// If a schema that some other registry has accepted does not follow the rules of the language.
     pub fn serialized(&self) -> Result<String, Problem> {
-        let explain = |problem: &Problem| {
+        if let Some(bytes) = &self.descriptor {
+            return Ok(STANDARD.encode(bytes));
+        }
+        let explain = |problem| {
             Problem::new(format!(
                 "the schema has no descriptor: {problem}; ask for it without format=serialized"
             ))
         };
-        let bytes = self.descriptor.as_ref().map_err(explain)?;
-        Ok(STANDARD.encode(bytes))
+        self.compile().map(|bytes| STANDARD.encode(bytes)).map_err(explain)
     }
 
     /// The text by which AxonOps' identity compares: the normalised one, so that order, spelling of names and comments

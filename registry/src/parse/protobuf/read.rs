@@ -145,9 +145,7 @@ impl Reader<'_> {
     }
 
     fn member(&mut self, message: &mut Message, depth: u32) -> Result<(), Problem> {
-        // A leading dot: a type named from the root.
         let word = self.lexer.word()?.to_owned();
-        // A field may have a type that is called like a keyword; what follows tells.
         match word.as_str() {
             "option" => message.options.push(self.option()?),
             "reserved" => message.reserved.push(self.reserved(MAX_TAG)?),
