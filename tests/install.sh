@@ -3,7 +3,7 @@
 #
 #   tests/install.sh NAME...
 #
-# Names: build-deps jdk kafka-3.9 kafka-4 versitygw toxiproxy azurite fake-gcs avro-java
+# Names: build-deps jdk kafka-3.9 kafka-4 versitygw toxiproxy azurite fake-gcs avro-java protobuf
 #
 # Everything except Debian packages lands in ${XDG_CACHE_HOME:-$HOME/.cache}/replevin/servers/<name-version>/, with a
 # link <name> beside it. A folder appears there only when it is whole, so a run that was killed leaves nothing half done,
@@ -18,9 +18,10 @@ AZURITE=3.37.0
 FAKE_GCS=0.1.1
 # The line that Confluent's registry prints schemas with.
 AVRO_JAVA=1.11.4
+PROTOBUF=1.85.1
 
 servers=${XDG_CACHE_HOME:-$HOME/.cache}/replevin/servers
-names='build-deps jdk kafka-3.9 kafka-4 versitygw toxiproxy azurite fake-gcs avro-java'
+names='build-deps jdk kafka-3.9 kafka-4 versitygw toxiproxy azurite fake-gcs avro-java protobuf'
 
 say() { printf 'install: %s\n' "$*" >&2; }
 fail() { say "$*"; exit 1; }
@@ -190,6 +191,12 @@ fetch_avro_java() {
     [[ -e libs/avro-$1.jar && -e libs/slf4j-nop-1.7.36.jar ]]
 }
 
+# Google's own Protobuf for Python, with protoc: what our answers are compared with. The number is that of grpcio-tools.
+fetch_protobuf() {
+    python3 -m pip install --quiet --only-binary :all: --target packages "grpcio-tools==$1"
+    PYTHONPATH=packages python3 -c 'import google.protobuf, grpc_tools.protoc'
+}
+
 for name in "$@"; do
     case $name in
     build-deps)
@@ -231,6 +238,10 @@ for name in "$@"; do
         apt_needs javac openjdk-17-jdk-headless
         [[ -d $servers/avro-java-$AVRO_JAVA ]] || apt_needs mvn maven
         install avro-java "$AVRO_JAVA" fetch_avro_java
+        ;;
+    protobuf)
+        [[ -d $servers/protobuf-$PROTOBUF ]] || apt_needs pip3 python3-pip
+        install protobuf "$PROTOBUF" fetch_protobuf
         ;;
     esac
 done

@@ -11,8 +11,12 @@
 //!   label before.
 //! - A group is a field whose type is a message, and is compared as one; Confluent does not see groups.
 //!
-//! Confluent's own sentences say "new" for the reader and "old" for the writer, as for a BACKWARD check; who checks the
-//! other direction swaps the two words.
+//! In [`Difference::confluent`] the first `%s` stands for the reader's word (`new` when backward compatibility is
+//! checked), the second for the writer's.
+//!
+//! Weaker than it could be, as Confluent's is: a number without a label that becomes repeated (or the other way round),
+//! bytes that become a string although they may be no UTF-8, an enum value that is taken away although a required field
+//! of proto2 may have it, and extensions.
 
 mod rules;
 #[cfg(test)]

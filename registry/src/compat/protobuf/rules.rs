@@ -78,11 +78,17 @@ impl Change {
         let Self { old, new, .. } = self;
         match self.rule {
             Rule::PackageChanged => {
-                format!("the package was {old} and is {new}; keep it, or register the file under another subject")
+                format!(
+                    "the package was {old} and is {new}; keep it, or register the file under another subject"
+                )
             }
             Rule::MessageAdded => format!("{new} is new"),
-            Rule::MessageRemoved => format!("{old} is gone; keep the message, even if nothing writes it any more"),
-            Rule::MessageMoved => format!("the message stood in place {old} and stands in place {new} among its siblings"),
+            Rule::MessageRemoved => {
+                format!("{old} is gone; keep the message, even if nothing writes it any more")
+            }
+            Rule::MessageMoved => {
+                format!("the message stood in place {old} and stands in place {new} among its siblings")
+            }
             Rule::EnumAdded => format!("{new} is new"),
             Rule::EnumRemoved => format!("{old} is gone"),
             Rule::EnumConstAdded => format!("the value {new} is new"),
@@ -104,12 +110,12 @@ impl Change {
                  field with the new one under a number that was never used"
             ),
             Rule::FieldStringOrBytesLabelChanged => format!("the field was {old} and is {new}"),
-            Rule::RequiredFieldAdded if old.is_empty() => format!(
-                "{new} is required but old data does not have it; make it optional"
-            ),
-            Rule::RequiredFieldAdded => format!(
-                "the field was {old} and is {new}, but old data may not have it; leave it optional"
-            ),
+            Rule::RequiredFieldAdded if old.is_empty() => {
+                format!("{new} is required but old data does not have it; make it optional")
+            }
+            Rule::RequiredFieldAdded => {
+                format!("the field was {old} and is {new}, but old data may not have it; leave it optional")
+            }
             Rule::RequiredFieldRemoved => format!(
                 "{old} is gone, but readers with the old schema cannot do without it; keep it, or make it optional first"
             ),
@@ -131,45 +137,47 @@ impl Change {
         }
     }
 
-    /// Confluent's sentence: empty for what is compatible.
+    /// Confluent's sentence: empty for what is compatible. The first `%s` is the reader's word, the second the writer's.
     fn description(&self) -> String {
         let path = &self.path;
         match self.rule {
             Rule::PackageChanged => {
-                format!("The package at '{path}' in the new schema does not match the package in the old schema")
+                format!(
+                    "The package at '{path}' in the %s schema does not match the package in the %s schema"
+                )
             }
             Rule::MessageRemoved => {
-                format!("The new schema is missing a MESSAGE type at path '{path}' in the old schema")
+                format!("The %s schema is missing a MESSAGE type at path '{path}' in the %s schema")
             }
             Rule::FieldKindChanged => {
-                format!("The type of a field at path '{path}' in the new schema does not match the old schema")
+                format!("The type of a field at path '{path}' in the %s schema does not match the %s schema")
             }
             Rule::FieldScalarKindChanged => format!(
-                "The kind of a SCALAR field at path '{path}' in the new schema does not match its kind in the old schema"
+                "The kind of a SCALAR field at path '{path}' in the %s schema does not match its kind in the %s schema"
             ),
             Rule::FieldNamedTypeChanged => format!(
-                "The type of a MESSAGE field at path '{path}' in the new schema does not match its type in the old \
+                "The type of a MESSAGE field at path '{path}' in the %s schema does not match its type in the %s \
                  schema"
             ),
             Rule::FieldNumericLabelChanged => format!(
-                "The label for a NUMERIC field at path '{path}' in the new schema does not match its label in the old \
+                "The label for a NUMERIC field at path '{path}' in the %s schema does not match its label in the %s \
                  schema"
             ),
             // The two blanks are Confluent's.
             Rule::RequiredFieldAdded => {
-                format!("A required field  at path '{path}' in the new schema is missing in the old schema")
+                format!("A required field  at path '{path}' in the %s schema is missing in the %s schema")
             }
             Rule::RequiredFieldRemoved => {
-                format!("The new schema is missing a required field at path: '{path}' in the old schema")
+                format!("The %s schema is missing a required field at path: '{path}' in the %s schema")
             }
             Rule::OneofFieldRemoved => {
-                format!("The new schema is missing a oneof field at path '{path}' in the old schema")
+                format!("The %s schema is missing a oneof field at path '{path}' in the %s schema")
             }
             Rule::MultipleFieldsMovedToOneof => format!(
-                "Multiple fields in the oneof at path '{path}' in the new schema are outside a oneof in the old schema"
+                "Multiple fields in the oneof at path '{path}' in the %s schema are outside a oneof in the %s schema"
             ),
             Rule::FieldMovedToExistingOneof => format!(
-                "A field in the oneof at path '{path}' in the new schema is outside an existing oneof in the old schema"
+                "A field in the oneof at path '{path}' in the %s schema is outside an existing oneof in the %s schema"
             ),
             _ => String::new(),
         }

@@ -1,6 +1,6 @@
 //! The cases of `testdata/compat/protobuf.json`, and what cannot be said as a case.
 
-use super::rules::Rule;
+use super::rules::{Change, Rule};
 use super::{changes, differences};
 use crate::parse::Strictness;
 use crate::parse::protobuf::Protobuf;
@@ -35,8 +35,10 @@ fn cases() -> Vec<Case> {
 }
 
 fn parse(text: &str, references: &[Reference], case: &str) -> Protobuf {
-    let references: Vec<Dependency<'_>> =
-        references.iter().map(|reference| Dependency { name: &reference.name, text: &reference.text }).collect();
+    let references: Vec<Dependency<'_>> = references
+        .iter()
+        .map(|reference| Dependency { name: &reference.name, text: &reference.text })
+        .collect();
     Protobuf::parse(text, &references, Strictness::New).unwrap_or_else(|problem| panic!("{case}: {problem}"))
 }
 
@@ -46,16 +48,31 @@ fn every_case_has_its_changes_and_its_verdict() {
     for case in cases() {
         let old = parse(&case.old, &case.references_old, &case.description);
         let new = parse(&case.new, &case.references_new, &case.description);
-        let found: BTreeSet<String> =
-            changes(&new, &old).into_iter().map(|change| format!("{} {}", change.rule, change.path)).collect();
+        let found: BTreeSet<String> = changes(&new, &old)
+            .into_iter()
+            .map(|change| format!("{} {}", change.rule, change.path))
+            .collect();
         let expected: BTreeSet<String> = case.changes.iter().cloned().collect();
         let compatible = differences(&new, &old).is_empty();
         if found != expected || compatible != case.compatible {
-            wrong.push(format!("{}: compatible {compatible}, {found:#?}, expected {expected:#?}", case.description));
+            wrong.push(format!(
+                "{}: compatible {compatible}, {found:#?}, expected {expected:#?}",
+                case.description
+            ));
         }
         assert!(changes(&old, &old).is_empty(), "{}: a schema differs from itself", case.description);
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// What is incompatible has a sentence with a place for both words; what is compatible has none.
+#[test]
+fn confluents_sentences_have_room_for_two_words() {
+    for rule in Rule::ALL {
+        let change = Change { rule: *rule, path: "#/A".into(), old: "a".into(), new: "b".into() };
+        let words = change.difference().confluent.matches("%s").count();
+        assert_eq!(words, if rule.compatible() { 0 } else { 2 }, "{}", rule.name());
+    }
 }
 
 #[test]
@@ -63,7 +80,8 @@ fn every_rule_has_a_case() {
     let cases = cases();
     assert!(cases.len() >= 80, "{} cases", cases.len());
     for rule in Rule::ALL {
-        let told = |case: &&Case| case.changes.iter().any(|change| change.starts_with(&format!("{} ", rule.name())));
+        let told =
+            |case: &&Case| case.changes.iter().any(|change| change.starts_with(&format!("{} ", rule.name())));
         assert!(cases.iter().any(|case| told(&case)), "no case for {}", rule.name());
     }
 }
@@ -89,7 +107,7 @@ fn a_difference_names_path_both_values_and_a_fix() {
     assert_eq!(
         found[0].confluent,
         "{errorType:\"FIELD_SCALAR_KIND_CHANGED\", description:\"The kind of a SCALAR field at path '#/A/3' in the \
-         new schema does not match its kind in the old schema\"}"
+         %s schema does not match its kind in the %s schema\"}"
     );
 }
 

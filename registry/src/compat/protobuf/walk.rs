@@ -170,16 +170,27 @@ impl<'a> Walk<'a> {
 
     fn files(&mut self, old: &'a File, new: &'a File) {
         if old.package != new.package {
-            let shown = |file: &File| file.package.as_ref().map_or("none".to_owned(), |name| format!("{name:?}"));
+            let shown =
+                |file: &File| file.package.as_ref().map_or("none".to_owned(), |name| format!("{name:?}"));
             self.add(Rule::PackageChanged, shown(old), shown(new));
         }
         let (old_messages, new_messages) = (old.messages.iter().collect(), new.messages.iter().collect());
         self.types(old_messages, new_messages, &old.enums, &new.enums);
     }
 
-    fn types(&mut self, old: Vec<&'a Message>, new: Vec<&'a Message>, old_enums: &'a [Enum], new_enums: &'a [Enum]) {
+    fn types(
+        &mut self,
+        old: Vec<&'a Message>,
+        new: Vec<&'a Message>,
+        old_enums: &'a [Enum],
+        new_enums: &'a [Enum],
+    ) {
         let by_name = |messages: Vec<&'a Message>| -> BTreeMap<&'a str, (usize, &'a Message)> {
-            messages.into_iter().enumerate().map(|(index, message)| (message.name.as_str(), (index, message))).collect()
+            messages
+                .into_iter()
+                .enumerate()
+                .map(|(index, message)| (message.name.as_str(), (index, message)))
+                .collect()
         };
         let (old, new) = (by_name(old), by_name(new));
         for name in old.keys().chain(new.keys()).collect::<BTreeSet<_>>() {
@@ -240,8 +251,11 @@ impl<'a> Walk<'a> {
             });
         }
         // A oneof that goes away with all its members is a deletion like that of a field.
-        let survivors: HashSet<&str> =
-            before.iter().filter(|(tag, _)| after.contains_key(tag)).filter_map(|(_, member)| member.oneof).collect();
+        let survivors: HashSet<&str> = before
+            .iter()
+            .filter(|(tag, _)| after.contains_key(tag))
+            .filter_map(|(_, member)| member.oneof)
+            .collect();
         let deleted = |oneof: &str| !new_oneofs.contains(oneof) && !survivors.contains(oneof);
         for tag in before.keys().chain(after.keys()).collect::<BTreeSet<_>>() {
             self.field(*tag, before.get(tag), after.get(tag), &deleted);
@@ -272,7 +286,8 @@ impl<'a> Walk<'a> {
             }
             if from_oneofs.len() + outside.len() > 1 {
                 let many = outside.len() > 1;
-                let rule = if many { Rule::MultipleFieldsMovedToOneof } else { Rule::FieldMovedToExistingOneof };
+                let rule =
+                    if many { Rule::MultipleFieldsMovedToOneof } else { Rule::FieldMovedToExistingOneof };
                 self.at(&oneof.name, |walk| walk.add(rule, "", known.join(", ")));
             }
         }
@@ -293,12 +308,16 @@ impl<'a> Walk<'a> {
             (Some(old), None) => match old.oneof {
                 Some(oneof) if deleted(oneof) => {}
                 Some(_) => self.add(Rule::OneofFieldRemoved, old.text(), ""),
-                None if old.label == Some(Label::Required) => self.add(Rule::RequiredFieldRemoved, old.text(), ""),
+                None if old.label == Some(Label::Required) => {
+                    self.add(Rule::RequiredFieldRemoved, old.text(), "")
+                }
                 None => self.add(Rule::FieldRemoved, old.text(), ""),
             },
             (None, Some(new)) => match new.oneof {
                 Some(_) => self.add(Rule::OneofFieldAdded, "", new.text()),
-                None if new.label == Some(Label::Required) => self.add(Rule::RequiredFieldAdded, "", new.text()),
+                None if new.label == Some(Label::Required) => {
+                    self.add(Rule::RequiredFieldAdded, "", new.text())
+                }
                 None => self.add(Rule::FieldAdded, "", new.text()),
             },
             (Some(old), Some(new)) => {
@@ -333,7 +352,9 @@ impl<'a> Walk<'a> {
             (Type::Map { key: old_key, value: old_value }, Type::Map { key: new_key, value: new_value }) => {
                 self.named_types(old_key, new_key, None) | self.named_types(old_value, new_value, None)
             }
-            (Type::Named(old_name), Type::Named(new_name)) => self.named_types(old_name, new_name, Some((old, new))),
+            (Type::Named(old_name), Type::Named(new_name)) => {
+                self.named_types(old_name, new_name, Some((old, new)))
+            }
             _ => {
                 self.add(Rule::FieldKindChanged, old.kind_text(), new.kind_text());
                 true
@@ -354,11 +375,14 @@ impl<'a> Walk<'a> {
                     return false;
                 }
                 let text = old_scalar == Scalar::Text;
-                let rule = if text { Rule::FieldStringOrBytesLabelChanged } else { Rule::FieldNumericLabelChanged };
+                let rule =
+                    if text { Rule::FieldStringOrBytesLabelChanged } else { Rule::FieldNumericLabelChanged };
                 self.add(rule, old.label_text(), new.label_text());
                 !text
             }
-            (Kind::Message(old_known), Kind::Message(new_known)) => self.message_types(old, new, old_known, new_known),
+            (Kind::Message(old_known), Kind::Message(new_known)) => {
+                self.message_types(old, new, old_known, new_known)
+            }
             _ => {
                 self.add(Rule::FieldKindChanged, old, new);
                 true
@@ -389,7 +413,8 @@ impl<'a> Walk<'a> {
         if old_known.local && new_known.local {
             return false;
         }
-        let (Declared::Message(old_message), Declared::Message(new_message)) = (old_known.declared, new_known.declared)
+        let (Declared::Message(old_message), Declared::Message(new_message)) =
+            (old_known.declared, new_known.declared)
         else {
             return false;
         };
@@ -439,7 +464,8 @@ impl<'a> Walk<'a> {
             }
         }
         let room = MAX_CHANGES.saturating_sub(self.changes.len());
-        let told = broken_uses.into_iter().filter_map(|index| self.uses.get(index)).map(|used| used.change.clone());
+        let told =
+            broken_uses.into_iter().filter_map(|index| self.uses.get(index)).map(|used| used.change.clone());
         // At least one, so that the verdict stands even where nothing more is told.
         self.changes.extend(told.take(room.max(1)));
     }

@@ -25,11 +25,16 @@ pub(super) fn compile<'a>(
     let mut compiler = protox::Compiler::with_file_resolver(Given { texts });
     compiler.include_imports(false).include_source_info(false);
     compiler.open_file(MAIN).map_err(|error| {
-        let within = error.file().filter(|file| *file != MAIN).map(|file| format!(", in {file:?}")).unwrap_or_default();
+        let within = error
+            .file()
+            .filter(|file| *file != MAIN)
+            .map(|file| format!(", in {file:?}"))
+            .unwrap_or_default();
         Problem::new(format!("{}{within}", one_line(&error.to_string())))
     })?;
     let set = compiler.encode_file_descriptor_set();
-    let file = only_entry(&set).ok_or_else(|| Problem::new("the compiler gave no descriptor for this schema"))?;
+    let file =
+        only_entry(&set).ok_or_else(|| Problem::new("the compiler gave no descriptor for this schema"))?;
     Ok(file.to_vec())
 }
 

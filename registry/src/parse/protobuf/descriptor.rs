@@ -13,8 +13,8 @@ use crate::parse::Problem;
 use indexmap::IndexMap;
 use prost_types::field_descriptor_proto::{Label as ProtoLabel, Type as ProtoType};
 use prost_types::{
-    DescriptorProto, EnumDescriptorProto, FieldDescriptorProto, FieldOptions, FileDescriptorProto, FileOptions,
-    ServiceDescriptorProto, field_options, file_options, method_options,
+    DescriptorProto, EnumDescriptorProto, FieldDescriptorProto, FieldOptions, FileDescriptorProto,
+    FileOptions, ServiceDescriptorProto, field_options, file_options, method_options,
 };
 
 const MAX_DEPTH: u32 = 32;
@@ -58,7 +58,9 @@ struct Convert {
 impl Convert {
     fn message(&self, found: &DescriptorProto, depth: u32) -> Result<Message, Problem> {
         if depth >= MAX_DEPTH {
-            return Err(Problem::new(format!("messages are nested more than {MAX_DEPTH} levels deep in the descriptor")));
+            return Err(Problem::new(format!(
+                "messages are nested more than {MAX_DEPTH} levels deep in the descriptor"
+            )));
         }
         let mut bodies: IndexMap<&str, Message> = IndexMap::new();
         for nested in &found.nested_type {
@@ -70,9 +72,16 @@ impl Convert {
             oneofs.push(Oneof { name: oneof.name().to_owned(), ..Oneof::default() });
         }
         for field in &found.field {
-            let index = field.oneof_index.filter(|_| !field.proto3_optional()).and_then(|index| usize::try_from(index).ok());
+            let index = field
+                .oneof_index
+                .filter(|_| !field.proto3_optional())
+                .and_then(|index| usize::try_from(index).ok());
             let oneof = index.and_then(|index| oneofs.get_mut(index));
-            let body = if field.r#type() == ProtoType::Group { bodies.shift_remove(last(field.type_name())) } else { None };
+            let body = if field.r#type() == ProtoType::Group {
+                bodies.shift_remove(last(field.type_name()))
+            } else {
+                None
+            };
             match (oneof, body) {
                 (Some(oneof), Some(body)) => oneof.groups.push(self.group(field, body, true)),
                 (None, Some(body)) => message.groups.push(self.group(field, body, false)),
@@ -94,7 +103,11 @@ impl Convert {
         message.extends = self.extends(&found.extension);
         message.messages = bodies.into_values().collect();
         if let Some(options) = &found.options {
-            flag(&mut message.options, "no_standard_descriptor_accessor", options.no_standard_descriptor_accessor);
+            flag(
+                &mut message.options,
+                "no_standard_descriptor_accessor",
+                options.no_standard_descriptor_accessor,
+            );
             flag(&mut message.options, "deprecated", options.deprecated);
             flag(&mut message.options, "map_entry", options.map_entry);
         }
@@ -110,7 +123,8 @@ impl Convert {
         let mut blocks: IndexMap<&str, Extend> = IndexMap::new();
         for field in found {
             let name = field.extendee();
-            let block = blocks.entry(name).or_insert_with(|| Extend { name: name.to_owned(), ..Extend::default() });
+            let block =
+                blocks.entry(name).or_insert_with(|| Extend { name: name.to_owned(), ..Extend::default() });
             block.fields.push(self.field(field, false));
         }
         blocks.into_values().collect()
@@ -252,7 +266,12 @@ fn enumeration(found: &EnumDescriptorProto) -> Enum {
     let mut reserved: Vec<Vec<Span>> = Vec::new();
     reserved.extend(found.reserved_range.iter().map(|range| vec![span(range.start(), range.end())]));
     reserved.extend(found.reserved_name.iter().map(|name| vec![Span::Name(name.clone())]));
-    Enum { name: found.name().to_owned(), reserved, options, constants: found.value.iter().map(constant).collect() }
+    Enum {
+        name: found.name().to_owned(),
+        reserved,
+        options,
+        constants: found.value.iter().map(constant).collect(),
+    }
 }
 
 fn service(found: &ServiceDescriptorProto) -> Service {

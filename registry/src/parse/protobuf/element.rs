@@ -50,7 +50,10 @@ impl File {
 
     /// Without any declaration: what unrelated bytes look like once they are read as a descriptor.
     pub(crate) fn is_empty(&self) -> bool {
-        self.messages.is_empty() && self.enums.is_empty() && self.extends.is_empty() && self.services.is_empty()
+        self.messages.is_empty()
+            && self.enums.is_empty()
+            && self.extends.is_empty()
+            && self.services.is_empty()
     }
 }
 
@@ -102,7 +105,10 @@ impl Label {
 pub(crate) enum Type {
     /// A scalar, or the name of a message or enum as it is written.
     Named(String),
-    Map { key: String, value: String },
+    Map {
+        key: String,
+        value: String,
+    },
 }
 
 impl Type {
@@ -117,8 +123,8 @@ impl Type {
 /// Whether a type name is one of the language's scalars.
 pub(crate) fn is_scalar(name: &str) -> bool {
     const SCALARS: [&str; 15] = [
-        "bool", "bytes", "double", "float", "fixed32", "fixed64", "int32", "int64", "sfixed32", "sfixed64", "sint32",
-        "sint64", "string", "uint32", "uint64",
+        "bool", "bytes", "double", "float", "fixed32", "fixed64", "int32", "int64", "sfixed32", "sfixed64",
+        "sint32", "sint64", "string", "uint32", "uint64",
     ];
     SCALARS.contains(&name)
 }
@@ -263,7 +269,8 @@ fn restore_maps_in(message: &mut Message) {
     for nested in &mut message.messages {
         restore_maps_in(nested);
     }
-    let groups = message.groups.iter_mut().chain(message.oneofs.iter_mut().flat_map(|oneof| &mut oneof.groups));
+    let groups =
+        message.groups.iter_mut().chain(message.oneofs.iter_mut().flat_map(|oneof| &mut oneof.groups));
     for group in groups {
         restore_maps_in(&mut group.body);
     }

@@ -36,7 +36,8 @@ impl<'a> Lexer<'a> {
             if rest.starts_with("//") {
                 self.at += rest.find('\n').unwrap_or(rest.len());
             } else if let Some(comment) = rest.strip_prefix("/*") {
-                let end = comment.find("*/").ok_or_else(|| self.wrong("this comment is never closed with */"))?;
+                let end =
+                    comment.find("*/").ok_or_else(|| self.wrong("this comment is never closed with */"))?;
                 self.at += end + 4;
             } else {
                 return Ok(());
@@ -77,7 +78,8 @@ impl<'a> Lexer<'a> {
         while let Some(byte) = self.byte() {
             let sign_of_exponent = byte == b'+' && {
                 let before = self.text.get(start..self.at).unwrap_or("");
-                before.ends_with(['e', 'E']) && before.starts_with(|c: char| c.is_ascii_digit() || c == '-' || c == '.')
+                before.ends_with(['e', 'E'])
+                    && before.starts_with(|c: char| c.is_ascii_digit() || c == '-' || c == '.')
             };
             if !(byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.') || sign_of_exponent) {
                 break;

@@ -51,8 +51,8 @@ pub struct Protobuf {
     restored: Option<File>,
     /// Path -> what is there, references and built-in files.
     imported: Vec<(String, File)>,
-    /// The encoded descriptor, or why there is none; a schema that somebody registers now always has one.
-    descriptor: Result<Vec<u8>, Problem>,
+    /// The encoded descriptor, where the schema was checked; one from another registry is compiled when that is asked.
+    descriptor: Option<Vec<u8>>,
 }
 
 impl Protobuf {
@@ -63,7 +63,11 @@ impl Protobuf {
     ///
     /// If the text is neither; with [`Strictness::New`] also if an import leads nowhere or the schema breaks a rule of
     /// the language.
-    pub fn parse(text: &str, dependencies: &[Dependency<'_>], strictness: Strictness) -> Result<Self, Problem> {
+    pub fn parse(
+        text: &str,
+        dependencies: &[Dependency<'_>],
+        strictness: Strictness,
+    ) -> Result<Self, Problem> {
         let file = read_any(text)?;
         let mut imported: Vec<(String, File)> = Vec::new();
         if dependencies.len() > MAX_IMPORTED {
@@ -75,7 +79,8 @@ impl Protobuf {
         let mut known: HashSet<&str> = HashSet::new();
         for dependency in dependencies {
             if known.insert(dependency.name) {
-                let within = |problem: Problem| Problem::new(format!("{problem}, in reference {:?}", dependency.name));
+                let within =
+                    |problem: Problem| Problem::new(format!("{problem}, in reference {:?}", dependency.name));
                 let mut file = read_any(dependency.text).map_err(within)?;
                 element::restore_maps(&mut file);
                 imported.push((dependency.name.to_owned(), file));
@@ -90,12 +95,16 @@ impl Protobuf {
             element::restore_maps(&mut restored);
             restored
         });
-        let pairs = imported.iter().map(|(path, file)| (path.as_str(), file));
-        let descriptor = compile::compile(restored.as_ref().unwrap_or(&file), pairs);
+        let canonical = print(&file, Layout::Canonical);
+        let mut schema = Self { canonical, file, restored, imported, descriptor: None };
         if strictness == Strictness::New {
-            descriptor.as_ref().map_err(Problem::clone)?;
+            schema.descriptor = Some(schema.compile()?);
         }
-        Ok(Self { canonical: print(&file, Layout::Canonical), file, restored, imported, descriptor })
+        Ok(schema)
+    }
+
+    fn compile(&self) -> Result<Vec<u8>, Problem> {
+        compile::compile(self.restored(), self.imported.iter().map(|(path, file)| (path.as_str(), file)))
     }
 
     /// The text that clients see, and that ids and GUIDs are made from.
@@ -120,11 +129,15 @@ impl Protobuf {
     ///
     /// If a schema that some other registry has accepted does not follow the rules of the language.
     pub fn serialized(&self) -> Result<String, Problem> {
-        let explain = |problem: &Problem| {
-            Problem::new(format!("the schema has no descriptor: {problem}; ask for it without format=serialized"))
+        if let Some(bytes) = &self.descriptor {
+            return Ok(STANDARD.encode(bytes));
+        }
+        let explain = |problem| {
+            Problem::new(format!(
+                "the schema has no descriptor: {problem}; ask for it without format=serialized"
+            ))
         };
-        let bytes = self.descriptor.as_ref().map_err(explain)?;
-        Ok(STANDARD.encode(bytes))
+        self.compile().map(|bytes| STANDARD.encode(bytes)).map_err(explain)
     }
 
     /// The text by which AxonOps' identity compares: the normalised one, so that order, spelling of names and comments
@@ -148,16 +161,19 @@ fn read_any(text: &str) -> Result<File, Problem> {
         return Err(Problem::new("the schema is empty; send the text of a .proto file"));
     }
     if text.len() > MAX_TEXT {
-        return Err(Problem::new(format!("the schema has {} bytes; at most {MAX_TEXT} are allowed", text.len())));
+        return Err(Problem::new(format!(
+            "the schema has {} bytes; at most {MAX_TEXT} are allowed",
+            text.len()
+        )));
     }
     let file = match read::read(text) {
         Ok(file) => file,
         Err(problem) => serialized(text.trim()).unwrap_or(Err(problem))?,
     };
     match file.package.as_ref().map(String::len) {
-        Some(length) if length > MAX_PACKAGE => {
-            Err(Problem::new(format!("the package has {length} characters; at most {MAX_PACKAGE} are allowed")))
-        }
+        Some(length) if length > MAX_PACKAGE => Err(Problem::new(format!(
+            "the package has {length} characters; at most {MAX_PACKAGE} are allowed"
+        ))),
         _ => Ok(file),
     }
 }

@@ -124,7 +124,11 @@ fn combine(map: &mut IndexMap<String, Value>, key: String, value: Value, touched
 }
 
 /// The entries of a value: without empty lists, extensions under full names, sorted.
-pub(super) fn entries(names: &Names<'_>, scope: &str, entries: &IndexMap<String, Value>) -> IndexMap<String, Value> {
+pub(super) fn entries(
+    names: &Names<'_>,
+    scope: &str,
+    entries: &IndexMap<String, Value>,
+) -> IndexMap<String, Value> {
     let mut sorted: Vec<(String, Value)> = Vec::with_capacity(entries.len());
     for (key, value) in entries {
         if matches!(value, Value::List(items) if items.is_empty()) {

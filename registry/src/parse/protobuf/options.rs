@@ -30,9 +30,10 @@ pub(super) fn assignment(lexer: &mut Lexer<'_>) -> Result<Opt, Problem> {
     let parts = parts(lexer)?;
     lexer.require('=')?;
     let value = value(lexer, 0)?;
-    let value = parts.into_iter().rev().fold(value, |value, name| {
-        Value::Part(Box::new(Opt { name, extension: false, value }))
-    });
+    let value = parts
+        .into_iter()
+        .rev()
+        .fold(value, |value, name| Value::Part(Box::new(Opt { name, extension: false, value })));
     Ok(Opt { name, extension, value })
 }
 
@@ -64,7 +65,9 @@ fn parts(lexer: &mut Lexer<'_>) -> Result<Vec<String>, Problem> {
 
 fn value(lexer: &mut Lexer<'_>, depth: u32) -> Result<Value, Problem> {
     if depth >= MAX_DEPTH {
-        return Err(lexer.wrong(format_args!("an option's value is nested more than {MAX_DEPTH} levels deep")));
+        return Err(
+            lexer.wrong(format_args!("an option's value is nested more than {MAX_DEPTH} levels deep"))
+        );
     }
     match lexer.peek()? {
         Some('{') => map(lexer, '{', '}', depth),

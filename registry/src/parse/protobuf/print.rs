@@ -1,14 +1,14 @@
 //! [`File`] -> text, in the layouts that Confluent's registry knows.
 //!
 //! Sections stand in a fixed order (in a message: reserved, options, fields, oneofs, groups, extensions, extends, nested
-//! messages, nested enums), one blank line before each; two blanks of indentation; one option stays on its line, several
-//! get a line each. Where Confluent prints text that its own parser would read differently, this printer keeps the
+//! messages, nested enums), one blank line before each; two blanks of indentation, also on blank lines; one option stays
+//! on its line, several get a line each. Where Confluent prints text that its own parser would read differently, this printer keeps the
 //! meaning: a default of type bytes stays in quotes, parts of option names keep their parentheses, bytes that are no
 //! UTF-8 are escaped, groups keep everything that they declare.
 
 use super::element::{
-    Constant, Enum, Extend, Extensions, Field, File, Group, MAX_TAG, Message, Oneof, Opt, Rpc, Service, Span, Syntax,
-    Type, Value, is_scalar,
+    Constant, Enum, Extend, Extensions, Field, File, Group, MAX_TAG, Message, Oneof, Opt, Rpc, Service, Span,
+    Syntax, Type, Value, is_scalar,
 };
 use super::names::{Names, join};
 use super::normal;
@@ -169,7 +169,11 @@ impl Printer<'_> {
         self.groups(&mut out, scope, &message.groups);
         if self.extensions_too() && !message.extensions.is_empty() {
             out.push('\n');
-            let split = if self.normal() { normal::extensions(&message.extensions) } else { message.extensions.clone() };
+            let split = if self.normal() {
+                normal::extensions(&message.extensions)
+            } else {
+                message.extensions.clone()
+            };
             for extensions in &split {
                 indent(&mut out, &self.extensions(scope, extensions));
             }

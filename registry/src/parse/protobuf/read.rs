@@ -4,8 +4,8 @@
 //! fields in them, options of extension ranges, parts of option names in parentheses.
 
 use super::element::{
-    Constant, Enum, Extend, Extensions, Field, File, Group, Label, MAX_TAG, Message, Oneof, Opt, Rpc, Service, Span,
-    Syntax, Type, Value,
+    Constant, Enum, Extend, Extensions, Field, File, Group, Label, MAX_TAG, Message, Oneof, Opt, Rpc,
+    Service, Span, Syntax, Type, Value,
 };
 use super::lex::Lexer;
 use super::options::{assignment, bracketed};
@@ -76,7 +76,9 @@ impl Reader<'_> {
             b"proto3" => Syntax::Proto3,
             other => {
                 let other = String::from_utf8_lossy(other);
-                return Err(self.lexer.wrong(format_args!("syntax {other:?} is unknown; use proto2 or proto3")));
+                return Err(self
+                    .lexer
+                    .wrong(format_args!("syntax {other:?} is unknown; use proto2 or proto3")));
             }
         });
         self.proto3 = file.syntax == Some(Syntax::Proto3);
@@ -89,11 +91,19 @@ impl Reader<'_> {
             _ => match self.lexer.word()? {
                 "public" => true,
                 "weak" => false,
-                other => return Err(self.lexer.wrong(format_args!("{other:?} after import; expected a path in quotes"))),
+                other => {
+                    return Err(self
+                        .lexer
+                        .wrong(format_args!("{other:?} after import; expected a path in quotes")));
+                }
             },
         };
         let path = self.path()?;
-        if public { file.public_imports.push(path) } else { file.imports.push(path) }
+        if public {
+            file.public_imports.push(path)
+        } else {
+            file.imports.push(path)
+        }
         self.lexer.require(';')
     }
 
@@ -120,7 +130,9 @@ impl Reader<'_> {
     /// What stands between the braces of a message or a group.
     fn body(&mut self, name: String, depth: u32) -> Result<Message, Problem> {
         if depth >= MAX_DEPTH {
-            return Err(self.lexer.wrong(format_args!("messages are nested more than {MAX_DEPTH} levels deep")));
+            return Err(self
+                .lexer
+                .wrong(format_args!("messages are nested more than {MAX_DEPTH} levels deep")));
         }
         let mut message = Message { name, ..Message::default() };
         self.lexer.require('{')?;
@@ -133,9 +145,7 @@ impl Reader<'_> {
     }
 
     fn member(&mut self, message: &mut Message, depth: u32) -> Result<(), Problem> {
-        // A leading dot: a type named from the root.
         let word = self.lexer.word()?.to_owned();
-        // A field may have a type that is called like a keyword; what follows tells.
         match word.as_str() {
             "option" => message.options.push(self.option()?),
             "reserved" => message.reserved.push(self.reserved(MAX_TAG)?),
@@ -298,7 +308,8 @@ impl Reader<'_> {
         loop {
             if matches!(self.lexer.peek()?, Some('"' | '\'')) {
                 let name = self.lexer.quoted()?;
-                let name = String::from_utf8(name).ok().filter(|name| !name.contains(['"', '\\', '\n', '\r']));
+                let name =
+                    String::from_utf8(name).ok().filter(|name| !name.contains(['"', '\\', '\n', '\r']));
                 spans.push(Span::Name(name.ok_or_else(|| self.lexer.wrong("this is no name to reserve"))?));
             } else {
                 spans.push(self.span(max)?);
@@ -355,7 +366,11 @@ impl Reader<'_> {
             match self.lexer.word()? {
                 "option" => service.options.push(self.option()?),
                 "rpc" => service.rpcs.push(self.rpc()?),
-                other => return Err(self.lexer.wrong(format_args!("{other:?} in a service; expected rpc or option"))),
+                other => {
+                    return Err(self
+                        .lexer
+                        .wrong(format_args!("{other:?} in a service; expected rpc or option")));
+                }
             }
         }
         Ok(service)
@@ -365,7 +380,9 @@ impl Reader<'_> {
         let name = self.lexer.name()?;
         let (request, request_streaming) = self.rpc_type()?;
         if self.lexer.word()? != "returns" {
-            return Err(self.lexer.wrong(format_args!("expected returns after the request type of rpc {name:?}")));
+            return Err(self
+                .lexer
+                .wrong(format_args!("expected returns after the request type of rpc {name:?}")));
         }
         let (response, response_streaming) = self.rpc_type()?;
         let mut options = Vec::new();
@@ -376,7 +393,9 @@ impl Reader<'_> {
                 }
                 match self.lexer.word()? {
                     "option" => options.push(self.option()?),
-                    other => return Err(self.lexer.wrong(format_args!("{other:?} in an rpc; expected option"))),
+                    other => {
+                        return Err(self.lexer.wrong(format_args!("{other:?} in an rpc; expected option")));
+                    }
                 }
             }
         } else {

@@ -9,7 +9,8 @@ fn parse(text: &str) -> Protobuf {
 }
 
 fn with(text: &str, references: &[(&str, &str)]) -> Protobuf {
-    let references: Vec<Dependency<'_>> = references.iter().map(|(name, text)| Dependency { name, text }).collect();
+    let references: Vec<Dependency<'_>> =
+        references.iter().map(|(name, text)| Dependency { name, text }).collect();
     Protobuf::parse(text, &references, Strictness::New).unwrap_or_else(|problem| panic!("{problem}: {text}"))
 }
 
@@ -206,7 +207,7 @@ message A {
 
   oneof o {
     int32 p = 7;
-
+  
     group Q = 8 {
       optional int32 z = 1;
     }
@@ -238,7 +239,10 @@ extend A {
     let schema = parse(text);
     assert_eq!(schema.canonical(), expected);
     let normal = schema.normalized();
-    for part in ["count = 4 [\n    default = 16,\n    deprecated = true\n  ]", "extensions 100;\n  extensions 200 to 299;"] {
+    for part in [
+        "count = 4 [\n    default = 16,\n    deprecated = true\n  ]",
+        "extensions 100;\n  extensions 200 to 299;",
+    ] {
         assert!(normal.contains(part), "{normal}");
     }
     assert!(!normal.contains("syntax"), "proto2 is what no syntax means: {normal}");
@@ -342,13 +346,30 @@ message M {
     assert!(without.contains("(confluent.field_meta)"), "{without}");
     // Custom options are in the descriptor, under their numbers.
     let bytes = STANDARD.decode(schema.serialized().expect("it was compiled")).expect("base64");
-    assert!(bytes.windows(3).any(|window| window == b"PII") && bytes.windows(4).any(|window| window == b"GDPR"));
+    assert!(
+        bytes.windows(3).any(|window| window == b"PII") && bytes.windows(4).any(|window| window == b"GDPR")
+    );
 }
 
 #[test]
 fn numbers_are_written_one_way_in_normalised_text() {
-    let cases = [("10", "10"), ("-0x1F", "-31"), ("010", "8"), ("-0", "0"), ("1.50", "1.5"), ("1.0f", "1"), ("2f", "2")];
-    let more = [("1e3", "1000"), ("1.2e-2", "0.012"), ("-2.0", "-2"), ("nan", "nan"), ("-inf", "-inf"), ("0.123456", "0.123456")];
+    let cases = [
+        ("10", "10"),
+        ("-0x1F", "-31"),
+        ("010", "8"),
+        ("-0", "0"),
+        ("1.50", "1.5"),
+        ("1.0f", "1"),
+        ("2f", "2"),
+    ];
+    let more = [
+        ("1e3", "1000"),
+        ("1.2e-2", "0.012"),
+        ("-2.0", "-2"),
+        ("nan", "nan"),
+        ("-inf", "-inf"),
+        ("0.123456", "0.123456"),
+    ];
     for (text, expected) in cases.into_iter().chain(more) {
         assert_eq!(normal::number(text), expected, "{text}");
     }
@@ -386,7 +407,7 @@ message A {
 
   message ByNameEntry {
     option map_entry = true;
-
+  
     string key = 1 [json_name = "key"];
     .p.B value = 2 [json_name = "value"];
   }
@@ -436,7 +457,11 @@ fn a_group_in_a_descriptor_stays_a_group() {
     let text = "syntax = \"proto2\"; message A { repeated group Item = 6 { required int32 x = 1; } }";
     let first = parse(text);
     let second = parse(&first.serialized().expect("compiled"));
-    assert!(second.canonical().contains("  repeated group Item = 6 {\n    required int32 x = 1"), "{}", second.canonical());
+    assert!(
+        second.canonical().contains("  repeated group Item = 6 {\n    required int32 x = 1"),
+        "{}",
+        second.canonical()
+    );
     assert_eq!(second.serialized(), first.serialized());
 }
 
@@ -483,7 +508,11 @@ fn built_in_files_can_all_be_imported() {
     ];
     for (path, kind) in paths {
         let schema = parse(&format!("syntax = \"proto3\"; import \"{path}\"; message A {{ {kind} f = 1; }}"));
-        assert!(schema.normalized().contains(&format!("  .{kind} f = 1;")), "{path}: {}", schema.normalized());
+        assert!(
+            schema.normalized().contains(&format!("  .{kind} f = 1;")),
+            "{path}: {}",
+            schema.normalized()
+        );
     }
 }
 
@@ -507,7 +536,10 @@ fn refusals_say_what_where_and_what_to_do() {
         ("syntax = \"proto4\";", "use proto2 or proto3"),
         ("edition = \"2023\"; message A {}", "editions are not supported"),
         ("message A {} syntax = \"proto3\";", "first declaration"),
-        ("syntax = \"proto3\"; import \"far.proto\"; message A {}", "add a reference with name \"far.proto\""),
+        (
+            "syntax = \"proto3\"; import \"far.proto\"; message A {}",
+            "add a reference with name \"far.proto\"",
+        ),
         ("syntax = \"proto3\"; message A { string s = 1 [(none).x = 1]; }", "none"),
         ("syntax = \"proto3\"; message A { /* ", "never closed"),
         ("syntax = \"proto3\"; option go_package = \"x", "never closed"),
@@ -548,7 +580,8 @@ fn a_chain_of_a_thousand_imports_is_followed() {
             (format!("f{at}.proto"), format!("syntax = \"proto3\"; {import} message M{at} {{}}"))
         })
         .collect();
-    let references: Vec<Dependency<'_>> = texts.iter().map(|(name, text)| Dependency { name, text }).collect();
+    let references: Vec<Dependency<'_>> =
+        texts.iter().map(|(name, text)| Dependency { name, text }).collect();
     let text = "syntax = \"proto3\"; import \"f998.proto\"; message A { M998 m = 1; }";
     assert!(Protobuf::parse(text, &references, Strictness::New).is_ok());
     let more = vec![references[0]; 1001];
@@ -561,9 +594,14 @@ fn depth_is_bounded() {
         let messages = format!("syntax = \"proto3\"; {}{}", "message A {".repeat(depth), "}".repeat(depth));
         let found = Protobuf::parse(&messages, &[], Strictness::Stored);
         assert_eq!(found.is_ok(), depth <= 32, "{depth}: {:?}", found.err());
-        let value = format!("syntax = \"proto3\"; option (x) = {}{};", "{ a ".repeat(depth), "}".repeat(depth));
+        let value = format!(
+            "syntax = \"proto3\"; option (x) = {}{};",
+            "{ a ".repeat(depth - 1) + "{",
+            "}".repeat(depth)
+        );
         assert_eq!(Protobuf::parse(&value, &[], Strictness::Stored).is_ok(), depth <= 32, "{depth}");
-        let groups = format!("{}{}", "message A { optional group B = 1 {".repeat(depth / 2), "}}".repeat(depth / 2));
+        let groups =
+            format!("{}{}", "message A { optional group B = 1 {".repeat(depth / 2), "}}".repeat(depth / 2));
         assert_eq!(Protobuf::parse(&groups, &[], Strictness::Stored).is_ok(), depth <= 33, "{depth}");
     }
     let long = format!("syntax = \"proto3\"; package {}a;", "a.".repeat(300));
@@ -574,7 +612,8 @@ fn depth_is_bounded() {
 fn time_grows_with_the_size_of_the_text() {
     let fields: String = (1..=3000).map(|tag| format!("map<string, A> f{tag} = {tag};")).collect();
     let tags: String = (0..3000).map(|_| "option (confluent.message_meta).tags = \"x\";").collect();
-    let text = format!("syntax = \"proto3\"; import \"confluent/meta.proto\"; message A {{ {tags} {fields} }}");
+    let text =
+        format!("syntax = \"proto3\"; import \"confluent/meta.proto\"; message A {{ {tags} {fields} }}");
     let start = Instant::now();
     let schema = parse(&text);
     let again = parse(&schema.serialized().expect("compiled"));
@@ -594,14 +633,17 @@ const SEEDS: [&str; 4] = [
 fn survives(text: &str) {
     for strictness in [Strictness::New, Strictness::Stored] {
         let Ok(schema) = Protobuf::parse(text, &[], strictness) else { continue };
-        let again = Protobuf::parse(schema.canonical(), &[], Strictness::Stored).expect("the canonical text is a schema");
+        let again = Protobuf::parse(schema.canonical(), &[], Strictness::Stored)
+            .expect("the canonical text is a schema");
         assert_eq!(again.canonical(), schema.canonical());
-        let normal = Protobuf::parse(&schema.normalized(), &[], Strictness::Stored).expect("the normalised text too");
+        let normal =
+            Protobuf::parse(&schema.normalized(), &[], Strictness::Stored).expect("the normalised text too");
         assert_eq!(normal.normalized(), schema.normalized());
         let _ = schema.without_extensions();
         assert!(crate::compat::protobuf::changes(&schema, &schema).is_empty());
         if let Ok(serialized) = schema.serialized() {
-            let third = Protobuf::parse(&serialized, &[], Strictness::Stored).expect("the descriptor is a schema");
+            let third =
+                Protobuf::parse(&serialized, &[], Strictness::Stored).expect("the descriptor is a schema");
             assert!(crate::compat::protobuf::changes(&third, &schema).is_empty(), "{text}");
         }
     }
@@ -609,9 +651,52 @@ fn survives(text: &str) {
 
 fn mutated() -> impl Strategy<Value = String> {
     let tokens = prop::sample::select(vec![
-        "{", "}", "[", "]", "<", ">", "(", ")", ";", ",", "=", ".", ":", "\"", "'", "\\", "/", "/*", "//", "\n", "0", "-1",
-        "max", "to", "group", "oneof", "map", "message", "enum", "extend", "reserved", "option", "repeated", "optional",
-        "é", "\u{feff}", "A", "1e+5", "536870911", "2147483647", "-2147483648", "B.C", ".A", "syntax", "import", "rpc",
+        "{",
+        "}",
+        "[",
+        "]",
+        "<",
+        ">",
+        "(",
+        ")",
+        ";",
+        ",",
+        "=",
+        ".",
+        ":",
+        "\"",
+        "'",
+        "\\",
+        "/",
+        "/*",
+        "//",
+        "\n",
+        "0",
+        "-1",
+        "max",
+        "to",
+        "group",
+        "oneof",
+        "map",
+        "message",
+        "enum",
+        "extend",
+        "reserved",
+        "option",
+        "repeated",
+        "optional",
+        "é",
+        "\u{feff}",
+        "A",
+        "1e+5",
+        "536870911",
+        "2147483647",
+        "-2147483648",
+        "B.C",
+        ".A",
+        "syntax",
+        "import",
+        "rpc",
     ]);
     let edit = (any::<prop::sample::Index>(), 0usize..12, tokens);
     (prop::sample::select(SEEDS.to_vec()), prop::collection::vec(edit, 0..6)).prop_map(|(seed, edits)| {

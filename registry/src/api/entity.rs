@@ -1,0 +1,100 @@
+//! Answers about schemas, in Confluent's shapes: members in its order, what is empty left out, the type left out where it is Avro.
+
+use crate::schema::{Metadata, Reference, RuleSet, SchemaType};
+use crate::service::{ById, Entity, Registered};
+use serde::Serialize;
+
+/// A schema in an answer.
+#[derive(Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Shape<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) subject: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) version: Option<i32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) id: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) guid: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) schema_type: Option<&'static str>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    pub(super) references: Vec<Reference>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) metadata: Option<&'a Metadata>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) rule_set: Option<&'a RuleSet>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) schema: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) max_id: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) ts: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) deleted: Option<bool>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    pub(super) aliases: Vec<String>,
+}
+
+fn named(schema_type: SchemaType) -> Option<&'static str> {
+    (schema_type != SchemaType::Avro).then(|| schema_type.name())
+}
+
+impl<'a> Shape<'a> {
+    /// A version. `text` replaces the canonical one where another format was asked for.
+    pub(super) fn of_version(entity: &'a Entity, text: Option<&'a str>) -> Self {
+        Self {
+            subject: Some(entity.subject.to_string()),
+            version: Some(entity.version.version),
+            id: Some(entity.version.id),
+            guid: Some(entity.guid.to_string()),
+            schema_type: named(entity.schema_type),
+            references: entity.references.to_vec(),
+            metadata: entity.texts.metadata.as_deref(),
+            rule_set: entity.texts.rule_set.as_deref(),
+            schema: Some(text.unwrap_or(&entity.texts.canonical)),
+            ts: Some(entity.version.time_ms),
+            deleted: Some(entity.version.deleted),
+            ..Self::default()
+        }
+    }
+
+    /// What was registered.
+    pub(super) fn of_registered(registered: &'a Registered, text: Option<&'a str>) -> Self {
+        Self {
+            id: Some(registered.id),
+            version: Some(registered.version),
+            guid: Some(registered.guid.to_string()),
+            schema_type: named(registered.schema_type),
+            references: registered.references.to_vec(),
+            metadata: registered.texts.metadata.as_deref(),
+            rule_set: registered.texts.rule_set.as_deref(),
+            schema: Some(text.unwrap_or(&registered.texts.canonical)),
+            ..Self::default()
+        }
+    }
+
+    /// A schema by its id or GUID; with its version where a subject was named.
+    pub(super) fn of_id(found: &'a ById, text: Option<&'a str>, max_id: Option<u32>) -> Self {
+        Self {
+            subject: found.of.as_ref().map(|(subject, _)| subject.to_string()),
+            version: found.of.as_ref().map(|(_, version)| version.version),
+            guid: Some(found.guid.to_string()),
+            schema_type: named(found.schema_type),
+            references: found.references.to_vec(),
+            metadata: found.texts.metadata.as_deref(),
+            rule_set: found.texts.rule_set.as_deref(),
+            schema: Some(text.unwrap_or(&found.texts.canonical)),
+            max_id,
+            ..Self::default()
+        }
+    }
+
+    /// References to subjects of the schema's own context are written with it: `referenceFormat=qualified`.
+    pub(super) fn qualified(mut self, context: &crate::names::Context) -> Self {
+        for reference in &mut self.references {
+            reference.subject = crate::names::Subject::parse_in(&reference.subject, context).to_string();
+        }
+        self
+    }
+}

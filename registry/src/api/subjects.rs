@@ -1,0 +1,91 @@
+//! `/subjects`: register, look up, read, delete.
+
+use super::entity::Shape;
+use super::{Call, Made, json};
+use crate::error::{Error, Result};
+use crate::service::{Deletion, Entity};
+
+/// A version by its text: a number, or `latest`.
+pub(super) fn number(text: &str) -> Result<i32> {
+    let trimmed = text.trim();
+    if trimmed.eq_ignore_ascii_case("latest") {
+        return Ok(-1);
+    }
+    match trimmed.parse::<i32>() {
+        Ok(number) if number == -1 || number >= 1 => Ok(number),
+        _ => Err(Error::invalid_version(text)),
+    }
+}
+
+fn deletion(call: &Call<'_>) -> Deletion {
+    if call.query.flag("permanent") { Deletion::Permanent } else { Deletion::Soft }
+}
+
+pub(super) async fn list(call: &Call<'_>) -> Result<Made> {
+    let prefix = call.query.prefix(crate::names::ALL_CONTEXTS);
+    json(&call.registry().subjects(&prefix, call.query.listed(), call.query.page()?).await?)
+}
+
+async fn shaped(call: &Call<'_>, entity: Entity) -> Result<Made> {
+    let text = call.registry().formatted(&entity.subject.context, entity.version.id, call.query.format()).await?;
+    let shape = Shape::of_version(&entity, text.as_deref());
+    json(&match call.query.get("referenceFormat") {
+        Some("qualified") => shape.qualified(&entity.subject.context),
+        _ => shape,
+    })
+}
+
+pub(super) async fn look_up(call: &Call<'_>) -> Result<Made> {
+    let submitted = call.body("lookUpSchemaUnderSubject.arg5")?.submitted()?;
+    let (normalize, deleted) = (call.query.flag("normalize"), call.query.flag("deleted"));
+    let entity = call.registry().look_up(&call.subject, &submitted, normalize, deleted).await?;
+    shaped(call, entity).await
+}
+
+pub(super) async fn register(call: &Call<'_>) -> Result<Made> {
+    let submitted = call.body("register.arg5")?.submitted()?;
+    let normalize = call.query.flag("normalize");
+    let registered = call.registry().register(&call.subject, &call.received, &submitted, normalize).await?;
+    let text = call.registry().formatted(&call.subject.context, registered.id, call.query.format()).await?;
+    json(&Shape::of_registered(&registered, text.as_deref()))
+}
+
+pub(super) async fn versions(call: &Call<'_>) -> Result<Made> {
+    let negative = call.query.flag("deletedAsNegative");
+    json(&call.registry().versions(&call.subject, call.query.listed(), negative, call.query.page()?).await?)
+}
+
+pub(super) async fn version(call: &Call<'_>) -> Result<Made> {
+    let number = number(call.segment(0))?;
+    let entity = call.registry().version(&call.subject, number, call.query.flag("deleted")).await?;
+    shaped(call, entity).await
+}
+
+pub(super) async fn text(call: &Call<'_>) -> Result<Made> {
+    let number = number(call.segment(0))?;
+    let entity = call.registry().version(&call.subject, number, call.query.flag("deleted")).await?;
+    let text = call.registry().formatted(&entity.subject.context, entity.version.id, call.query.format()).await?;
+    let text = text.unwrap_or_else(|| entity.texts.canonical.to_string());
+    Ok(Made::Json(text.into_bytes().into()))
+}
+
+pub(super) async fn by_metadata(call: &Call<'_>) -> Result<Made> {
+    let pairs = call.query.all("key").zip(call.query.all("value"));
+    let pairs: Vec<_> = pairs.map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
+    let entity = call.registry().by_metadata(&call.subject, &pairs, call.query.flag("deleted")).await?;
+    shaped(call, entity).await
+}
+
+pub(super) async fn referenced_by(call: &Call<'_>) -> Result<Made> {
+    let (number, deleted) = (number(call.segment(0))?, call.query.flag("deleted"));
+    json(&call.registry().referenced_by(&call.subject, number, deleted, call.query.page()?).await?)
+}
+
+pub(super) async fn delete(call: &Call<'_>) -> Result<Made> {
+    json(&call.registry().delete_subject(&call.subject, deletion(call)).await?)
+}
+
+pub(super) async fn delete_version(call: &Call<'_>) -> Result<Made> {
+    let received = call.segment(0);
+    json(&call.registry().delete_version(&call.subject, number(received)?, received, deletion(call)).await?)
+}

@@ -1,0 +1,36 @@
+//! Contexts as a list.
+
+use super::{Page, Registry};
+use crate::error::{Error, Result};
+use crate::live::Scope;
+use crate::names::Context;
+use crate::store::Change;
+
+impl Registry {
+    /// The default context, and every other one that something was registered in.
+    pub async fn contexts(&self, prefix: &str, page: Page) -> Result<Vec<String>> {
+        self.live().fresh().await?;
+        let others = self.live().contexts().into_iter().filter(|context| !context.is_default());
+        let others = others.filter(|context| self.live().read(context, |state| state.is_listed()));
+        let all = std::iter::once(Context::default_context()).chain(others);
+        let named = all.map(|context| context.to_string()).filter(|name| name.starts_with(prefix));
+        Ok(named.skip(page.offset).take(page.limit).collect())
+    }
+
+    /// Takes an empty context from the list.
+    pub async fn delete_context(&self, context: &Context) -> Result<()> {
+        self.live().confirm().await?;
+        let name = context.clone();
+        self.live()
+            .write(context, Scope::Context, 0, move |draft| {
+                if !draft.state().is_empty() {
+                    return Err(Error::context_not_empty(&name));
+                }
+                if draft.state().is_listed() {
+                    draft.put(Change::Listed(false));
+                }
+                Ok(())
+            })
+            .await
+    }
+}

@@ -1,0 +1,171 @@
+//! Deleting: softly, which hides, and for good, which only what is hidden allows.
+
+use super::register::drop_unused;
+use super::{Registry, View, latest, require_writable};
+use crate::error::{Error, Result};
+use crate::live::{Draft, Scope};
+use crate::names::Subject;
+use crate::state::{ContextState, Version};
+use crate::store::{Change, SchemaId, VersionRow};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+/// How a deletion is meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Deletion {
+    /// Hidden, and still there.
+    Soft,
+    /// Gone for good.
+    Permanent,
+}
+
+/// Whether a schema that counts refers to a version. `all`: softly deleted ones count, too.
+pub(super) fn is_referenced(draft: &mut Draft<'_>, subject: &Subject, version: i32, all: bool) -> bool {
+    referred(draft, subject, version, all, None)
+}
+
+/// `without` names a subject whose own references do not count.
+fn referred(
+    draft: &mut Draft<'_>,
+    subject: &Subject,
+    version: i32,
+    all: bool,
+    without: Option<&Subject>,
+) -> bool {
+    let refers = |state: &ContextState, is_own: bool| {
+        state.referrers(subject, version).any(|id| {
+            state.users(id).any(|(name, user)| {
+                let excluded = is_own && without.is_some_and(|without| without.name == *name);
+                !excluded && (all || !user.deleted)
+            })
+        })
+    };
+    let contexts = draft.contexts();
+    contexts.into_iter().any(|context| {
+        let is_own = context == subject.context;
+        draft.other(&context, |state| refers(state, is_own))
+    })
+}
+
+/// The ids of these versions that no other version uses.
+fn drop_ids(draft: &mut Draft<'_>, subject: &Subject, gone: &[Version]) {
+    let places: Vec<_> = gone.iter().map(|version| (&subject.name, version.version)).collect();
+    let ids: BTreeSet<SchemaId> = gone.iter().map(|version| version.id).collect();
+    ids.into_iter().for_each(|id| drop_unused(draft, id, &places));
+}
+
+fn soft(draft: &mut Draft<'_>, subject: &Subject, version: &Version) {
+    draft.put(Change::Version(VersionRow {
+        subject: Arc::clone(&subject.name),
+        version: version.version,
+        id: version.id,
+        deleted: true,
+        time_ms: version.time_ms,
+    }));
+}
+
+fn drop_settings(draft: &mut Draft<'_>, subject: &Subject) {
+    if draft.state().config(&subject.name).is_some() {
+        draft.put(Change::Config(Arc::clone(&subject.name), None));
+    }
+    if draft.state().mode(&subject.name).is_some() {
+        draft.put(Change::Mode(Arc::clone(&subject.name), None));
+    }
+}
+
+impl Registry {
+    /// Deletes a version; -1 is the latest. `received` is the version as the request has it.
+    pub async fn delete_version(
+        &self,
+        subject: &Subject,
+        number: i32,
+        received: &str,
+        deletion: Deletion,
+    ) -> Result<i32> {
+        self.live().confirm().await?;
+        let (subject, received) = (subject.clone(), received.to_owned());
+        let context = subject.context.clone();
+        self.live()
+            .write(&context, Scope::Context, 0, move |draft| {
+                let versions = draft.state().versions(&subject.name).to_vec();
+                let found = match number {
+                    -1 => latest(&versions).copied(),
+                    number => versions.iter().find(|version| version.version == number).copied(),
+                };
+                let Some(found) = found else {
+                    return Err(match versions.is_empty() {
+                        true => Error::subject_not_found(&subject),
+                        false => Error::version_not_found(&subject, number),
+                    });
+                };
+                if found.deleted && deletion == Deletion::Soft {
+                    return Err(Error::version_soft_deleted(&subject, &received));
+                }
+                require_writable(&mut *draft, &subject)?;
+                let all = deletion == Deletion::Permanent;
+                if referred(draft, &subject, found.version, all, None) {
+                    return Err(Error::referenced(&subject, found.version));
+                }
+                match deletion {
+                    Deletion::Soft => soft(draft, &subject, &found),
+                    Deletion::Permanent if !found.deleted => {
+                        return Err(Error::version_not_soft_deleted(&subject, found.version));
+                    }
+                    Deletion::Permanent => {
+                        let name = Arc::clone(&subject.name);
+                        draft.put(Change::VersionGone { subject: name, version: found.version });
+                        drop_ids(draft, &subject, &[found]);
+                        if versions.len() == 1 {
+                            drop_settings(draft, &subject);
+                        }
+                    }
+                }
+                Ok(found.version)
+            })
+            .await
+    }
+
+    /// Deletes a subject; answers the versions that this deleted.
+    pub async fn delete_subject(&self, subject: &Subject, deletion: Deletion) -> Result<Vec<i32>> {
+        self.live().confirm().await?;
+        let subject = subject.clone();
+        let context = subject.context.clone();
+        self.live()
+            .write(&context, Scope::Context, 0, move |draft| {
+                let versions = draft.state().versions(&subject.name).to_vec();
+                if versions.is_empty() {
+                    return Err(Error::subject_not_found(&subject));
+                }
+                if deletion == Deletion::Soft && latest(&versions).is_none() {
+                    return Err(Error::subject_soft_deleted(&subject));
+                }
+                require_writable(&mut *draft, &subject)?;
+                let permanent = deletion == Deletion::Permanent;
+                let concerned: Vec<_> =
+                    versions.iter().filter(|version| permanent || !version.deleted).copied().collect();
+                for version in &concerned {
+                    if referred(draft, &subject, version.version, permanent, Some(&subject)) {
+                        return Err(Error::referenced(&subject, version.version));
+                    }
+                    if permanent && !version.deleted {
+                        return Err(Error::subject_not_soft_deleted(&subject));
+                    }
+                }
+                for version in &concerned {
+                    match deletion {
+                        Deletion::Soft => soft(draft, &subject, version),
+                        Deletion::Permanent => draft.put(Change::VersionGone {
+                            subject: Arc::clone(&subject.name),
+                            version: version.version,
+                        }),
+                    }
+                }
+                if permanent {
+                    drop_ids(draft, &subject, &concerned);
+                    drop_settings(draft, &subject);
+                }
+                Ok(concerned.iter().map(|version| version.version).collect())
+            })
+            .await
+    }
+}

@@ -1,0 +1,125 @@
+//! Modes of subjects, contexts and all of them.
+
+use super::register::drop_unused;
+use super::{Registry, delete, mode_in_scope, overriding};
+use crate::error::{Error, Result};
+use crate::live::{Draft, Scope};
+use crate::names::{Context, Subject};
+use crate::settings::Mode;
+use crate::state::Version;
+use crate::store::Change;
+use std::sync::Arc;
+
+impl Registry {
+    /// The mode of a subject, of a context (its root) or of everything. `in_scope`: what counts, wherever that is set.
+    pub async fn mode(&self, subject: &Subject, in_scope: bool) -> Result<Mode> {
+        let is_top = subject.is_root() && subject.context.is_default();
+        let own = |live: &crate::live::Live| {
+            let mut view = live;
+            overriding(&mut view).or_else(|| live.read(&subject.context, |state| state.mode(&subject.name)))
+        };
+        match self.live().find(own).await? {
+            Some(mode) => Ok(mode),
+            None if is_top || in_scope => Ok(mode_in_scope(&**self.live(), subject)),
+            None => Err(Error::no_mode(subject)),
+        }
+    }
+
+    /// Sets a mode, or removes it. To IMPORT only where nothing is registered, unless forced: ids would be given twice.
+    pub async fn set_mode(
+        &self,
+        subject: &Subject,
+        received: &str,
+        mode: Option<Mode>,
+        force: bool,
+    ) -> Result<()> {
+        self.require_settable(subject, received)?;
+        if mode == Some(Mode::Forward) && !subject.context.is_global() {
+            return Err(Error::invalid_mode());
+        }
+        self.live().confirm().await?;
+        let is_top = subject.is_root() && subject.context.is_default();
+        let (subject, context) = (subject.clone(), subject.context.clone());
+        self.live()
+            .write(&context, Scope::Context, 0, move |draft| {
+                let begins =
+                    mode == Some(Mode::Import) && mode_in_scope(&mut *draft, &subject) != Mode::Import;
+                if begins && !force {
+                    make_room(draft, &subject, is_top)?;
+                }
+                if draft.state().mode(&subject.name) != mode {
+                    draft.put(Change::Mode(Arc::clone(&subject.name), mode));
+                }
+                Ok(())
+            })
+            .await
+    }
+
+    /// Removes a mode; answers what it was. `recursive`: of a context, those of its subjects too.
+    pub async fn delete_mode(&self, subject: &Subject, recursive: bool) -> Result<Mode> {
+        self.live().confirm().await?;
+        let (subject, context) = (subject.clone(), subject.context.clone());
+        self.live()
+            .write(&context, Scope::Context, 0, move |draft| {
+                let own = draft.state().mode(&subject.name);
+                let mode = overriding(&mut &mut *draft).or(own);
+                let Some(mode) = mode else { return Err(Error::subject_not_found(&subject)) };
+                let others: Vec<Arc<str>> = match recursive && subject.is_root() {
+                    true => draft.state().subjects_with_mode().cloned().collect(),
+                    false => Vec::new(),
+                };
+                let own = own.map(|_| Arc::clone(&subject.name));
+                for name in own.into_iter().chain(others) {
+                    draft.put(Change::Mode(name, None));
+                }
+                Ok(mode)
+            })
+            .await
+    }
+}
+
+/// Refuses where a version is live; removes the softly deleted ones for good.
+fn make_room(draft: &mut Draft<'_>, subject: &Subject, is_top: bool) -> Result<()> {
+    let refused = || {
+        Error::not_permitted(
+            "Cannot import since found existing subjects. Delete them, or set the mode with force=true, which keeps them",
+        )
+    };
+    if is_top {
+        let others: Vec<Context> =
+            draft.contexts().into_iter().filter(|other| *other != subject.context).collect();
+        for other in others {
+            let live = draft.other(&other, |state| {
+                state.subjects().any(|(_, versions)| versions.iter().any(|version| !version.deleted))
+            });
+            if live {
+                return Err(refused());
+            }
+        }
+    }
+    let concerned: Vec<(Arc<str>, Vec<Version>)> = {
+        let matching = |name: &str| subject.is_root() || *name == *subject.name;
+        let subjects = draft.state().subjects().filter(|(name, _)| matching(name));
+        subjects.map(|(name, versions)| (Arc::clone(name), versions.to_vec())).collect()
+    };
+    if concerned.iter().flat_map(|(_, versions)| versions).any(|version| !version.deleted) {
+        return Err(refused());
+    }
+    let gone: Vec<(&Arc<str>, i32)> = concerned
+        .iter()
+        .flat_map(|(name, versions)| versions.iter().map(move |v| (name, v.version)))
+        .collect();
+    let mut ids = std::collections::BTreeSet::new();
+    for (name, versions) in &concerned {
+        let subject = Subject { context: subject.context.clone(), name: Arc::clone(name) };
+        for version in versions {
+            if !subject.is_root() && delete::is_referenced(draft, &subject, version.version, false) {
+                return Err(Error::referenced(&subject, version.version));
+            }
+            draft.put(Change::VersionGone { subject: Arc::clone(name), version: version.version });
+            ids.insert(version.id);
+        }
+    }
+    ids.into_iter().for_each(|id| drop_unused(draft, id, &gone));
+    Ok(())
+}
