@@ -9,6 +9,7 @@
 //! `parse` and `compat` are pure functions: no I/O, no clock, and nothing shared between two calls, so what one subject
 //! registered can never change what another one's text means.
 
+pub mod api;
 pub mod compat;
 pub mod error;
 pub mod identity;
@@ -17,6 +18,7 @@ pub mod live;
 pub mod names;
 pub mod parse;
 pub mod schema;
+pub mod service;
 pub mod settings;
 pub mod state;
 pub mod store;

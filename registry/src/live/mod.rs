@@ -22,7 +22,7 @@ use uuid::Uuid;
 mod texts;
 mod write;
 
-pub use write::Draft;
+pub use write::{Draft, Scope};
 
 /// How old an answer about things that change may be, where several instances share a store.
 const MAX_AGE: Duration = Duration::from_millis(500);
@@ -108,6 +108,14 @@ impl Live {
         }
         self.refresh(Duration::ZERO).await?;
         Ok(look(self))
+    }
+
+    /// Asks the store now, whatever was seen before; whether that could have told anything new.
+    pub async fn confirm(&self) -> Result<bool> {
+        if self.store.is_shared() {
+            self.refresh(Duration::ZERO).await?;
+        }
+        Ok(self.store.is_shared())
     }
 
     fn age(&self) -> Option<Duration> {

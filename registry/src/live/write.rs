@@ -61,6 +61,11 @@ impl Draft<'_> {
         })
     }
 
+    /// All contexts.
+    pub fn contexts(&self) -> Vec<Context> {
+        self.live.contexts()
+    }
+
     /// The ids of a content, the lowest first.
     pub fn ids_of(&self, identity: &[u8; 16]) -> Vec<SchemaId> {
         self.state.ids_of(identity).chain(self.fresh.get(identity).copied()).collect()

@@ -100,6 +100,11 @@ impl Avro {
         self.graph.named(self.root).map(|named| named.name.full())
     }
 
+    /// Whether it is a record with a field of this name.
+    pub fn has_field(&self, name: &str) -> bool {
+        matches!(&self.graph.get(self.root).kind, graph::Kind::Record(record) if record.fields.contains_key(name))
+    }
+
     /// The types.
     pub(crate) fn graph(&self) -> &Graph {
         &self.graph

@@ -1,7 +1,7 @@
 //! Deleting: softly, which hides, and for good, which only what is hidden allows.
 
 use super::register::drop_unused;
-use super::{Registry, View, latest, require_writable};
+use super::{Registry, latest, require_writable};
 use crate::error::{Error, Result};
 use crate::live::{Draft, Scope};
 use crate::names::Subject;

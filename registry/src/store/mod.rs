@@ -273,6 +273,7 @@ pub trait Store: Send + Sync + 'static {
 }
 
 /// The subject that a change is about, for messages.
+#[cfg(any(test, feature = "suite"))]
 pub(crate) fn described(context: &Context, change: &Change) -> String {
     let subject = |name: &str| Subject::new(context.clone(), name).to_string();
     match change {

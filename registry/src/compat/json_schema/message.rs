@@ -34,44 +34,44 @@ fn confluent(rule: Rule, path: &str) -> String {
         | Rule::RequiredPropertyWithDefaultAddedToOpen
         | Rule::OptionalPropertyAddedToOpen
         | Rule::ItemAddedToOpen => format!(
-            "The new schema has an open content model and has a property or item at path '{path}' which is missing in \
-             the old schema"
+            "The %s schema has an open content model and has a property or item at path '{path}' which is missing in \
+             the %s schema"
         ),
         Rule::RequiredPropertyAddedToUnopen => format!(
-            "The new schema has an unopen content model and has a required property at path '{path}' which is missing \
-             in the old schema"
+            "The %s schema has an unopen content model and has a required property at path '{path}' which is missing \
+             in the %s schema"
         ),
         Rule::PropertyRemovedFromClosed | Rule::ItemRemovedFromClosed => format!(
-            "The new schema has a closed content model and is missing a property or item present at path '{path}' in \
-             the old schema"
+            "The %s schema has a closed content model and is missing a property or item present at path '{path}' in \
+             the %s schema"
         ),
         Rule::PropertyRemovedNotCovered | Rule::ItemRemovedNotCovered => format!(
-            "A property or item is missing in the new schema but present at path '{path}' in the old schema and is not \
+            "A property or item is missing in the %s schema but present at path '{path}' in the %s schema and is not \
              covered by its partially open content model"
         ),
         Rule::PropertyAddedNotCovered | Rule::ItemAddedNotCovered => format!(
-            "The new schema has a property or item at path '{path}' which is missing in the old schema and is not \
+            "The %s schema has a property or item at path '{path}' which is missing in the %s schema and is not \
              covered by its partially open content model"
         ),
         Rule::ReservedPropertyRemoved => format!(
-            "The new schema has reserved property '{path}' removed from its metadata which is present in the old schema."
+            "The %s schema has reserved property '{path}' removed from its metadata which is present in the %s schema."
         ),
         Rule::ReservedPropertyConflicts => format!(
-            "The new schema has property at path '{path}' that conflicts with the reserved properties which is missing \
-             in the old schema."
+            "The %s schema has property at path '{path}' that conflicts with the reserved properties which is missing \
+             in the %s schema."
         ),
         Rule::PatternChanged | Rule::MultipleOfChanged | Rule::DependencyArrayChanged => {
-            format!("The value at path '{path}' is different between the new and old schema")
+            format!("The value at path '{path}' is different between the %s and %s schema")
         }
         Rule::TypeChanged
         | Rule::TypeNarrowed
         | Rule::CombinedTypeChanged
         | Rule::CombinedTypeSubschemasChanged
         | Rule::EnumArrayChanged => {
-            format!("A type at path '{path}' is different between the new schema and the old schema")
+            format!("A type at path '{path}' is different between the %s schema and the %s schema")
         }
         Rule::DependencyArrayExtended | Rule::ProductTypeExtended | Rule::NotTypeExtended => format!(
-            "An array or combined type at path '{path}' has more elements in the new schema than the old schema"
+            "An array or combined type at path '{path}' has more elements in the %s schema than the %s schema"
         ),
         Rule::AdditionalItemsNarrowed
         | Rule::EnumArrayNarrowed
@@ -79,23 +79,23 @@ fn confluent(rule: Rule, path: &str) -> String {
         | Rule::AdditionalPropertiesNarrowed
         | Rule::UnevaluatedPropertiesNarrowed
         | Rule::UnevaluatedItemsNarrowed => format!(
-            "An array or combined type at path '{path}' has fewer elements in the new schema than the old schema"
+            "An array or combined type at path '{path}' has fewer elements in the %s schema than the %s schema"
         ),
         Rule::SchemaAdded => String::new(),
         Rule::TooComplex => format!("The schemas at path '{path}' are too complex to be compared"),
         _ if name.ends_with("_ADDED") => absent(path),
         _ if name.ends_with("_INCREASED") || name.ends_with("_EXPANDED") => {
-            format!("The value at path '{path}' in the new schema is more than its value in the old schema")
+            format!("The value at path '{path}' in the %s schema is more than its value in the %s schema")
         }
         _ if name.ends_with("_DECREASED") => {
-            format!("The value at path '{path}' in the new schema is less than its value in the old schema")
+            format!("The value at path '{path}' in the %s schema is less than its value in the %s schema")
         }
         _ => String::new(),
     }
 }
 
 fn absent(path: &str) -> String {
-    format!("The keyword at path '{path}' in the new schema is not present in the old schema")
+    format!("The keyword at path '{path}' in the %s schema is not present in the %s schema")
 }
 
 /// What is wrong and what to do about it.

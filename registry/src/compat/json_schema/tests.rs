@@ -111,8 +111,8 @@ fn a_refusal_names_place_rule_values_and_fix() {
     );
     assert_eq!(
         found[1].confluent,
-        "{errorType:\"OPTIONAL_PROPERTY_ADDED_TO_OPEN_CONTENT_MODEL\", description:\"The new schema has an open content \
-         model and has a property or item at path '#/properties/b' which is missing in the old schema'}"
+        "{errorType:\"OPTIONAL_PROPERTY_ADDED_TO_OPEN_CONTENT_MODEL\", description:\"The %s schema has an open content \
+         model and has a property or item at path '#/properties/b' which is missing in the %s schema'}"
     );
     assert_eq!(found[0].path, "#/properties/a/maxLength");
     assert_eq!(differences(&new, &old, Policy::Lenient).len(), 1);

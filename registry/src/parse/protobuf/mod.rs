@@ -140,6 +140,13 @@ impl Protobuf {
         self.compile().map(|bytes| STANDARD.encode(bytes)).map_err(explain)
     }
 
+    /// Whether its first message has a field of this name.
+    pub fn has_field(&self, name: &str) -> bool {
+        let Some(message) = self.file.messages.first() else { return false };
+        let oneofs = message.oneofs.iter().flat_map(|oneof| &oneof.fields);
+        message.fields.iter().chain(oneofs).any(|field| field.name == name)
+    }
+
     /// The text by which AxonOps' identity compares: the normalised one, so that order, spelling of names and comments
     /// do not count.
     pub fn reduced(&self) -> String {
