@@ -119,8 +119,11 @@ impl Object {
         let Some(value) = self.value("references") else { return Ok(Vec::new()) };
         let Value::Array(list) = value else { return Err(wrong("references", "ArrayList", value)) };
         let read = |value: &Value| {
-            let Some(object) = Self::of("references", value)? else { return Ok(SubmittedReference::default()) };
-            let (name, subject, version) = (object.text("name")?, object.text("subject")?, object.integer("version")?);
+            let Some(object) = Self::of("references", value)? else {
+                return Ok(SubmittedReference::default());
+            };
+            let (name, subject, version) =
+                (object.text("name")?, object.text("subject")?, object.integer("version")?);
             Ok(SubmittedReference { name, subject, version })
         };
         list.iter().map(read).collect()
@@ -167,7 +170,8 @@ fn metadata(name: &str, value: &Value) -> Result<Metadata> {
     let Some(object) = Object::of(name, value)? else { return Ok(Metadata::default()) };
     let tags = |value: &Value| -> Result<Option<BTreeMap<String, BTreeSet<String>>>> {
         let Some(tags) = Object::of("tags", value)? else { return Ok(None) };
-        let read = |(path, value): (&String, &Value)| Ok((path.clone(), names(path, value)?.unwrap_or_default()));
+        let read =
+            |(path, value): (&String, &Value)| Ok((path.clone(), names(path, value)?.unwrap_or_default()));
         tags.0.iter().map(read).collect::<Result<_>>().map(Some)
     };
     // Empty ones are as good as none.
@@ -193,7 +197,10 @@ fn rules(name: &str, value: &Value) -> Result<RuleSet> {
     let list = |name: &str| -> Result<Option<Vec<Rule>>> {
         let Some(value) = object.value(name) else { return Ok(None) };
         let Value::Array(list) = value else { return Err(wrong(name, "ArrayList", value)) };
-        list.iter().map(|value| rule(name, value)).collect::<Result<Vec<_>>>().map(|list| (!list.is_empty()).then_some(list))
+        list.iter()
+            .map(|value| rule(name, value))
+            .collect::<Result<Vec<_>>>()
+            .map(|list| (!list.is_empty()).then_some(list))
     };
     Ok(RuleSet {
         migration_rules: list("migrationRules")?,
@@ -206,15 +213,17 @@ fn rules(name: &str, value: &Value) -> Result<RuleSet> {
 fn rule(name: &str, value: &Value) -> Result<Rule> {
     let Some(object) = Object::of(name, value)? else { return Err(Error::new(42210, "Missing rule name")) };
     let kind = |text: String| {
-        [RuleKind::Transform, RuleKind::Condition].into_iter().find(|kind| kind.name() == text).ok_or_else(|| {
-            Error::new(
-                400,
-                format!(
-                    "Cannot deserialize value of type `RuleKind` from String {text:?}: \
+        [RuleKind::Transform, RuleKind::Condition].into_iter().find(|kind| kind.name() == text).ok_or_else(
+            || {
+                Error::new(
+                    400,
+                    format!(
+                        "Cannot deserialize value of type `RuleKind` from String {text:?}: \
                      not one of the values accepted for Enum class: [CONDITION, TRANSFORM]"
-                ),
-            )
-        })
+                    ),
+                )
+            },
+        )
     };
     let mode = |text: String| {
         use RuleMode::{Downgrade, Read, Updown, Upgrade, Write, Writeread};

@@ -52,7 +52,8 @@ fn policy(name: &str) -> Result<CompatibilityPolicy> {
 /// Requests say `compatibility` where answers say `compatibilityLevel`; so does the answer to a request.
 fn as_request(config: &Config) -> Result<Value> {
     let value = serde_json::to_value(config);
-    let value = value.map_err(|error| Error::new(500, format!("The answer could not be written: {error}")))?;
+    let value =
+        value.map_err(|error| Error::new(500, format!("The answer could not be written: {error}")))?;
     let Value::Object(members) = value else { return Ok(value) };
     let renamed = members.into_iter().map(|(name, value)| {
         let name = if name == "compatibilityLevel" { "compatibility".to_owned() } else { name };

@@ -14,5 +14,7 @@ pub(super) fn id(call: &Call<'_>) -> Result<Made> {
 
 pub(super) fn version(call: &Call<'_>) -> Result<Made> {
     let about = &call.api.about;
-    json(&object!({ "version": about.version, "commitId": about.commit, "commit": about.commit, "build_time": "" }))
+    json(
+        &object!({ "version": about.version, "commitId": about.commit, "commit": about.commit, "build_time": "" }),
+    )
 }

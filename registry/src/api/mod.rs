@@ -138,7 +138,10 @@ impl Api {
         let has_body = matches!(request.method.as_str(), "POST" | "PUT");
         if has_body && !is_json(request.content_type.as_deref()) {
             let endpoint = Some(routed.endpoint);
-            return Err((endpoint, Error::new(415, "HTTP 415 Unsupported Media Type. Send Content-Type: application/json")));
+            return Err((
+                endpoint,
+                Error::new(415, "HTTP 415 Unsupported Media Type. Send Content-Type: application/json"),
+            ));
         }
         Ok(routed)
     }

@@ -58,7 +58,8 @@ pub(super) fn route(method: &str, path: &str, query: Query) -> Result<Routed> {
     let (subject, received) = match subject {
         Some(name) => {
             let subject = Subject::parse_in(name, &context);
-            let received = if name.starts_with(":.") { name.to_owned() } else { format!("{}{name}", context.prefix()) };
+            let received =
+                if name.starts_with(":.") { name.to_owned() } else { format!("{}{name}", context.prefix()) };
             (subject, received)
         }
         None => (Subject::new(context.clone(), ""), context.prefix()),
@@ -92,7 +93,9 @@ fn find<'a>(method: &str, words: &[&'a str]) -> Result<Found<'a>> {
         ("POST", ["subjects", subject, "versions"]) => Ok((E::Register, Some(subject), Vec::new())),
         ("GET", ["subjects", subject, "versions", v]) => Ok((E::Version, Some(subject), vec![v])),
         ("DELETE", ["subjects", subject, "versions", v]) => Ok((E::DeleteVersion, Some(subject), vec![v])),
-        ("GET", ["subjects", subject, "versions", v, "schema"]) => Ok((E::VersionText, Some(subject), vec![v])),
+        ("GET", ["subjects", subject, "versions", v, "schema"]) => {
+            Ok((E::VersionText, Some(subject), vec![v]))
+        }
         ("GET", ["subjects", subject, "versions", v, "referencedby"]) => {
             Ok((E::ReferencedBy, Some(subject), vec![v]))
         }
@@ -128,7 +131,9 @@ fn unknown(method: &str, words: &[&str]) -> Error {
     let allowed: Vec<&str> = others.filter(|other| is_path(other, words)).collect();
     match allowed.is_empty() {
         true => Error::not_found(),
-        false => Error::new(405, format!("HTTP 405 Method Not Allowed. Allowed here: {}", allowed.join(", "))),
+        false => {
+            Error::new(405, format!("HTTP 405 Method Not Allowed. Allowed here: {}", allowed.join(", ")))
+        }
     }
 }
 

@@ -17,7 +17,10 @@ pub(super) struct Query {
 impl Query {
     pub(super) fn parse(text: &str) -> Self {
         let pairs = form_urlencoded::parse(text.as_bytes());
-        Self { pairs: pairs.map(|(name, value)| (name.into_owned(), value.into_owned())).collect(), context: None }
+        Self {
+            pairs: pairs.map(|(name, value)| (name.into_owned(), value.into_owned())).collect(),
+            context: None,
+        }
     }
 
     /// Subjects and prefixes without a context belong to this one.

@@ -79,7 +79,8 @@ pub(super) async fn by_guid(call: &Call<'_>) -> Result<Made> {
 
 pub(super) async fn ids_of_guid(call: &Call<'_>) -> Result<Made> {
     let places = call.registry().ids_of_guid(&guid(call)?).await?;
-    let shape = |(context, id): (crate::names::Context, SchemaId)| object!({ "context": context.as_str(), "id": id });
+    let shape =
+        |(context, id): (crate::names::Context, SchemaId)| object!({ "context": context.as_str(), "id": id });
     json(&places.into_iter().map(shape).collect::<Vec<_>>())
 }
 
@@ -93,6 +94,7 @@ pub(super) async fn list(call: &Call<'_>) -> Result<Made> {
     };
     let found = call.registry().schemas(&query, call.query.page()?).await?;
     let shape = |(entity, aliases)| Shape { aliases, ..Shape::of_version(entity, None) };
-    let shapes: Vec<Shape<'_>> = found.iter().map(|(entity, aliases)| shape((entity, aliases.clone()))).collect();
+    let shapes: Vec<Shape<'_>> =
+        found.iter().map(|(entity, aliases)| shape((entity, aliases.clone()))).collect();
     json(&shapes)
 }

@@ -27,7 +27,8 @@ pub(super) async fn list(call: &Call<'_>) -> Result<Made> {
 }
 
 async fn shaped(call: &Call<'_>, entity: Entity) -> Result<Made> {
-    let text = call.registry().formatted(&entity.subject.context, entity.version.id, call.query.format()).await?;
+    let text =
+        call.registry().formatted(&entity.subject.context, entity.version.id, call.query.format()).await?;
     let shape = Shape::of_version(&entity, text.as_deref());
     json(&match call.query.get("referenceFormat") {
         Some("qualified") => shape.qualified(&entity.subject.context),
@@ -64,7 +65,8 @@ pub(super) async fn version(call: &Call<'_>) -> Result<Made> {
 pub(super) async fn text(call: &Call<'_>) -> Result<Made> {
     let number = number(call.segment(0))?;
     let entity = call.registry().version(&call.subject, number, call.query.flag("deleted")).await?;
-    let text = call.registry().formatted(&entity.subject.context, entity.version.id, call.query.format()).await?;
+    let text =
+        call.registry().formatted(&entity.subject.context, entity.version.id, call.query.format()).await?;
     let text = text.unwrap_or_else(|| entity.texts.canonical.to_string());
     Ok(Made::Json(text.into_bytes().into()))
 }

@@ -103,7 +103,10 @@ impl JsonSchema {
 
     /// Whether it describes an object with a property of this name.
     pub fn has_property(&self, name: &str) -> bool {
-        self.document.get("properties").and_then(Json::as_object).is_some_and(|members| members.contains_key(name))
+        self.document
+            .get("properties")
+            .and_then(Json::as_object)
+            .is_some_and(|members| members.contains_key(name))
     }
 
     /// The topmost node.

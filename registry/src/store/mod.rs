@@ -24,7 +24,7 @@
 //!
 //! It does not know rules: what may be written is decided before, by `service`.
 
-use crate::names::{Context, Subject};
+use crate::names::Context;
 use crate::schema::{Metadata, Reference, RuleSet, SchemaType};
 use crate::settings::{Config, Mode};
 use async_trait::async_trait;
@@ -275,7 +275,7 @@ pub trait Store: Send + Sync + 'static {
 /// The subject that a change is about, for messages.
 #[cfg(any(test, feature = "suite"))]
 pub(crate) fn described(context: &Context, change: &Change) -> String {
-    let subject = |name: &str| Subject::new(context.clone(), name).to_string();
+    let subject = |name: &str| crate::names::Subject::new(context.clone(), name).to_string();
     match change {
         Change::Version(row) => format!("version {} of subject {:?}", row.version, subject(&row.subject)),
         Change::VersionGone { subject: name, version } => format!("version {version} of {:?}", subject(name)),
