@@ -88,6 +88,8 @@ step 'documentation' env RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-d
 # nothing is built twice.
 step 'unit tests' cargo test --workspace --features replevin/failpoints --lib --bins --locked --no-fail-fast
 step 'examples in the documentation' cargo test --workspace --features replevin/failpoints --doc --locked --no-fail-fast --quiet
+# They are a workspace of their own, and without this nothing would notice that they no longer compile.
+step 'fuzz targets compile' cargo check --manifest-path formats/fuzz/Cargo.toml --no-default-features --locked --quiet
 if $quick; then finish; fi
 
 if [[ -d tests/reader ]]; then step 'reader in Python' reader; fi

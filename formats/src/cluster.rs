@@ -100,6 +100,9 @@ impl ClusterSnapshot {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
     use super::*;
 
     #[test]
@@ -121,5 +124,64 @@ mod tests {
             );
         }
         assert!(ClusterSnapshot::decode(b"{").is_err());
+    }
+
+    fn extra() -> impl Strategy<Value = Map<String, Value>> {
+        let value = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            any::<String>().prop_map(Value::from),
+            proptest::collection::vec(any::<String>(), 0..3).prop_map(|list| json!({ "list": list })),
+        ];
+        // No member that the format has.
+        proptest::collection::btree_map("x-[a-z]{1,9}", value, 0..3).prop_map(|map| map.into_iter().collect())
+    }
+
+    fn topics() -> impl Strategy<Value = TopicSnapshot> {
+        let name = "[a-zA-Z0-9_-][a-zA-Z0-9._-]{0,248}".prop_map(|t| Topic::new(t).expect("legal"));
+        let configs = proptest::collection::btree_map(any::<String>(), any::<String>(), 0..4);
+        let id = any::<u128>().prop_map(|id| TopicId(uuid::Uuid::from_u128(id)));
+        (name, id, any::<(i32, i16, bool)>(), configs, extra()).prop_map(
+            |(topic, topic_id, (partitions, replication_factor, internal), configs, extra)| TopicSnapshot {
+                topic,
+                topic_id,
+                partitions,
+                replication_factor,
+                internal,
+                configs,
+                extra,
+            },
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn every_snapshot_is_read_as_it_was_written(
+            cluster_id: String,
+            topics in proptest::collection::vec(topics(), 0..5),
+            extra in extra(),
+        ) {
+            let snapshot = ClusterSnapshot { extra, ..ClusterSnapshot::new(cluster_id, topics) };
+            let stored = snapshot.encode().expect("encodes");
+            prop_assert_eq!(ClusterSnapshot::decode(&stored).expect("decodes"), snapshot);
+        }
+
+        #[test]
+        fn damage_is_refused_or_read_and_never_panics(
+            topics in proptest::collection::vec(topics(), 0..3),
+            at: prop::sample::Index,
+            byte: u8,
+            arbitrary: Vec<u8>,
+        ) {
+            let _ = ClusterSnapshot::decode(&arbitrary);
+            let mut stored = ClusterSnapshot::new("c", topics).encode().expect("encodes");
+            let _ = ClusterSnapshot::decode(&stored[..at.index(stored.len())]);
+            let at = at.index(stored.len());
+            stored[at] = byte;
+            if let Ok(read) = ClusterSnapshot::decode(&stored) {
+                ClusterSnapshot::decode(&read.encode().expect("encodes")).expect("decodes");
+            }
+        }
     }
 }

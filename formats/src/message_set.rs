@@ -46,15 +46,19 @@ impl MessageSetConverter {
     }
 
     /// Converts the whole messages of magic 0 or 1 at the start of `records` and appends the batches to `out`; offsets,
-    /// timestamps, keys and values stay. Stops before a message that is cut off and before a batch of magic 2, and
-    /// returns how many bytes of `records` it stepped over. A wrapper may hold at most `cap` bytes.
+    /// timestamps, keys and values stay. Stops before a message that is cut off, before a batch of magic 2, and once it
+    /// has made `enough` bytes, and returns how many bytes of `records` it stepped over. A wrapper may hold at most `cap`
+    /// bytes, so what one call makes of a set is bounded, whatever the wrappers in it unpack to.
     ///
     /// # Errors
     /// A message that is damaged, or that breaks Kafka's rules (a wrapper in a wrapper, mixed magics, offsets that do
     /// not rise); `out` then ends with the batch before it.
-    pub fn convert(&mut self, records: &[u8], cap: usize, out: &mut Vec<u8>) -> Result<usize> {
-        let mut rest = records;
+    pub fn convert(&mut self, records: &[u8], cap: usize, enough: usize, out: &mut Vec<u8>) -> Result<usize> {
+        let (mut rest, before) = (records, out.len());
         while let Some(frame) = Frame::peek(rest)?.filter(Frame::is_legacy) {
+            if out.len() - before >= enough {
+                break;
+            }
             let Some((entry, after)) = rest.split_at_checked(frame.len) else { break };
             let start = out.len();
             let converted = self.entry(&frame, entry, cap, out).inspect_err(|_| out.truncate(start));

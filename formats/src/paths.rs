@@ -11,6 +11,7 @@
 //! groups/<seq>-<incarnation>.json                        consumer group offsets
 //! cluster/<seq>-<incarnation>.json                       topic configurations, partition counts
 //! restores/<32 hex digits>/<number>.json                 the journal of a restore, where asked to lie in the store
+//! probes/<32 hex digits>                                 what a store was tried with, deleted at once
 //! manifest.json                                          a view for people
 //! ```
 //! `first` is 20 digits, `lineage` and `incarnation` 16 hexadecimal digits, `counter` at least 6 digits. A key is never
@@ -40,6 +41,8 @@ pub const GROUPS: &str = "groups/";
 pub const CLUSTER: &str = "cluster/";
 /// The folder of the journals of restores.
 pub const RESTORES: &str = "restores/";
+/// The folder of objects that a store is tried with.
+pub const PROBES: &str = "probes/";
 
 /// What an object key names.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,6 +67,8 @@ pub enum ObjectName {
     Cluster(u64, Incarnation),
     /// An entry of a restore's journal: the restore's id, and the entry's number from 1.
     Restore(RestoreId, u64),
+    /// What a store was tried with, and the number that makes its key unlike any other.
+    Probe(u128),
     /// Anything below `schema-registry/`.
     SchemaRegistry(String),
 }
@@ -110,6 +115,7 @@ impl ObjectName {
             Self::Groups(seq, incarnation) => format!("{GROUPS}{seq:020}-{incarnation}.json"),
             Self::Cluster(seq, incarnation) => format!("{CLUSTER}{seq:020}-{incarnation}.json"),
             Self::Restore(id, number) => format!("{RESTORES}{id}/{number:06}.json"),
+            Self::Probe(number) => format!("{PROBES}{number:032x}"),
             Self::SchemaRegistry(rest) => format!("{SCHEMA_REGISTRY}{rest}"),
         }
     }
@@ -178,6 +184,9 @@ impl ObjectName {
             let (id, number) = rest.strip_suffix(".json")?.split_once('/')?;
             return Some(Self::Restore(id.parse().ok()?, number.parse().ok()?));
         }
+        if let Some(rest) = key.strip_prefix(PROBES) {
+            return Some(Self::Probe(u128::from_str_radix(rest, 16).ok()?));
+        }
         key.strip_prefix(SCHEMA_REGISTRY).map(|rest| Self::SchemaRegistry(rest.to_owned()))
     }
 
@@ -210,6 +219,7 @@ mod tests {
             (any::<u64>(), any::<u64>()).prop_map(|(s, i)| ObjectName::Groups(s, Incarnation(i))),
             (any::<u64>(), any::<u64>()).prop_map(|(s, i)| ObjectName::Cluster(s, Incarnation(i))),
             (any::<u128>(), any::<u64>()).prop_map(|(r, n)| ObjectName::Restore(RestoreId(r), n)),
+            any::<u128>().prop_map(ObjectName::Probe),
             (topic, 0..i32::MAX, any::<u64>(), 0..i64::MAX, any::<u64>(), any::<u32>()).prop_map(
                 |(topic, partition, lineage, first, incarnation, counter)| {
                     ObjectName::Segment(SegmentName {

@@ -3,7 +3,8 @@
 //! What makes that safe, in this order:
 //!
 //! ```text
-//! 1  find      objects below kafka/, packs/, groups/, cluster/ that no commit names and no commit dropped
+//! 1  find      objects below kafka/, packs/, groups/, cluster/ that no commit names and no commit dropped; below
+//!              checkpoints/ those that no commit leads to: they are the writer's that made the commit of their number
 //! 2  retire    one commit says that their writers may commit no more: a frozen writer that comes back cannot name them
 //! 3  refresh   every commit before the retirement is applied, and step 1 is done again
 //! 4  delete    what is an orphan still, of a retired writer
@@ -11,8 +12,9 @@
 //!
 //! Whom it retires: writers other than the newest, and the newest only when named ([`PruneSettings::incarnations`]),
 //! because it may be running. All of them only where their orphans are older than a safety age by the store's own clock,
-//! so that work under way (a daemon started a moment ago, a merge) is left alone. Checkpoints, schemas and views are never
-//! touched, nor objects that retention dropped: those have a time of grace of their own.
+//! so that work under way (a daemon started a moment ago, a merge) is left alone. Unfinished uploads, and what a store was
+//! tried with by a process that died, belong to no commit; they go once they are a day old. Schemas, views and journals of
+//! restores are never touched, nor objects that retention dropped: those have a time of grace of their own.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -21,19 +23,19 @@ use std::time::Duration;
 use bytes::Bytes;
 use formats::commit::Op;
 use formats::ids::{Incarnation, Topic};
-use formats::paths::{CLUSTER, GROUPS, KAFKA, ObjectName, PACKS};
+use formats::paths::{CLUSTER, GROUPS, KAFKA, ObjectName, PACKS, PROBES};
 use futures::TryStreamExt;
 use serde::Serialize;
 
-use crate::commit_log::{CommitLog, Committed, read_commit};
+use crate::commit_log::{CommitLog, Committed, NamedCheckpoints, read_commit};
 use crate::seam::Seam;
-use crate::storage::{Created, ObjectInfo, Store};
-use crate::verify::{Named, topics};
+use crate::storage::{Created, ObjectInfo, Store, probe};
+use crate::verify::{Named, says_nothing_about_the_backup, topics};
 use crate::{Error, Result};
 
 /// Orphans listed by key; further ones are counted.
 const LISTED: usize = 1_000;
-/// Unfinished uploads younger than this may be under way.
+/// Unfinished uploads and probes younger than this may be under way.
 const UNFINISHED_AGE: Duration = Duration::from_secs(24 * 3600);
 
 /// What to delete.
@@ -106,6 +108,8 @@ pub struct PruneReport {
     pub deleted_bytes: u64,
     /// Unfinished uploads older than a day: removed, or found where nothing is executed.
     pub unfinished_uploads: u64,
+    /// Objects older than a day that a store was tried with: removed, or found where nothing is executed.
+    pub probes: u64,
     /// The commit that retired writers.
     #[serde(skip)]
     pub commit: Option<Committed>,
@@ -149,6 +153,7 @@ pub async fn prune_orphans(
         deleted: 0,
         deleted_bytes: 0,
         unfinished_uploads: 0,
+        probes: 0,
         commit: None,
     };
     let retire: Vec<_> =
@@ -179,6 +184,7 @@ pub async fn prune_orphans(
     .await?;
     let before = now_ms.saturating_sub(i64::try_from(UNFINISHED_AGE.as_millis()).unwrap_or(i64::MAX));
     report.unfinished_uploads = store.sweep_unfinished("", before, settings.execute).await?;
+    report.probes = sweep_probes(&*store, before, settings.execute).await?;
     Ok(report)
 }
 
@@ -216,7 +222,51 @@ async fn scan(
     for folder in [GROUPS, CLUSTER] {
         scan_folder(log, folder, |object, _| !snapshots.contains(&object.key), &mut each).await?;
     }
+    scan_checkpoints(log, &mut each).await
+}
+
+async fn scan_checkpoints(
+    log: &CommitLog,
+    each: &mut impl FnMut(&ObjectInfo, Incarnation) -> Option<String>,
+) -> Result<()> {
+    let store = log.store();
+    let named = match NamedCheckpoints::read(store, log.head().seq).await {
+        Ok(named) => named,
+        Err(error) if says_nothing_about_the_backup(&error) => return Err(error),
+        // Costs a reader time and nothing else, so it must not keep the other orphans.
+        Err(error) => {
+            tracing::warn!(%error, "what is left of unfinished checkpoints is kept: a damaged one may name it");
+            return Ok(());
+        }
+    };
+    // Roots first: a root without its pages would be damage to whoever looks at it meanwhile.
+    let (roots, pages): (Vec<_>, Vec<_>) =
+        named.others(&**store).await?.into_iter().partition(|(object, _)| {
+            matches!(ObjectName::parse(&object.key), Ok(ObjectName::CheckpointRoot(_)))
+        });
+    for (object, maker) in roots.into_iter().chain(pages) {
+        let Some(maker) = maker else { continue };
+        if let Some(key) = each(&object, maker) {
+            store.delete(&key).await?;
+            tracing::debug!(key, "orphan deleted");
+        }
+    }
     Ok(())
+}
+
+/// Counts what a store was tried with before a time, and removes it if told.
+async fn sweep_probes(store: &dyn Store, before_ms: i64, execute: bool) -> Result<u64> {
+    let mut found = 0;
+    let mut listing = store.list(PROBES, None);
+    while let Some(object) = listing.try_next().await? {
+        if object.modified_ms < before_ms {
+            found += 1;
+            if execute {
+                store.delete(&object.key).await?;
+            }
+        }
+    }
+    Ok(found)
 }
 
 fn folder(topic: &Topic) -> String {
@@ -272,7 +322,7 @@ async fn unnamed_snapshots(log: &CommitLog) -> Result<BTreeSet<String>> {
 
 /// The store's own clock, told by an object written for the purpose.
 async fn store_now(store: &dyn Store, seam: &Seam) -> Result<i64> {
-    let key = format!("probe-{:016x}{:016x}", seam.rand.next_u64(), seam.rand.next_u64());
+    let key = probe::name(&*seam.rand);
     let created = store.create(&key, vec![Bytes::from_static(b"what time is it")]).await?;
     let seen = store.head(&key).await;
     store.delete(&key).await?;

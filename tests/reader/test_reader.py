@@ -250,6 +250,11 @@ class Damage(Folder):
     def test_foreign_and_orphaned_objects_do_no_harm(self):
         self.put("commits/5", b"not spelt as a commit")
         self.put("manifest.json", b"{")
+        self.put(f"restores/{32 * '7'}/000001.json", b"no business of a reader")
+        self.put(f"probes/{32 * 'a'}", b"what time is it")
+        # A checkpoint that no commit names, perhaps half of one.
+        self.put("checkpoints/00000000000000000004/root", b"?")
+        self.put(f"checkpoints/00000000000000000002/{32 * '0'}", b"?")
         self.put(f"packs/{OWN}-000001.pack", b"?")
         verify = Verify(self.path)
         self.assertEqual((verify.problems, len(verify.notes)), ([], 1))

@@ -7,7 +7,7 @@
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use sandbox::binary::Running;
+use sandbox::binary::{Replevin, Running};
 use sandbox::client::{self, Compared, Isolation, NewRecord, Producer, Rec};
 use sandbox::job::{self, Job, bucket, folder};
 use sandbox::kafka::{KafkaCluster, KafkaVersion};
@@ -26,24 +26,20 @@ const PARTITIONS: i32 = 4;
 /// A cluster with one topic, and what an independent reader found there before any backup.
 struct Source {
     cluster: KafkaCluster,
+    topic: &'static str,
     batches: Vec<Vec<u8>>,
     records: Vec<Rec>,
+    /// Lines of the job's `backup` section.
+    settings: &'static [&'static str],
 }
+
+/// Small segments, so that a run has many durable writes.
+const SMALL: &[&str] = &["segment_max_bytes: 128KiB", "fetch_max_bytes: 256KiB", "upload_parallelism: 3"];
 
 /// For all tests here. Killed when the test program ends.
 fn source() -> &'static Source {
     static SOURCE: OnceLock<Source> = OnceLock::new();
-    SOURCE.get_or_init(|| {
-        let cluster = KafkaCluster::start(KafkaVersion::V4, 1, &[]);
-        let bootstrap = cluster.bootstrap();
-        client::create_topic(&bootstrap, TOPIC, PARTITIONS, 1, &[]);
-        fill(&bootstrap, 0);
-        Source {
-            batches: (0..PARTITIONS).map(|number| raw::fetch(&bootstrap, TOPIC, number, 0)).collect(),
-            records: client::read_all(&bootstrap, TOPIC, Isolation::ReadCommitted),
-            cluster,
-        }
-    })
+    SOURCE.get_or_init(|| Source::of(TOPIC, PARTITIONS, |bootstrap| fill(bootstrap, 0)))
 }
 
 /// About 8 MB in batches of 16 KB, every codec, a third of it in transactions, some of them aborted.
@@ -72,13 +68,23 @@ fn fill(bootstrap: &str, first: usize) {
 }
 
 impl Source {
-    /// Small segments, so that a run has many durable writes.
+    fn of(topic: &'static str, partitions: i32, fill: impl FnOnce(&str)) -> Self {
+        let cluster = KafkaCluster::start(KafkaVersion::V4, 1, &[]);
+        let bootstrap = cluster.bootstrap();
+        client::create_topic(&bootstrap, topic, partitions, 1, &[]);
+        fill(&bootstrap);
+        Self {
+            topic,
+            batches: (0..partitions).map(|number| raw::fetch(&bootstrap, topic, number, 0)).collect(),
+            records: client::read_all(&bootstrap, topic, Isolation::ReadCommitted),
+            settings: SMALL,
+            cluster,
+        }
+    }
+
     fn job(&self, backup_id: &str, storage: &str) -> Job {
-        Job::new(backup_id, &self.cluster.bootstrap(), storage)
-            .topics(&[TOPIC])
-            .set("segment_max_bytes: 128KiB")
-            .set("fetch_max_bytes: 256KiB")
-            .set("upload_parallelism: 3")
+        let job = Job::new(backup_id, &self.cluster.bootstrap(), storage).topics(&[self.topic]);
+        self.settings.iter().fold(job, |job, line| job.set(line))
     }
 
     /// Runs to the end and compares: nothing lost, nothing doubled, everything sound.
@@ -87,15 +93,21 @@ impl Source {
         let report = job.back_up(0);
         assert_eq!((&report["gaps"], &report["lineages"]), (&json!([]), &json!([])), "{what}: {report}");
         for (number, expected) in (0..).zip(&self.batches) {
-            let found = job.log_bytes(TOPIC, number);
+            let found = job.log_bytes(self.topic, number);
             let lengths = (expected.len(), found.len());
             assert!(
                 *expected == found,
-                "{what}: {TOPIC}-{number} differs; bytes expected and found: {lengths:?}"
+                "{what}: {}-{number} differs; bytes expected and found: {lengths:?}",
+                self.topic
             );
         }
-        let found = job.dump_all(TOPIC, Isolation::ReadCommitted);
-        client::assert_same(TOPIC, &self.records, &found, Compared::Everything);
+        let found = job.dump_all(self.topic, Isolation::ReadCommitted);
+        client::assert_same(self.topic, &self.records, &found, Compared::Everything);
+        self.check(job, what);
+    }
+
+    /// Everything that a commit names is there and sound.
+    fn check(&self, job: &Job, what: &str) {
         let verified = job.verify();
         assert_eq!(verified["leftovers"]["unknown"], json!(false), "{what}: {verified}");
     }
@@ -137,21 +149,61 @@ fn random_deaths(name: &str, storage: &str) {
     }
 }
 
-/// Deaths right before and behind every durable write, the first, a later and, after a resume, again the first.
-fn chosen_deaths(name: &str, storage: &str) {
-    let source = source();
-    for point in ["before_segment_put", "after_segment_put", "before_commit_put", "after_commit_put"] {
-        let job = source.job(&format!("{name}-{}", point.replace('_', "-")), storage);
-        let mut died = 0;
-        for nth in [1, 7, 2, 1] {
-            let finished = job.once().env("REPLEVIN_FAILPOINT", &format!("{point}:{nth}")).run();
-            // A small run may end before the place is reached that often.
-            assert!(finished.code().is_none_or(|code| code == 0), "{point}:{nth}\n{}", finished.stderr);
-            died += usize::from(finished.code().is_none());
+/// Deaths of one backup, one after the other: places that each run must reach, as often as it says.
+type Deaths = &'static [&'static str];
+
+/// Places right before and behind every durable write of a backup, in whatever store. The commits are, in this order, the
+/// writer's own and that with the first data; `REPLEVIN_CHECKPOINT_COMMITS` has each of the latter followed by a checkpoint.
+const EVERYWHERE: &[Deaths] = &[
+    &["before_probe_put", "after_probe_put", "before_probe_delete", "after_probe_delete"],
+    &["before_repository_put", "after_repository_put", "before_commit_put:1", "after_commit_put:1"],
+    &["before_cluster_put", "after_cluster_put", "before_segment_put:1", "after_segment_put:1"],
+    &["before_segment_put:7", "after_segment_put:9", "before_commit_put:2", "after_commit_put:2"],
+    // Once the cluster's settings are in, the first commit of a run has a single thing in it: the next run finds more.
+    &["after_commit_put:2", "before_checkpoint_page_put", "after_checkpoint_page_put"],
+    &["before_checkpoint_root_put", "after_checkpoint_root_put"],
+    &["before_checkpoint_page_put:2"],
+    &["after_checkpoint_page_put:3"],
+    &["before_commit_put:3", "after_commit_put:3"],
+    &["before_manifest_put", "after_manifest_put"],
+];
+
+/// The steps that make a file durable: of `repository.json`, which follows the object that the store is tried with, of the
+/// writer's commit, of what comes later, and of the view, which is replaced.
+const OF_FILES: &[Deaths] = &[
+    &["after_folder_create:1", "before_file_sync:2", "after_file_sync:2", "before_file_link:2"],
+    &["after_file_link:2", "before_folder_sync:2", "after_folder_sync:2", "after_file_remove:1"],
+    &["before_file_sync:3", "before_file_link:4", "after_file_link:5", "before_folder_sync:6"],
+    &["after_folder_create:8", "before_file_link:12", "after_file_link:10", "after_folder_sync:14"],
+    &["before_file_rename", "after_file_rename"],
+];
+
+/// The steps of a large object.
+const OF_PARTS: &[Deaths] = &[
+    &["before_multipart_begin", "after_multipart_begin", "before_part_put:1", "after_part_put:1"],
+    &["before_part_put:2", "after_part_put:2", "before_multipart_complete", "after_multipart_complete"],
+];
+
+fn chosen_deaths(source: &Source, name: &str, storage: &str, table: &[Deaths]) {
+    for (number, deaths) in table.iter().enumerate() {
+        let job = source.job(&format!("{name}-{number}"), storage);
+        for point in *deaths {
+            die_at(&job.once(), point);
         }
-        assert!(died > 0, "{point} is never reached: was the binary built with --features failpoints?");
-        source.finish(&job, &format!("{name} {point}: {died} deaths"));
+        source.finish(&job, &format!("{name}: {deaths:?}"));
     }
+}
+
+/// Runs what must die at this place.
+fn die_at(run: &Replevin, point: &str) {
+    let run = run.clone().env("REPLEVIN_FAILPOINT", point).env("REPLEVIN_CHECKPOINT_COMMITS", "1");
+    let finished = run.run();
+    let code = finished.code();
+    assert!(
+        code.is_none(),
+        "{point} is not reached, the run ended with {code:?}: was the binary built with --features failpoints?\n{}",
+        finished.stderr
+    );
 }
 
 #[test]
@@ -170,32 +222,91 @@ fn a_backup_into_s3_survives_random_deaths() {
 #[test]
 fn a_backup_into_a_folder_survives_death_around_every_durable_write() {
     let scratch = Scratch::new("crash");
-    chosen_deaths("folder", &folder(scratch.path()));
+    chosen_deaths(source(), "folder", &folder(scratch.path()), EVERYWHERE);
+}
+
+#[test]
+fn a_backup_into_a_folder_survives_death_between_the_steps_that_make_a_file_durable() {
+    let scratch = Scratch::new("crash");
+    chosen_deaths(source(), "files", &folder(scratch.path()), OF_FILES);
 }
 
 #[test]
 fn a_backup_into_s3_survives_death_around_every_durable_write() {
     let s3 = S3::start();
     s3.create_bucket("crash");
-    chosen_deaths("s3", &bucket(&s3, "crash"));
+    chosen_deaths(source(), "s3", &bucket(&s3, "crash"), EVERYWHERE);
+}
+
+#[test]
+fn a_backup_into_s3_survives_death_between_the_parts_of_a_large_object() {
+    let s3 = S3::start();
+    s3.create_bucket("crash");
+    let source = Source::of("large", 1, |bootstrap| {
+        let producer = Producer::new(bootstrap, &[("compression.codec", "none")]);
+        let mut rng = StdRng::seed_from_u64(1);
+        for n in 0..24 {
+            let value: Vec<u8> = (0..900_000).map(|_| rng.random()).collect();
+            producer.send("large", &[NewRecord::new(format!("{n}"), value)]);
+        }
+    });
+    // 21 MB that do not compress, in one object: two parts.
+    let source = Source { settings: &["segment_max_bytes: 64MiB"], ..source };
+    chosen_deaths(&source, "parts", &bucket(&s3, "crash"), OF_PARTS);
+    let left = source.job("parts-0", &bucket(&s3, "crash")).verify();
+    assert_ne!(left["leftovers"]["unfinished_uploads"], json!(0), "{left}");
+}
+
+fn classes(verified: &Value) -> Vec<String> {
+    let classes = verified["leftovers"]["classes"].as_object();
+    classes.map_or_else(Vec::new, |classes| classes.keys().cloned().collect())
 }
 
 /// What deaths left behind is found by `verify` and removed by `prune`, and the backup is as whole as before.
 #[test]
-fn orphans_of_dead_runs_are_listed_and_pruned() {
+fn orphans_of_dead_runs_are_listed_and_pruned_however_often_prune_dies() {
     let source = source();
     let scratch = Scratch::new("orphans");
-    let job = source.job("orphans", &folder(scratch.path()));
-    job.once().env("REPLEVIN_FAILPOINT", "before_commit_put:2").run();
-    job.back_up(0);
-    let classes =
-        |verified: &Value| verified["leftovers"]["classes"].as_object().map_or(0, serde_json::Map::len);
-    assert!(classes(&job.verify()) > 0, "a death before a commit leaves segments behind");
-    let pruned = job.command(&["prune", "--orphans", "--execute", "--older-than", "0s"]).run().expect_code(0);
-    assert_ne!(job::json(&pruned)["deleted"], json!(0), "{}", pruned.stdout);
-    let verified = job.verify();
-    assert_eq!(classes(&verified), 0, "{verified}");
-    source.finish(&job, "after prune");
+    for (number, deaths) in [
+        &["before_probe_put", "before_commit_put", "after_commit_put"][..],
+        &["before_segment_delete:1", "after_segment_delete:1", "before_segment_delete:2"],
+        &[
+            "after_checkpoint_root_delete",
+            "before_checkpoint_page_delete:2",
+            "after_checkpoint_page_delete:1",
+        ],
+        &["after_cluster_delete", "before_checkpoint_root_delete"],
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let job = source.job(&format!("orphans-{number}"), &folder(scratch.path()));
+        for point in
+            ["after_probe_put", "after_cluster_put", "before_commit_put:3", "after_checkpoint_root_put:2"]
+        {
+            die_at(&job.once(), point);
+        }
+        job.back_up(0);
+        let found = job.verify();
+        assert_eq!(classes(&found), ["superseded", "probe"], "{found}");
+        let kinds = ["kafka/", "cluster/", "checkpoints/", "probes/"];
+        let listed = found["leftovers"]["objects"].as_array().cloned().unwrap_or_default();
+        for kind in kinds {
+            let of_kind = |object: &Value| object["key"].as_str().is_some_and(|key| key.starts_with(kind));
+            assert!(listed.iter().any(of_kind), "nothing of {kind} is left over: {found}");
+        }
+        let prune = job.command(&["prune", "--orphans", "--execute", "--older-than", "0s"]);
+        for point in deaths {
+            die_at(&prune, point);
+            source.check(&job, &format!("prune died at {point}"));
+        }
+        let pruned = prune.run().expect_code(0);
+        assert_ne!(job::json(&pruned)["deleted"], json!(0), "{}", pruned.stdout);
+        let verified = job.verify();
+        // Young ones may be those of a backup that is starting.
+        assert_eq!(classes(&verified), ["probe"], "{verified}");
+        source.finish(&job, &format!("after prunes that died at {deaths:?}"));
+    }
 }
 
 // K5
@@ -282,6 +393,75 @@ fn of_two_daemons_on_s3_the_older_ends_with_11() {
     let s3 = S3::start();
     s3.create_bucket("fenced");
     second_daemon_wins("fenced-s3", &bucket(&s3, "fenced"));
+}
+
+// K4
+
+/// A writer that is frozen for as long as another one works, and wakes up with segments and commits half made.
+#[test]
+fn a_frozen_daemon_that_wakes_up_after_another_took_over_ends_with_11() {
+    let bootstrap = source().cluster.bootstrap();
+    let (topic, scratch) = ("frozen", Scratch::new("frozen"));
+    client::create_topic(&bootstrap, topic, 2, 1, &[]);
+    let producer = Producer::new(&bootstrap, &[("batch.size", "4096")]);
+    let mut number = 0;
+    let mut produce = |count: usize| {
+        let record = |_| {
+            number += 1;
+            NewRecord::new(format!("{number}"), "v".repeat(100)).partition(number % 2)
+        };
+        producer.send(topic, &(0..count).map(record).collect::<Vec<_>>());
+    };
+    let job = Job::new(topic, &bootstrap, &folder(scratch.path()))
+        .topics(&[topic])
+        .set("segment_max_interval_ms: 100")
+        .set("segment_max_records: 20");
+    let reaches_the_end = |who: &Running| {
+        let reached = wait_until(Duration::from_secs(60), || {
+            let marks = client::watermarks(&bootstrap, topic, Isolation::ReadUncommitted);
+            let behind = marks.iter().find(|(number, (_, end))| job.position(topic, **number) < *end);
+            behind.map_or(Ok(()), |(number, mark)| {
+                Err(format!("{topic}-{number} is not backed up to {mark:?}"))
+            })
+        });
+        reached.unwrap_or_else(|error| panic!("{error}\n{}", who.stderr()));
+    };
+    produce(100);
+    let mut old = job.continuous().start();
+    reaches_the_end(&old);
+    for round in 0..3 {
+        // In the middle of work, another moment each time.
+        produce(2000);
+        std::thread::sleep(Duration::from_millis(40 + 130 * round));
+        old.signal("STOP");
+        let new = job.continuous().start();
+        produce(300);
+        reaches_the_end(&new);
+        let before = job.describe();
+        old.signal("CONT");
+        let woken = std::mem::replace(&mut old, new);
+        wait_until_fenced(woken, &bootstrap, topic);
+        reaches_the_end(&old);
+        assert_eq!(job.describe()["writer"], before["writer"], "the one that went on is the writer still");
+    }
+    old.signal("TERM");
+    assert!(old.wait().code().is_some());
+    let expected = client::read_all(&bootstrap, topic, Isolation::ReadCommitted);
+    client::assert_same(
+        topic,
+        &expected,
+        &job.dump_all(topic, Isolation::ReadCommitted),
+        Compared::Everything,
+    );
+    for (number, lineages) in (0..2).map(|number| (number, job.lineages(topic, number))) {
+        assert_eq!(lineages.len(), 1, "{topic}-{number}: {lineages:?}");
+        assert_eq!(
+            raw::fetch(&bootstrap, topic, number, 0),
+            job.log_bytes(topic, number),
+            "{topic}-{number}"
+        );
+    }
+    job.verify();
 }
 
 // K3

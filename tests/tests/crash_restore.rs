@@ -219,38 +219,38 @@ fn a_restore_survives_random_deaths() {
     }
 }
 
-#[test]
-fn a_restore_survives_death_around_every_durable_step() {
+/// Places of one restore after the other, each of which its run must reach.
+const STEPS: &[&[&str]] = &[
+    // The first of all restores makes the journal's topic.
+    &[
+        "before_journal_topic_create",
+        "after_journal_topic_create",
+        "before_journal_begin",
+        "after_journal_write:1",
+    ],
+    &["before_journal_write:1", "after_journal_begin", "before_topic_create", "after_topic_create"],
+    &[
+        "after_guard",
+        "before_journal_partitions",
+        "before_journal_write:1",
+        "after_journal_partitions",
+        "before_produce:1",
+    ],
+    &["after_send:1", "after_ack:1", "before_produce:2", "after_send:3", "after_ack:5"],
+    &["before_produce:6", "after_send:4"],
+    &["before_seal", "after_seal", "before_configs"],
+    &["after_journal_write:3", "after_configs", "before_journal_complete"],
+    &["after_journal_write:4"],
+    &["after_journal_complete"],
+];
+
+/// A restore a row, all into one cluster that has had none before.
+fn dies_at_every_step(job: &Job, version: KafkaVersion) {
     let source = source();
-    let target = KafkaCluster::start(KafkaVersion::V3_9, 1, FAST_CLEANING);
-    for (number, points) in [
-        // The first of all restores makes the journal's topic.
-        &[
-            "before_journal_topic_create",
-            "after_journal_topic_create",
-            "before_journal_begin",
-            "after_journal_write:1",
-        ][..],
-        &["before_journal_write:1", "after_journal_begin", "before_topic_create", "after_topic_create"],
-        &[
-            "after_guard",
-            "before_journal_partitions",
-            "before_journal_write:1",
-            "after_journal_partitions",
-            "before_produce:1",
-        ],
-        &["after_send:1", "after_ack:1", "before_produce:2", "after_send:3", "after_ack:5"],
-        &["before_produce:6", "after_send:4"],
-        &["before_seal", "after_seal", "before_configs"],
-        &["after_journal_write:3", "after_configs", "before_journal_complete"],
-        &["after_journal_write:4"],
-        &["after_journal_complete"],
-    ]
-    .into_iter()
-    .enumerate()
-    {
+    let target = KafkaCluster::start(version, 1, FAST_CLEANING);
+    for (number, points) in STEPS.iter().enumerate() {
         let name = format!("step-{number}");
-        let restore = restore_as(&source.in_folder, &target.bootstrap(), &name);
+        let restore = restore_as(job, &target.bootstrap(), &name);
         assert_eq!(
             die_at(&restore, points),
             points.len(),
@@ -259,6 +259,16 @@ fn a_restore_survives_death_around_every_durable_step() {
         source.finish(&restore, &target.direct(), &name, &format!("{name}: {points:?}"));
     }
     target.stop();
+}
+
+#[test]
+fn a_restore_survives_death_around_every_durable_step() {
+    dies_at_every_step(&source().in_folder, KafkaVersion::V3_9);
+}
+
+#[test]
+fn a_restore_out_of_s3_survives_death_around_every_durable_step() {
+    dies_at_every_step(&source().in_s3, KafkaVersion::V4);
 }
 
 #[test]

@@ -20,7 +20,7 @@ use crate::output::{Align, Output, Table, human_bytes, utc};
 pub(crate) struct PruneArgs {
     #[command(flatten)]
     target: TargetArgs,
-    /// Delete objects that interrupted work left behind, and unfinished uploads older than a day.
+    /// Delete objects that interrupted work left behind, and unfinished uploads and probes older than a day.
     #[arg(long, required = true)]
     orphans: bool,
     /// Really do it; without this, only tell what would be done.
@@ -92,10 +92,11 @@ fn text(report: &PruneReport, head: Option<&str>) -> String {
     let (verb, next) =
         if report.executed { ("deleted", "") } else { ("would be deleted", "; --execute does it") };
     lines.push(format!(
-        "{} orphans, {}, {} unfinished uploads {verb}{next}",
+        "{} orphans, {}, {} unfinished uploads, {} probes {verb}{next}",
         report.deleted,
         human_bytes(report.deleted_bytes),
-        report.unfinished_uploads
+        report.unfinished_uploads,
+        report.probes
     ));
     if let Some(head) = head {
         lines.push(format!("head {head}"));

@@ -98,7 +98,9 @@ fn text(report: &VerifyReport) -> String {
         lines.push(format!("leftovers    {class}: {} objects, {}", total.objects, human_bytes(total.bytes)));
     }
     if leftovers.unknown {
-        lines.push("leftovers    not looked for: the history has a break".to_owned());
+        lines.push(
+            "leftovers    not all looked for: the history has a break, or a checkpoint is damaged".to_owned(),
+        );
     }
     if leftovers.unfinished_uploads > 0 {
         lines.push(format!("uploads      {} unfinished", leftovers.unfinished_uploads));

@@ -7,7 +7,7 @@ use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
     let mut out = Vec::new();
-    let _ = MessageSetConverter::new().convert(data, 1 << 20, &mut out);
+    let _ = MessageSetConverter::new().convert(data, 1 << 20, 1 << 20, &mut out);
     for batch in Batches::new(&out) {
         let batch = batch.expect("a converted batch can be parsed");
         batch.verify_crc().expect("a converted batch has its CRC");

@@ -65,7 +65,7 @@ fn seen(batches: &[u8]) -> Vec<Seen> {
 
 fn convert(records: &[u8]) -> Result<(Vec<Seen>, usize)> {
     let mut out = Vec::new();
-    let taken = MessageSetConverter::new().convert(records, 1 << 20, &mut out)?;
+    let taken = MessageSetConverter::new().convert(records, 1 << 20, 1 << 20, &mut out)?;
     Ok((seen(&out), taken))
 }
 
@@ -121,10 +121,10 @@ fn a_log_append_time_wrapper_stamps_all_its_messages() {
 fn one_entry_gives_the_same_batch_wherever_the_log_is_cut() {
     let entries: Vec<_> = (0..4).map(|offset| message(1, 0, offset, 7, None, Some(b"v"))).collect();
     let mut whole = Vec::new();
-    MessageSetConverter::new().convert(&entries.concat(), 100, &mut whole).unwrap();
+    MessageSetConverter::new().convert(&entries.concat(), 100, 1 << 20, &mut whole).unwrap();
     let mut parts = Vec::new();
     for entry in &entries {
-        MessageSetConverter::new().convert(entry, 100, &mut parts).unwrap();
+        MessageSetConverter::new().convert(entry, 100, 1, &mut parts).unwrap();
     }
     assert_eq!(whole, parts);
 }
@@ -135,7 +135,7 @@ fn stops_before_a_cut_off_message_and_before_a_batch() {
     let set = [one.clone(), two].concat();
     assert_eq!(convert(&set[..set.len() - 1]).unwrap().1, one.len());
     let mut batch = Vec::new();
-    MessageSetConverter::new().convert(&one, 100, &mut batch).unwrap();
+    MessageSetConverter::new().convert(&one, 100, 100, &mut batch).unwrap();
     let mixed = [one.clone(), batch.clone()].concat();
     assert_eq!(convert(&mixed).unwrap().1, one.len());
     let mut batches = Batches::new(&mixed);
@@ -182,10 +182,26 @@ fn a_wrapper_larger_than_the_cap_leaves_the_batches_before_it() {
     let bomb = wrapper(1, 0, 8, 1, Codec::Gzip, &[message(1, 0, 0, 1, None, Some(&vec![0; 100_000]))]);
     let set = [message(1, 0, 7, 1, None, None), bomb].concat();
     let mut out = Vec::new();
-    let error = MessageSetConverter::new().convert(&set, 1000, &mut out).unwrap_err();
+    let error = MessageSetConverter::new().convert(&set, 1000, 1 << 20, &mut out).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Refused);
     assert!(error.to_string().contains("offset 8"), "{error}");
     assert_eq!(seen(&out).len(), 1);
+}
+
+#[test]
+fn stops_once_enough_is_made_and_goes_on_from_there() {
+    let large =
+        |offset| wrapper(1, 0, offset, 1, Codec::Gzip, &[message(1, 0, 0, 1, None, Some(&vec![0; 100_000]))]);
+    let set: Vec<u8> = (0..20).flat_map(large).collect();
+    let (mut rest, mut calls, mut found) = (&set[..], 0, 0);
+    while !rest.is_empty() {
+        let mut out = Vec::new();
+        let taken = MessageSetConverter::new().convert(rest, 1 << 20, 250_000, &mut out).unwrap();
+        assert!(out.len() < 250_000 + 101_000, "{}", out.len());
+        (rest, calls) = (&rest[taken..], calls + 1);
+        found += seen(&out).len();
+    }
+    assert_eq!((calls, found), (7, 20));
 }
 
 proptest! {

@@ -4,7 +4,7 @@
 //! back to the coordinator together with the position, and stops fetching that partition.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use formats::commit::LastBatch;
@@ -17,6 +17,7 @@ use tokio::sync::mpsc;
 use super::closed;
 use super::message::{Assignment, FetchedBatches, ToCut};
 use super::progress::BackupProgress;
+use crate::budget::Budget;
 use crate::kafka::{AbortedTransaction, FetchedPartition, Fetcher, Isolation, KafkaErrorCode, Position};
 use crate::{Error, Result};
 
@@ -26,8 +27,14 @@ const EMPTY_POLLS: u32 = 4;
 const FAILURES: u32 = 3;
 /// How often a batch with a wrong CRC is fetched again before the partition fails.
 const CRC_ATTEMPTS: u32 = 3;
-/// The most that a batch of an old format may decompress to.
-const OLD_FORMAT_CAP: usize = 256 << 20;
+/// The most that a wrapper of an old format may unpack to: half of the byte budget, within these bounds. The least is what
+/// a broker lets a producer send uncompressed, many times over.
+const OLD_FORMAT_CAP: (usize, usize) = (16 << 20, 256 << 20);
+/// Bytes of converted batches after which the rest of an answer is left to be fetched again.
+const OLD_FORMAT_ENOUGH: usize = 4 << 20;
+/// Held while messages of an old format are converted: what a wrapper unpacks to is charged to the budget only once it is
+/// known, so no two are unpacked at once.
+static CONVERTING: Mutex<()> = Mutex::new(());
 
 /// What the coordinator tells a task: fetch this partition too.
 #[derive(Debug)]
@@ -89,6 +96,8 @@ struct Unchecked {
     before: (i64, Option<LastBatch>, Option<i32>),
     runs: Vec<(OffsetRange, Bytes, u64)>,
     aborted: Vec<transactions::AbortedTransaction>,
+    /// Bytes that the runs keep alive, where that is not the whole answer.
+    keeps: Option<usize>,
 }
 
 /// Runs until the coordinator drops its end of `commands`.
@@ -159,7 +168,7 @@ impl Task {
                 Isolation::ReadUncommitted => fetched.high_watermark,
             };
             let Some(records) = records else { continue };
-            let found = match read_headers(following, &fetched, records) {
+            let found = match read_headers(following, &fetched, records, fetcher.budget()) {
                 Ok(found) => found,
                 Err(trouble) => {
                     self.give_back(&fetched.partition, trouble, fetcher);
@@ -196,7 +205,7 @@ impl Task {
     }
 
     async fn check_and_send(&mut self, found: Unchecked, total: usize, fetcher: &mut Fetcher) -> Result<()> {
-        let Unchecked { partition, before, runs, aborted } = found;
+        let Unchecked { partition, before, runs, aborted, keeps } = found;
         for (_, run, _) in &runs {
             let wrong = Batches::new(run).find_map(|batch| batch.and_then(|batch| batch.verify_crc()).err());
             let Some(error) = wrong else { continue };
@@ -229,7 +238,7 @@ impl Task {
                 lineage,
                 range,
                 batches,
-                keeps: total,
+                keeps: keeps.unwrap_or(total),
                 aborted: aborted.take().unwrap_or_default(),
                 compacted,
             };
@@ -316,8 +325,11 @@ fn read_headers(
     following: &mut Following,
     fetched: &FetchedPartition,
     records: Bytes,
+    budget: &Budget,
 ) -> Result<Option<Unchecked>, Trouble> {
-    let records = if Batches::new(&records).at_message_set() { convert(fetched, &records)? } else { records };
+    let old = Batches::new(&records).at_message_set();
+    let records = if old { convert(fetched, &records, budget)? } else { records };
+    let keeps = old.then_some(records.len());
     let assignment = &mut following.assignment;
     let before = (assignment.next, assignment.last, assignment.last_epoch);
     let mut runs: Vec<(OffsetRange, Bytes, u64)> = Vec::new();
@@ -386,7 +398,8 @@ fn read_headers(
     let aborted = fetched.aborted.iter().filter(|entry| !ended(entry)).map(|entry| {
         transactions::AbortedTransaction { producer_id: entry.producer_id, first_offset: entry.first_offset }
     });
-    Ok(Some(Unchecked { partition: fetched.partition.clone(), before, runs, aborted: aborted.collect() }))
+    let (partition, aborted) = (fetched.partition.clone(), aborted.collect());
+    Ok(Some(Unchecked { partition, before, runs, aborted, keeps }))
 }
 
 /// Whether a batch is the one that ended the last segment; `None` where it lies behind it.
@@ -399,11 +412,25 @@ fn same_as_last(last: Option<LastBatch>, batch: &formats::record_batch::RecordBa
 }
 
 /// Messages of magic 0 and 1, from before Kafka 0.11, become batches here: nothing else would ever be able to restore
-/// them.
-fn convert(fetched: &FetchedPartition, records: &Bytes) -> Result<Bytes, Trouble> {
-    let mut converter = MessageSetConverter::new();
+/// them. Where one cannot be converted, those before it go into the backup first; it is the first of the next answer then.
+fn convert(fetched: &FetchedPartition, records: &Bytes, budget: &Budget) -> Result<Bytes, Trouble> {
+    let (least, most) = OLD_FORMAT_CAP;
+    let cap = (budget.limit() / 2).clamp(least, most);
+    // Nothing that a panic could leave half done is under this lock.
+    let _alone = CONVERTING.lock().unwrap_or_else(PoisonError::into_inner);
     let mut out = Vec::new();
-    let failed = |e: formats::Error| Trouble::Failed(Error::from(e).at(&fetched.partition));
-    converter.convert(records, OLD_FORMAT_CAP, &mut out).map_err(failed)?;
-    Ok(out.into())
+    match MessageSetConverter::new().convert(records, cap, OLD_FORMAT_ENOUGH, &mut out) {
+        Err(error) if out.is_empty() => {
+            let mut error = Error::from(error).at(&fetched.partition);
+            if cap < most {
+                error = error.hint("if it is only too large, a larger memory_limit allows more");
+            }
+            Err(Trouble::Failed(error))
+        }
+        // Charged even beyond the limit, as any copy out of an answer that is charged already.
+        _ => Ok(budget.charge(out.capacity()).attach(out)),
+    }
 }
+
+#[cfg(test)]
+mod tests;

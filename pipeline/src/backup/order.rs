@@ -15,10 +15,13 @@ use super::message::{Ordered, Ticket, ToOrder};
 use super::progress::BackupProgress;
 use crate::Result;
 use crate::commit_log::CommitLog;
-use crate::failpoint;
 
 /// Segments after which a commit is made although the interval has not passed.
 const MOST_SEGMENTS: usize = 2000;
+/// The shortest time between two writings of the view for people.
+const MANIFEST_INTERVAL: Duration = Duration::from_secs(60);
+/// And no more of its bytes a second than this, on average: the view of thousands of partitions has megabytes.
+const MANIFEST_RATE: u64 = 4096;
 
 /// The order and commit stage.
 pub(super) struct Committer {
@@ -30,6 +33,7 @@ pub(super) struct Committer {
     ready_ops: Vec<Op>,
     ready_segments: usize,
     report: BackupReport,
+    manifest_due: Instant,
 }
 
 #[derive(Default)]
@@ -50,6 +54,7 @@ impl Committer {
             ready_ops: Vec::new(),
             ready_segments: 0,
             report,
+            manifest_due: Instant::now() + MANIFEST_INTERVAL,
         }
     }
 
@@ -69,11 +74,23 @@ impl Committer {
             if any && (Instant::now() >= due || self.ready_segments >= MOST_SEGMENTS) {
                 self.commit().await?;
                 due = Instant::now() + self.interval;
+                self.renew_manifest().await;
             }
         }
         self.commit().await?;
         self.log.write_manifest().await;
         Ok(self.report)
+    }
+
+    /// Writes the view again now and then, so that the one of a run without end, or one that will be killed, is not that
+    /// of the run before.
+    async fn renew_manifest(&mut self) {
+        if Instant::now() < self.manifest_due {
+            return;
+        }
+        let size = self.log.write_manifest().await;
+        let pause = Duration::from_secs(size as u64 / MANIFEST_RATE);
+        self.manifest_due = Instant::now() + pause.max(MANIFEST_INTERVAL);
     }
 
     fn take(&mut self, message: ToOrder) {
@@ -115,9 +132,7 @@ impl Committer {
                 segments += added.len() as u64;
             }
         }
-        failpoint::hit("before_commit_put");
         let committed = self.log.commit(ops).await?;
-        failpoint::hit("after_commit_put");
         self.report.head = Some(committed);
         self.report.records += records;
         self.report.raw_bytes += raw;
@@ -151,4 +166,45 @@ fn add(ops: &mut Vec<Op>, ticket: &Ticket, entry: SegmentEntry) {
     }
     let TopicPartition { topic, partition } = (*ticket.partition).clone();
     ops.push(Op::Add { topic, partition, lineage: ticket.lineage, segments: vec![entry] });
+}
+
+#[cfg(test)]
+mod tests {
+    use formats::paths::MANIFEST;
+
+    use super::*;
+    use crate::archive::samples::Sample;
+    use crate::storage::Store;
+
+    async fn shown(store: &dyn Store) -> Option<u64> {
+        let view = store.get(MANIFEST, 1 << 20).await.unwrap()?;
+        let view: serde_json::Value = serde_json::from_slice(&view).unwrap();
+        view["commit"]["seq"].as_u64()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_run_without_end_renews_the_view_at_most_once_a_minute() {
+        let sample = Sample::new().await;
+        let store = Arc::clone(&sample.store);
+        let log = CommitLog::open(Arc::clone(&store), Sample::seam(&sample.clock)).await.unwrap();
+        let first = log.head().seq;
+        let committer = Committer::new(log, Duration::from_secs(1), Arc::default());
+        let (sender, messages) = mpsc::channel(16);
+        let run = tokio::spawn(committer.run(messages));
+        let mut seen = Vec::new();
+        for second in 0..150_u64 {
+            let incarnation = formats::ids::Incarnation(second + 1000);
+            sender.send(ToOrder::Op(Op::Retire { incarnation })).await.unwrap();
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            let now = shown(&*store).await;
+            if now.is_some() && seen.last() != Some(&now) {
+                seen.push(now);
+            }
+        }
+        assert_eq!(seen.len(), 2, "{seen:?}");
+        assert!(seen[0] > Some(first) && seen[1] >= seen[0].map(|seq| seq + 50), "{seen:?}");
+        drop(sender);
+        let head = run.await.unwrap().unwrap().head.unwrap();
+        assert_eq!(shown(&*store).await, Some(head.seq));
+    }
 }

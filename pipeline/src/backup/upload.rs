@@ -12,7 +12,6 @@ use tokio::sync::mpsc;
 use super::closed;
 use super::message::{EncodedObject, Ordered, Ticket, ToOrder};
 use super::progress::BackupProgress;
-use crate::failpoint;
 use crate::storage::{Created, Store};
 use crate::{Error, Result};
 
@@ -82,10 +81,8 @@ async fn upload(
         let key = entry.key(&ticket.partition, ticket.lineage);
         let parts: Vec<Bytes> =
             segments.iter().flat_map(|(_, segment)| segment.parts.iter().cloned()).collect();
-        failpoint::hit("before_segment_put");
         match store.create(&key, parts).await {
             Ok(Created::New(version)) => {
-                failpoint::hit("after_segment_put");
                 BackupProgress::add(&progress.objects_stored, 1);
                 BackupProgress::add(
                     &progress.bytes_stored,

@@ -121,7 +121,8 @@ impl CommitLog {
         Ok(root)
     }
 
-    /// Makes a checkpoint of the state as it is now. Later commits name it.
+    /// Makes a checkpoint of the state as it is now, right after a commit of this log's own: whoever made the commit answers
+    /// for what lies below its number. Later commits name it.
     ///
     /// # Errors
     /// Whatever the store says; the log is none the worse for it.

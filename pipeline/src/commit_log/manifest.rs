@@ -8,12 +8,15 @@ use serde_json::{Value, json};
 use super::CommitLog;
 
 impl CommitLog {
-    /// Writes the view. A store that does not let objects be overwritten keeps the old one, or none, and nothing is lost.
-    pub async fn write_manifest(&self) {
+    /// Writes the view, and says how large it is. A store that does not let objects be overwritten keeps the old one, or
+    /// none, and nothing is lost.
+    pub async fn write_manifest(&self) -> usize {
         let text = serde_json::to_vec_pretty(&self.manifest()).unwrap_or_default();
+        let size = text.len();
         if let Err(error) = self.store().replace_view(MANIFEST, text.into()).await {
             tracing::debug!(%error, "the manifest view was not written");
         }
+        size
     }
 
     fn manifest(&self) -> Value {

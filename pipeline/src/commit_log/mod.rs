@@ -5,7 +5,7 @@
 //! ```text
 //! 1  objects (segments, packs, snapshots)   durable before the commit that names them is sent
 //! 2  commits/<n>                            create-only; n is the number after the last commit applied
-//! 3  checkpoints/<n>/...                    pages, then root; only later commits name the root
+//! 3  checkpoints/<n>/...                    pages, then root, by whoever made commit n; only later commits name the root
 //! ```
 //!
 //! Commit n can be made only by a writer that has applied every commit before n, by a create-only put that one writer
@@ -26,6 +26,7 @@ mod runs;
 mod tail;
 #[cfg(test)]
 mod tests;
+mod unnamed;
 
 use std::sync::Arc;
 
@@ -42,6 +43,8 @@ use futures::{StreamExt, TryStreamExt, stream};
 
 pub(crate) use self::lists::ListSource;
 pub use self::lists::TopicLists;
+pub(crate) use self::unnamed::NamedCheckpoints;
+use crate::failpoint;
 use crate::seam::Seam;
 use crate::storage::Store;
 use crate::{Error, ErrorKind, Result};
@@ -58,7 +61,7 @@ pub struct CheckpointSettings {
 
 impl Default for CheckpointSettings {
     fn default() -> Self {
-        Self { commits: 512, changes: 32_768 }
+        Self { commits: failpoint::number("REPLEVIN_CHECKPOINT_COMMITS").unwrap_or(512), changes: 32_768 }
     }
 }
 

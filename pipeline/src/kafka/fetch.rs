@@ -152,6 +152,11 @@ impl Fetcher {
         }
     }
 
+    /// What answers are admitted to.
+    pub fn budget(&self) -> &Budget {
+        &self.budget
+    }
+
     /// The broker that is asked.
     pub fn broker(&self) -> i32 {
         self.broker

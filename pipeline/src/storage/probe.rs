@@ -1,6 +1,7 @@
 //! Finds out whether a store keeps the promise on which everything else rests, before anything relies on it.
 
 use bytes::Bytes;
+use formats::paths::ObjectName;
 
 use super::{Created, Store};
 use crate::seam::Rand;
@@ -44,12 +45,18 @@ impl Capabilities {
 /// What the store answered where it could not be tried; an object that vanishes or changes is
 /// [`crate::ErrorKind::Permanent`].
 pub async fn probe(store: &dyn Store, folder: &str, rand: &dyn Rand) -> Result<Capabilities> {
-    let key = format!("{folder}probe-{:016x}{:016x}", rand.next_u64(), rand.next_u64());
+    let key = format!("{folder}{}", name(rand));
     let looked = look(store, &key).await;
     if let Err(error) = store.delete(&key).await {
         tracing::warn!(%error, key, "the object that the store was tried with stays behind");
     }
     looked.map_err(|error| error.at("probe of the store"))
+}
+
+/// A key for an object that is deleted at once, which nobody else uses. What a process that dies leaves is found where
+/// these lie, and pruned.
+pub(crate) fn name(rand: &dyn Rand) -> String {
+    ObjectName::Probe(u128::from(rand.next_u64()) << 64 | u128::from(rand.next_u64())).key()
 }
 
 async fn look(store: &dyn Store, key: &str) -> Result<Capabilities> {

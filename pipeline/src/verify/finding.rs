@@ -149,11 +149,14 @@ fn tell(key: &str, error: &Error) -> String {
     message.strip_prefix(key).map_or(message.as_str(), |rest| rest.trim_start_matches(": ")).to_owned()
 }
 
+/// Whether the store did not answer, or would not: another time it may say something else.
+pub(crate) fn says_nothing_about_the_backup(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::Retry | ErrorKind::Credentials | ErrorKind::Interrupted)
+}
+
 fn kind_of(error: &Error) -> Result<FindingKind> {
     match error.kind() {
-        ErrorKind::Retry | ErrorKind::Credentials | ErrorKind::Interrupted => {
-            Err(Error::new(error.kind(), error.to_string()))
-        }
+        _ if says_nothing_about_the_backup(error) => Err(Error::new(error.kind(), error.to_string())),
         ErrorKind::NotFound => Ok(FindingKind::Missing),
         _ => Ok(FindingKind::Damaged),
     }

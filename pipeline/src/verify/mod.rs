@@ -29,6 +29,7 @@ use futures::TryStreamExt;
 use serde::Serialize;
 
 pub use deep::DeepTotals;
+pub(crate) use finding::says_nothing_about_the_backup;
 pub use finding::{Finding, FindingKind};
 pub use objects::{Leftover, LeftoverClass, LeftoverTotal, Leftovers};
 pub(crate) use objects::{Named, topics};

@@ -6,17 +6,17 @@ use std::sync::Arc;
 use formats::commit::{ObjectRef, SegmentObject};
 use formats::hash::Hash;
 use formats::ids::{Incarnation, LineageId, OffsetRange, Topic, TopicPartition};
-use formats::paths::{CLUSTER, GROUPS, KAFKA, ObjectName, PACKS};
+use formats::paths::{CLUSTER, GROUPS, KAFKA, ObjectName, PACKS, PROBES, RESTORES};
 use formats::state::State;
 use futures::{StreamExt, TryStreamExt, stream};
 use serde::Serialize;
 
 use super::deep::{DeepTotals, check_segment};
-use super::finding::{FindingKind, Findings};
+use super::finding::{FindingKind, Findings, says_nothing_about_the_backup};
 use super::history::History;
 use super::{VerifyProgress, VerifySettings};
 use crate::budget::Budget;
-use crate::commit_log::TopicLists;
+use crate::commit_log::{NamedCheckpoints, TopicLists};
 use crate::storage::{ObjectInfo, Store};
 use crate::{Error, Result};
 
@@ -37,9 +37,14 @@ pub enum LeftoverClass {
     Newest,
     /// Its key is not one of this layout.
     Unknown,
+    /// A restore's journal. It tells the next run of that restore what is done, so nothing but a person deletes it.
+    RestoreJournal,
+    /// A store was tried with it.
+    Probe,
 }
 
-/// Objects that no commit names. Harmless: interrupted work leaves them, `prune --orphans` removes them.
+/// Objects that no commit names. Harmless: interrupted work leaves them, `prune --orphans` removes them (journals of
+/// restores apart).
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct Leftovers {
     /// Objects and bytes by class.
@@ -50,7 +55,8 @@ pub struct Leftovers {
     pub omitted: u64,
     /// Unfinished uploads that the store knows; some may be under way.
     pub unfinished_uploads: u64,
-    /// Whether the history could not be followed to its end, so that leftovers were not looked for.
+    /// Whether the history could not be followed to its end, or a checkpoint is damaged, so that leftovers were not all
+    /// looked for.
     pub unknown: bool,
 }
 
@@ -91,9 +97,8 @@ impl Leftovers {
 }
 
 /// Whether commits removed an object, and what became of its writer.
-pub(crate) fn class_of(state: &State, key: &str) -> LeftoverClass {
-    let incarnation = ObjectName::parse(key).ok().and_then(|name| name.incarnation());
-    match incarnation {
+fn class_of(state: &State, key: &str, writer: Option<Incarnation>) -> LeftoverClass {
+    match writer {
         _ if state.dropped.contains_key(key) => LeftoverClass::Dropped,
         None => LeftoverClass::Unknown,
         Some(incarnation) if state.retired.contains(&incarnation) => LeftoverClass::Retired,
@@ -178,6 +183,8 @@ impl Check<'_> {
         }
         self.pack_objects(packs, &mut leftovers).await?;
         self.snapshots(&mut leftovers).await?;
+        self.checkpoints(&mut leftovers).await?;
+        self.apart(&mut leftovers).await?;
         leftovers.unfinished_uploads = self.store.sweep_unfinished("", i64::MAX, false).await?;
         Ok((leftovers, deep))
     }
@@ -318,8 +325,40 @@ impl Check<'_> {
 
     fn leftover(&self, object: &ObjectInfo, leftovers: &mut Leftovers) {
         if self.history.complete {
-            leftovers.add(object, class_of(&self.history.state, &object.key));
+            let writer = ObjectName::parse(&object.key).ok().and_then(|name| name.incarnation());
+            leftovers.add(object, class_of(&self.history.state, &object.key, writer));
         }
+    }
+
+    async fn checkpoints(&self, leftovers: &mut Leftovers) -> Result<()> {
+        if !self.history.complete {
+            return Ok(());
+        }
+        let state = &self.history.state;
+        let named = match NamedCheckpoints::read(&self.store, state.seq).await {
+            Ok(named) => named,
+            Err(error) if says_nothing_about_the_backup(&error) => return Err(error),
+            // A finding already. What it names cannot be told from what nobody names.
+            Err(_) => {
+                leftovers.unknown = true;
+                return Ok(());
+            }
+        };
+        for (object, maker) in named.others(&*self.store).await? {
+            leftovers.add(&object, class_of(state, &object.key, maker));
+        }
+        Ok(())
+    }
+
+    /// What no commit could name.
+    async fn apart(&self, leftovers: &mut Leftovers) -> Result<()> {
+        for (folder, class) in [(RESTORES, LeftoverClass::RestoreJournal), (PROBES, LeftoverClass::Probe)] {
+            let mut listing = self.store.list(folder, None);
+            while let Some(object) = listing.try_next().await? {
+                leftovers.add(&object, class);
+            }
+        }
+        Ok(())
     }
 
     async fn deep(

@@ -10,6 +10,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 
 use super::io_error;
+use crate::failpoint;
 use crate::seam::Seam;
 use crate::storage::{Created, Version, key};
 use crate::{Error, Result};
@@ -59,6 +60,7 @@ impl Writer {
         }
         let (file, temporary) = self.temporary(folder)?;
         fill(file, body).map_err(|error| io_error("write", &temporary.0, error))?;
+        failpoint::hit("before_file_link");
         if let Err(error) = fs::hard_link(&temporary.0, &path) {
             // Over NFS the answer to a link that succeeded may be lost and the repeated call find its own work: then
             // the temporary file has two names.
@@ -71,9 +73,12 @@ impl Writer {
                 };
             }
         }
+        failpoint::hit("after_file_link");
         drop(temporary);
+        failpoint::hit("before_folder_sync");
         sync_folder(folder)
             .map_err(|error| error.at(format!("{key} stands, but may not survive a loss of power")))?;
+        failpoint::hit("after_folder_sync");
         Ok(Created::New(Version::default()))
     }
 
@@ -83,7 +88,9 @@ impl Writer {
         let folder = parent(&path)?;
         let (file, temporary) = self.temporary(folder)?;
         fill(file, std::slice::from_ref(body)).map_err(|error| io_error("write", &temporary.0, error))?;
+        failpoint::hit("before_file_rename");
         fs::rename(&temporary.0, &path).map_err(|error| io_error("replace", &path, error))?;
+        failpoint::hit("after_file_rename");
         sync_folder(folder)
     }
 
@@ -91,7 +98,10 @@ impl Writer {
     pub(super) fn delete(&self, key: &str) -> Result<()> {
         let path = self.root.join(key);
         match fs::remove_file(&path) {
-            Ok(()) => sync_folder(parent(&path)?),
+            Ok(()) => {
+                failpoint::hit("after_file_remove");
+                sync_folder(parent(&path)?)
+            }
             Err(error) if super::is_absent(&error) || path.is_dir() => Ok(()),
             Err(error) => Err(io_error("delete", &path, error)),
         }
@@ -134,7 +144,7 @@ impl Writer {
         }
         for new in missing.iter().rev() {
             match DirBuilder::new().create(new) {
-                Ok(()) => {}
+                Ok(()) => failpoint::hit("after_folder_create"),
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists && new.is_dir() => {}
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                     return Err(io_error("make folder", new, io::ErrorKind::NotADirectory.into()));
@@ -188,7 +198,10 @@ fn fill(mut file: File, body: &[Bytes]) -> io::Result<()> {
             (slices, bytes) = (Vec::with_capacity(WRITE_SLICES), 0);
         }
     }
-    file.sync_all()
+    failpoint::hit("before_file_sync");
+    file.sync_all()?;
+    failpoint::hit("after_file_sync");
+    Ok(())
 }
 
 fn write_slices(file: &mut File, mut rest: &mut [IoSlice<'_>]) -> io::Result<()> {

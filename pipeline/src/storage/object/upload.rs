@@ -13,6 +13,7 @@ use object_store::path::Path;
 
 use super::fault::Fault;
 use super::{Backend, CloudStore};
+use crate::failpoint;
 use crate::storage::meter::Operation;
 use crate::storage::{Created, Version};
 use crate::{Error, Result};
@@ -32,11 +33,13 @@ impl<B: Backend> CloudStore<B> {
         if self.meta(key, path).await?.is_some() {
             return Ok(Created::Exists);
         }
+        failpoint::hit("before_multipart_begin");
         let begin = || async {
             let begun = self.backend.create_multipart(path).await;
             begun.map_err(|error| self.error(Operation::Part, key, error))
         };
         let id = self.calls.retried(Operation::Part, 0, begin).await?;
+        failpoint::hit("after_multipart_begin");
         let parts = match self.upload_parts(key, path, &id, body, size).await {
             Ok(parts) => parts,
             Err(error) => {
@@ -45,8 +48,10 @@ impl<B: Backend> CloudStore<B> {
                 return Err(error);
             }
         };
+        failpoint::hit("before_multipart_complete");
         let created =
             self.calls.create(Operation::Part, 0, || self.finish_once(key, path, &id, parts.clone())).await;
+        failpoint::hit("after_multipart_complete");
         match created {
             Ok(Created::New(version)) => Ok(Created::New(version)),
             Ok(Created::Exists | Created::Unclear(_)) => self.settle(key, path, size, created).await,
@@ -87,7 +92,10 @@ impl<B: Backend> CloudStore<B> {
             let part = self.backend.put_part(path, id, index, payload.clone()).await;
             part.map_err(|error| self.error(Operation::Part, key, error))
         };
-        self.calls.retried(Operation::Part, size, put).await
+        failpoint::hit("before_part_put");
+        let part = self.calls.retried(Operation::Part, size, put).await?;
+        failpoint::hit("after_part_put");
+        Ok(part)
     }
 
     /// Asks once for the object to be made of its parts. `Exists` stands for "there is no such upload (any more)".

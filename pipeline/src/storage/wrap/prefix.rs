@@ -1,4 +1,5 @@
-//! A store that is one folder of another.
+//! A store that is one folder of another. A backup lives in one, so every durable write of a backup passes here, and with
+//! it the places where tests let the process die.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -7,6 +8,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt};
 
+use crate::failpoint::{Act, Side, hit_object};
 use crate::storage::{Created, ObjectInfo, Store, key};
 use crate::{Error, Result};
 
@@ -58,11 +60,21 @@ impl Prefixed {
 #[deny(clippy::missing_trait_methods)]
 impl Store for Prefixed {
     async fn create(&self, key: &str, body: Vec<Bytes>) -> Result<Created> {
-        self.inner.create(&self.key(key)?, body).await
+        let whole = self.key(key)?;
+        hit_object(Side::Before, key, Act::Put);
+        let created = self.inner.create(&whole, body).await?;
+        if let Created::New(_) = created {
+            hit_object(Side::After, key, Act::Put);
+        }
+        Ok(created)
     }
 
     async fn replace_view(&self, key: &str, body: Bytes) -> Result<()> {
-        self.inner.replace_view(&self.key(key)?, body).await
+        let whole = self.key(key)?;
+        hit_object(Side::Before, key, Act::Put);
+        self.inner.replace_view(&whole, body).await?;
+        hit_object(Side::After, key, Act::Put);
+        Ok(())
     }
 
     async fn get(&self, key: &str, max: u64) -> Result<Option<Bytes>> {
@@ -94,7 +106,11 @@ impl Store for Prefixed {
     }
 
     async fn delete(&self, key: &str) -> Result<()> {
-        self.inner.delete(&self.key(key)?).await
+        let whole = self.key(key)?;
+        hit_object(Side::Before, key, Act::Delete);
+        self.inner.delete(&whole).await?;
+        hit_object(Side::After, key, Act::Delete);
+        Ok(())
     }
 
     async fn sweep_unfinished(&self, folder: &str, before_ms: i64, execute: bool) -> Result<u64> {
