@@ -1,5 +1,6 @@
 //! A backup job of the binary: its file, its runs, and what its archive says afterwards in the terms of the other readers.
 
+use crate::azure::{ACCOUNT, Azure, KEY};
 use crate::binary::{Finished, Replevin};
 use crate::client::{Isolation, Rec, TimestampKind};
 use crate::s3::{ACCESS_KEY, REGION, S3, SECRET_KEY};
@@ -32,6 +33,15 @@ pub struct Job {
 /// The `storage` section for a folder.
 pub fn folder(path: &Path) -> String {
     format!("storage:\n  backend: filesystem\n  path: {}\n", path.display())
+}
+
+/// The `storage` section for a container of an Azure emulator.
+pub fn container(azure: &Azure, name: &str) -> String {
+    format!(
+        "storage:\n  backend: azure\n  account_name: {ACCOUNT}\n  container_name: {name}\n  account_key: {KEY}\n  \
+         endpoint: {}\n  allow_http: true\n",
+        azure.endpoint
+    )
 }
 
 /// The `storage` section for a bucket of an S3 server.
@@ -220,6 +230,7 @@ pub struct Restore {
     storage: String,
     target: String,
     topics: Vec<String>,
+    excluded: Vec<String>,
     restore: String,
     top: String,
 }
@@ -232,6 +243,7 @@ impl Job {
             storage: self.storage.clone(),
             target: bootstrap.to_owned(),
             topics: Vec::new(),
+            excluded: Vec::new(),
             restore: String::new(),
             top: String::new(),
         }
@@ -245,7 +257,13 @@ impl Restore {
         self
     }
 
-    /// With a line of the `restore` section.
+    /// Without these topics.
+    pub fn without(mut self, topics: &[&str]) -> Self {
+        self.excluded.extend(topics.iter().map(|&topic| topic.to_owned()));
+        self
+    }
+
+    /// With a line of the `restore` section, which says `create_topics: true` where no line says otherwise.
     pub fn set(mut self, line: &str) -> Self {
         let _ = writeln!(self.restore, "  {line}");
         self
@@ -260,9 +278,11 @@ impl Restore {
     /// The file.
     pub fn file(&self) -> String {
         let (servers, topics) = (list(self.target.split(',')), list(self.topics.iter().map(String::as_str)));
+        let excluded = list(self.excluded.iter().map(String::as_str));
+        let create = if self.restore.contains("create_topics:") { "" } else { "  create_topics: true\n" };
         format!(
             "mode: restore\nbackup_id: {}\n{}{}target:\n  bootstrap_servers: [{servers}]\n  topics:\n    \
-             include: [{topics}]\nrestore:\n  create_topics: true\n{}",
+             include: [{topics}]\n    exclude: [{excluded}]\nrestore:\n{create}{}",
             self.backup_id, self.top, self.storage, self.restore
         )
     }

@@ -93,7 +93,15 @@ impl KafkaCluster {
     /// # Panics
     /// When the tool fails.
     pub fn console_produce(&self, topic: &str, lines: &str, properties: &[&str]) {
-        let mut args = vec!["--topic", topic];
+        self.console_produce_with(topic, lines, properties, &[]);
+    }
+
+    /// As [`KafkaCluster::console_produce`], with more arguments.
+    ///
+    /// # Panics
+    /// When the tool fails.
+    pub fn console_produce_with(&self, topic: &str, lines: &str, properties: &[&str], more: &[&str]) {
+        let mut args = [&["--topic", topic], more].concat();
         let option = self.version().property_option("--reader-property");
         properties.iter().for_each(|property| args.extend([option, property]));
         let class = self.version().console_producer();
@@ -107,15 +115,21 @@ impl KafkaCluster {
     /// When the tool fails.
     pub fn console_consume(&self, topic: &str, isolation: Isolation, idle_ms: u32) -> Vec<String> {
         let idle = idle_ms.to_string();
-        let mut args = vec![
-            "--topic",
-            topic,
-            "--from-beginning",
-            "--timeout-ms",
-            &idle,
-            "--isolation-level",
-            isolation.name(),
-        ];
+        self.console(&["--topic", topic, "--timeout-ms", &idle, "--isolation-level", isolation.name()])
+    }
+
+    /// As [`KafkaCluster::console_consume`], all topics whose names match a regular expression; it ends once it has read
+    /// `count` records.
+    ///
+    /// # Panics
+    /// When the tool fails.
+    pub fn console_consume_matching(&self, pattern: &str, count: usize) -> Vec<String> {
+        let count = count.to_string();
+        self.console(&["--include", pattern, "--max-messages", &count, "--timeout-ms", "60000"])
+    }
+
+    fn console(&self, more: &[&str]) -> Vec<String> {
+        let mut args = [&["--from-beginning"], more].concat();
         let option = self.version().property_option("--formatter-property");
         for print in [
             "print.timestamp=true",

@@ -52,6 +52,23 @@ fn dump_lineage(job: &Job, topic: &str, partition: i32, lineage: &Value) -> Vec<
     job.dump(topic, partition, Isolation::ReadCommitted, &["--lineage", id])
 }
 
+/// Restores one history of a partition, an old one perhaps, under another name, and compares.
+fn restore_lineage(job: &Job, bootstrap: &str, topic: &str, lineage: &Value, expected: &[Rec]) {
+    let id = lineage["lineage"].as_str().unwrap_or_default();
+    let target = format!("{topic}-back-{id}");
+    let restore = job
+        .restore(bootstrap)
+        .topics(&[topic])
+        .set(&format!("topic_mapping: {{{topic}: {target}}}"))
+        .set(&format!("lineage: {{{topic}-0: {id}}}"))
+        // The topic may have had more partitions in another history.
+        .set("source_partitions: [0]");
+    let report = restore.run(0);
+    assert_eq!(report["verdict"], "proven", "{report}");
+    let found = if expected.is_empty() { Vec::new() } else { read(bootstrap, &target) };
+    client::assert_same(&target, expected, &found, Compared::Content);
+}
+
 fn wait_for_position(job: &Job, topic: &str, end: i64, daemon: &Running) {
     let there = wait_until(LIMIT, || match job.position(topic, 0) {
         position if position >= end => Ok(()),
@@ -112,6 +129,9 @@ fn a_recreated_topic_begins_a_history_and_keeps_the_old_one() {
         // The second partition existed once.
         assert_eq!(job.lineages(topic, 1).len(), 1);
         job.verify();
+        for (lineage, expected) in job.lineages(topic, 0).iter().zip(&histories) {
+            restore_lineage(&job, &bootstrap, topic, lineage, expected);
+        }
     }
 }
 
@@ -264,6 +284,56 @@ fn what_retention_took_from_a_daemon_is_a_gap() {
     job.verify();
 }
 
+// P8
+
+/// A job that was pointed at another cluster by mistake, and back.
+#[test]
+fn another_cluster_behind_the_same_backup_begins_a_history_and_so_does_the_way_back() {
+    let scratch = Scratch::new("other-cluster");
+    let topic = "other-cluster";
+    let job = |version: KafkaVersion| {
+        Job::new("other-cluster", &cluster(version).bootstrap(), &folder(scratch.path())).topics(&[topic])
+    };
+    let mut histories = Vec::new();
+    for (version, count) in [(KafkaVersion::V3_9, 10), (KafkaVersion::V4, 30)] {
+        // More records than before, so that the old position is a valid offset.
+        let bootstrap = cluster(version).bootstrap();
+        client::create_topic(&bootstrap, topic, 1, 1, &[]);
+        write(&bootstrap, topic, version.name(), count);
+        histories.push(read(&bootstrap, topic));
+        let report = job(version).back_up(0);
+        let begun = if histories.len() == 1 {
+            json!([])
+        } else {
+            json!([{"topic": topic, "partition": 0, "reason": "recreated"}])
+        };
+        assert_eq!(report["lineages"], begun, "{report}");
+    }
+    let found = job(KafkaVersion::V4).lineages(topic, 0);
+    assert_eq!(found.len(), 2, "{found:?}");
+    assert_ne!(found[0]["cluster_id"], found[1]["cluster_id"]);
+    for (lineage, expected) in found.iter().zip(&histories) {
+        same(topic, expected, &dump_lineage(&job(KafkaVersion::V4), topic, 0, lineage));
+        restore_lineage(
+            &job(KafkaVersion::V4),
+            &cluster(KafkaVersion::V4).bootstrap(),
+            topic,
+            lineage,
+            expected,
+        );
+    }
+    // Back at the first cluster, which has gone on meanwhile.
+    let home = cluster(KafkaVersion::V3_9).bootstrap();
+    write(&home, topic, "later", 7);
+    job(KafkaVersion::V3_9).back_up(0);
+    assert_eq!(job(KafkaVersion::V3_9).lineages(topic, 0).len(), 3);
+    assert_eq!(job(KafkaVersion::V3_9).back_up(0)["records"], json!(0));
+    same(topic, &read(&home, topic), &job(KafkaVersion::V3_9).dump_all(topic, Isolation::ReadCommitted));
+    job(KafkaVersion::V3_9).verify();
+    let old = dump_lineage(&job(KafkaVersion::V4), topic, 0, &found[1]);
+    same(topic, &histories[1], &old);
+}
+
 // B6
 
 fn truncated(version: KafkaVersion) {
@@ -313,7 +383,58 @@ fn truncated(version: KafkaVersion) {
     assert_eq!(job.back_up(0)["lineages"], json!([]));
     same(topic, &new, &job.dump_all(topic, Isolation::ReadCommitted));
     job.verify();
+    // Either history comes back, the fork with what it shares with its parent.
+    restore_lineage(&job, &bootstrap, topic, &found[0], &old);
+    restore_lineage(&job, &bootstrap, topic, &found[1], &new);
+    if version == KafkaVersion::V4 {
+        truncated_under_a_daemon(&mut cluster);
+    }
     cluster.stop();
+}
+
+/// As [`truncated`], with a daemon that reads from the leader that is lost and goes on at the one that knows less.
+fn truncated_under_a_daemon(cluster: &mut KafkaCluster) {
+    let bootstrap = cluster.bootstrap();
+    let topic = "truncated-daemon";
+    let configs = [("unclean.leader.election.enable", "true"), ("min.insync.replicas", "1")];
+    client::create_topic(&bootstrap, topic, 1, 2, &configs);
+    let scratch = Scratch::new("truncated-daemon");
+    let job = quick(Job::new("truncated-daemon", &bootstrap, &folder(scratch.path())).topics(&[topic]));
+    write(&bootstrap, topic, "shared", 10);
+    let (leader, replicas) = client::placement(&bootstrap, topic, 0);
+    let follower = replicas.into_iter().find(|replica| *replica != leader).expect("two replicas");
+    let daemon = job.continuous().start();
+    wait_for_position(&job, topic, 10, &daemon);
+    cluster.stop_broker(follower);
+    write(&bootstrap, topic, "superseded", 10);
+    wait_for_position(&job, topic, 20, &daemon);
+    let old = read(&bootstrap, topic);
+    cluster.kill9(leader);
+    cluster.restart(follower);
+    let elected = wait_until(LIMIT, || match client::placement(&bootstrap, topic, 0).0 {
+        now if now == follower => Ok(()),
+        now => Err(format!("broker {now} leads, not {follower}")),
+    });
+    elected.unwrap_or_else(|error| panic!("{error}\n{}", daemon.stderr()));
+    write(&bootstrap, topic, "rewritten", 15);
+    let new = read(&bootstrap, topic);
+    assert_eq!((old.len(), new.len()), (20, 25));
+    let found = wait_for_lineages(&job, topic, 2, &daemon);
+    wait_for_position(&job, topic, 25, &daemon);
+    assert_eq!(found[1]["reason"], "truncated");
+    assert_eq!(
+        (&found[1]["fork"]["parent"], &found[1]["fork"]["offset"]),
+        (&found[0]["lineage"], &json!(10))
+    );
+    same(topic, &old, &dump_lineage(&job, topic, 0, &found[0]));
+    same(topic, &new, &dump_lineage(&job, topic, 0, &found[1]));
+    cluster.restart(leader);
+    write(&bootstrap, topic, "after", 5);
+    wait_for_position(&job, topic, 30, &daemon);
+    let report = stop(daemon, 0);
+    assert_eq!(report["lineages"], json!([{"topic": topic, "partition": 0, "reason": "truncated"}]));
+    same(topic, &read(&bootstrap, topic), &job.dump_all(topic, Isolation::ReadCommitted));
+    job.verify();
 }
 
 #[test]

@@ -132,14 +132,16 @@ fn place_one(
         let fork = fork.map(|fork| (fork.parent, fork.offset, fork.epoch));
         LineageId::derive(cluster_id, &partition.topic, log.topic_id, partition.partition, fork)
     };
+    let elsewhere = known.as_ref().filter(|known| known.cluster_id != *cluster_id);
     let begin = |reason, start, fork: Option<Fork>, salt: bool| Lineage {
         topic: partition.topic.clone(),
         partition: partition.partition,
-        // A log that differs without any sign in epochs or ids still needs a name of its own.
-        lineage: if salt {
-            LineageId(lineage_of(fork).0 ^ log.leader_epoch as u64 ^ 1 << 63)
-        } else {
-            lineage_of(fork)
+        lineage: match elsewhere {
+            // A job may come back to a cluster that it has left, whose history must not have its old name then.
+            Some(known) => lineage_of(Some(Fork { parent: known.lineage, offset: 0, epoch: -1 })),
+            // A log that differs without any sign in epochs or ids still needs a name of its own.
+            None if salt => LineageId(lineage_of(fork).0 ^ log.leader_epoch as u64 ^ 1 << 63),
+            None => lineage_of(fork),
         },
         after: known.as_ref().map(|known| known.lineage),
         cluster_id: cluster_id.clone(),
@@ -161,7 +163,7 @@ fn place_one(
             Some(begin(LineageReason::First, start, None, false))
         }
         Some(known) => {
-            let other_cluster = known.cluster_id != *cluster_id;
+            let other_cluster = elsewhere.is_some();
             let nil = TopicId::default();
             let other_topic = known.topic_id != log.topic_id && known.topic_id != nil && log.topic_id != nil;
             if other_cluster || other_topic || differs {

@@ -1,6 +1,7 @@
 //! Object stores behind one narrow trait.
 //!
-//! What every [`Store`] promises, and what `suite.rs` checks for each of them:
+//! What every [`Store`] promises, and what [`suite`] checks for each of them (`tests/tests/stores` runs it against real
+//! servers):
 //!
 //! * **Create-only.** [`Store::create`] never replaces an object. Of any number of concurrent creates of one key exactly
 //!   one is told [`Created::New`]; an outcome that cannot be known is [`Created::Unclear`], never a guess.
@@ -119,6 +120,3 @@ pub trait Store: std::fmt::Debug + Send + Sync {
     /// The store as a URL for messages, without credentials.
     fn location(&self) -> String;
 }
-
-#[cfg(test)]
-mod tests;

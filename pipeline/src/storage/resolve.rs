@@ -74,3 +74,20 @@ fn absolute(path: &Path) -> String {
     let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     path.display().to_string().trim_end_matches('/').to_owned()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::settings::S3Settings;
+
+    #[test]
+    fn an_unencrypted_endpoint_must_be_allowed() {
+        let s3 = S3Settings {
+            bucket: "bucket".to_owned(),
+            endpoint: Some("http://127.0.0.1:1".to_owned()),
+            ..S3Settings::default()
+        };
+        let error = open(&StorageSettings::S3(s3), &IoSettings::default()).unwrap_err();
+        assert!(error.next_step().unwrap().contains("allow_http"));
+    }
+}

@@ -9,13 +9,17 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
 use super::cloud::Cloud;
-use crate::seam::Seam;
+use sandbox::scratch::Port;
 
 /// What to do with a request.
 #[derive(Debug, Clone)]
 pub(super) enum Action {
+    /// Pass it on, and the answer back.
+    Pass,
     /// Pass it on, and close the connection where the answer should go.
     LoseAnswer,
+    /// Pass it on, and give this answer in place of the server's.
+    AnswerInstead(u16, &'static str),
     /// Close the connection at once.
     Hangup,
     /// Pass nothing on and say nothing.
@@ -32,14 +36,20 @@ pub(super) enum Action {
 #[derive(Debug)]
 pub(super) struct Rule {
     method: &'static str,
-    text: &'static str,
+    texts: Vec<String>,
     times: usize,
     action: Action,
 }
 
 impl Rule {
-    pub(super) fn new(method: &'static str, text: &'static str, times: usize, action: Action) -> Self {
-        Self { method, text, times, action }
+    pub(super) fn new(method: &'static str, text: impl Into<String>, times: usize, action: Action) -> Self {
+        Self { method, texts: vec![text.into()], times, action }
+    }
+
+    /// The target must contain this as well.
+    pub(super) fn and(mut self, text: &str) -> Self {
+        self.texts.push(text.to_owned());
+        self
     }
 }
 
@@ -51,18 +61,20 @@ pub(super) enum Upstream {
     Memory(Cloud),
 }
 
-#[derive(Debug)]
+/// What to do with a request of this method, if anything.
+type Chance = Arc<dyn Fn(&str) -> Option<Action> + Send + Sync>;
+
 struct State {
     upstream: Upstream,
     rules: Mutex<Vec<Rule>>,
+    chance: Mutex<Option<Chance>>,
     /// Method and target of every request.
     seen: Mutex<Vec<(String, String)>>,
 }
 
 /// Listens while it lives.
-#[derive(Debug)]
 pub(super) struct Proxy {
-    port: u16,
+    port: Port,
     state: Arc<State>,
     task: JoinHandle<()>,
 }
@@ -83,8 +95,14 @@ struct Request {
 
 impl Proxy {
     pub(super) async fn start(upstream: Upstream) -> Self {
-        let (listener, port) = listen().await;
-        let state = Arc::new(State { upstream, rules: Mutex::default(), seen: Mutex::default() });
+        let port = Port::reserve();
+        let listener = TcpListener::bind(port.address()).await.unwrap();
+        let state = Arc::new(State {
+            upstream,
+            rules: Mutex::default(),
+            chance: Mutex::default(),
+            seen: Mutex::default(),
+        });
         let shared = Arc::clone(&state);
         let task = tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
@@ -96,12 +114,22 @@ impl Proxy {
     }
 
     pub(super) fn url(&self) -> String {
-        format!("http://127.0.0.1:{}", self.port)
+        format!("http://{}", self.port.address())
     }
 
     /// Adds a rule. The first that fits is used.
     pub(super) fn rule(&self, rule: Rule) {
         self.state.rules.lock().unwrap().push(rule);
+    }
+
+    /// From now on, does something to a request by chance where no rule fits.
+    pub(super) fn chance(&self, chance: impl Fn(&str) -> Option<Action> + Send + Sync + 'static) {
+        *self.state.chance.lock().unwrap() = Some(Arc::new(chance));
+    }
+
+    /// Leaves nothing to chance any more.
+    pub(super) fn calm(&self) {
+        *self.state.chance.lock().unwrap() = None;
     }
 
     pub(super) fn clear(&self) {
@@ -135,11 +163,11 @@ impl State {
         let answer = match self.action(&request) {
             Some(Action::Hangup) => return,
             Some(Action::Silence) => return hold(client).await,
-            Some(Action::Answer(status, body)) => format!(
-                "HTTP/1.1 {status} X\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
-                body.len()
-            )
-            .into(),
+            Some(Action::Answer(status, body)) => answer(status, body),
+            Some(Action::AnswerInstead(status, body)) => {
+                self.forward(&request).await;
+                answer(status, body)
+            }
             Some(Action::LoseAnswer) => {
                 self.forward(&request).await;
                 return;
@@ -152,7 +180,7 @@ impl State {
                 }
                 return;
             }
-            None => self.forward(&request).await,
+            Some(Action::Pass) | None => self.forward(&request).await,
         };
         // The client may be gone: a time-out of its own, or a test that ended.
         let _ = client.write_all(&answer).await;
@@ -162,11 +190,16 @@ impl State {
     fn action(&self, request: &Request) -> Option<Action> {
         let mut rules = self.rules.lock().unwrap();
         let fits = |rule: &&mut Rule| {
-            rule.times > 0 && rule.method == request.method && request.target.contains(rule.text)
+            rule.times > 0
+                && rule.method == request.method
+                && rule.texts.iter().all(|text| request.target.contains(text))
         };
-        let rule = rules.iter_mut().find(fits)?;
-        rule.times -= 1;
-        Some(rule.action.clone())
+        if let Some(rule) = rules.iter_mut().find(fits) {
+            rule.times -= 1;
+            return Some(rule.action.clone());
+        }
+        let chance = self.chance.lock().unwrap().clone()?;
+        chance(&request.method)
     }
 
     async fn forward(&self, request: &Request) -> Vec<u8> {
@@ -187,14 +220,9 @@ impl State {
     }
 }
 
-/// A free port below those that the system hands to clients.
-async fn listen() -> (TcpListener, u16) {
-    loop {
-        let port = 20_000 + (Seam::system().rand.next_u64() % 10_000) as u16;
-        if let Ok(listener) = TcpListener::bind(("127.0.0.1", port)).await {
-            return (listener, port);
-        }
-    }
+fn answer(status: u16, body: &str) -> Vec<u8> {
+    let length = body.len();
+    format!("HTTP/1.1 {status} X\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}").into()
 }
 
 async fn hold(client: TcpStream) {
