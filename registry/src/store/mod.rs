@@ -34,10 +34,13 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 pub mod memory;
+pub mod postgresql;
 mod rows;
+pub mod sql;
 pub mod sqlite;
 #[cfg(any(test, feature = "suite"))]
 pub mod suite;
+mod tries;
 
 /// How many commits a context has seen.
 pub type Revision = u64;
