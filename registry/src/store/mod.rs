@@ -34,6 +34,7 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 pub mod memory;
+pub mod mysql;
 pub mod postgresql;
 mod rows;
 pub mod sql;
