@@ -33,6 +33,8 @@ use std::fmt;
 use std::sync::Arc;
 use uuid::Uuid;
 
+#[cfg(feature = "cassandra")]
+pub mod cassandra;
 pub mod memory;
 pub mod mysql;
 pub mod postgresql;
