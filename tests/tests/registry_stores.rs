@@ -321,6 +321,13 @@ async fn cassandra_passes_the_suite() {
     let held = suite::survives_reopening(&*store, "suite").await;
     drop(store);
     held.is_kept_by(&*open_cassandra(&settings).await).await;
+    // What people see.
+    let builder = scylla::client::session_builder::SessionBuilder::new().known_nodes(&settings.hosts);
+    let session = builder.build().await.expect("a session");
+    let sql = "SELECT version, id, type, text FROM suite.schemas WHERE context = '.suite-reopened' AND subject = 's'";
+    let rows = session.query_unpaged(sql, &[]).await.expect("rows").into_rows_result().expect("rows");
+    let row: (i32, i64, String, String) = rows.single_row().expect("a row");
+    assert_eq!(row, (1, 1, "JSON".into(), "true".into()));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -231,25 +231,35 @@ impl CassandraStore {
         context: &Context,
         ids: &[SchemaId],
     ) -> Result<Vec<(SchemaId, Texts)>> {
+        let found = self.read_hashes(context, ids).await?;
+        let texts = stream::iter(found)
+            .map(|(id, _, hash)| async move { Ok((id, self.read_text(id, &hash).await?)) });
+        texts.buffer_unordered(AT_ONCE).try_collect().await
+    }
+
+    /// The types of schemas, and the hashes of their texts.
+    pub(super) async fn read_hashes(
+        &self,
+        context: &Context,
+        ids: &[SchemaId],
+    ) -> Result<Vec<(SchemaId, String, Vec<u8>)>> {
         let parts: Vec<Vec<i64>> =
             ids.chunks(100).map(|part| part.iter().copied().map(i64::from).collect()).collect();
         let mut hashes = Vec::with_capacity(ids.len());
         for part in parts {
             let found = self.ask(&self.statements.hashes, (context.as_str(), part)).await?;
-            let found = found.rows::<(i64, Option<bool>, Option<Vec<u8>>)>();
+            let found = found.rows::<(i64, Option<bool>, Option<String>, Option<Vec<u8>>)>();
             for row in found.map_err(|error| self.strange(&error))? {
-                let (id, gone, hash) = row.map_err(|error| self.strange(&error))?;
-                if let (Some(false), Some(hash)) = (gone, hash) {
-                    hashes.push((rows::id(id)?, hash));
+                let (id, gone, r#type, hash) = row.map_err(|error| self.strange(&error))?;
+                if let (Some(false), Some(r#type), Some(hash)) = (gone, r#type, hash) {
+                    hashes.push((rows::id(id)?, r#type, hash));
                 }
             }
         }
-        let texts =
-            stream::iter(hashes).map(|(id, hash)| async move { Ok((id, self.read_text(id, &hash).await?)) });
-        texts.buffer_unordered(AT_ONCE).try_collect().await
+        Ok(hashes)
     }
 
-    async fn read_text(&self, id: SchemaId, hash: &[u8]) -> Result<Texts> {
+    pub(super) async fn read_text(&self, id: SchemaId, hash: &[u8]) -> Result<Texts> {
         let found = self.ask(&self.statements.text, (hash,)).await?;
         let row = found.maybe_first_row::<(String, Option<String>, Option<String>, Option<String>)>();
         match row.map_err(|error| self.strange(&error))? {

@@ -91,7 +91,7 @@ impl Statements {
                 "SELECT guid FROM KS.rows WHERE context = ? AND kind = 'log' AND subject = '' AND number = ?",
             )
             .await?,
-            hashes: read("SELECT number, gone, hash FROM KS.rows WHERE context = ? AND kind = 'schema' AND subject = '' AND number IN ?").await?,
+            hashes: read("SELECT number, gone, type, hash FROM KS.rows WHERE context = ? AND kind = 'schema' AND subject = '' AND number IN ?").await?,
             text: read("SELECT canonical, submitted, metadata, rule_set FROM KS.texts WHERE hash = ?").await?,
             add_text: write("INSERT INTO KS.texts (hash, canonical, submitted, metadata, rule_set) VALUES (?, ?, ?, ?, ?)").await?,
             first_head: write("UPDATE KS.rows SET revision = ?, attempt = ?, next_id = ? WHERE context = ? IF revision = null AND attempt = null AND next_id = null").await?,

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::store::VersionRow;
 use scylla::statement::batch::{Batch, BatchType};
-use scylla::value::{CqlValue, MaybeUnset, Row};
+use scylla::value::{CqlValue, Row};
 use std::collections::BTreeMap;
 
 /// Statements in one batch at most: the protocol counts them in 16 bits.
@@ -213,11 +213,10 @@ impl CassandraStore {
             return self.tell(&self.statements.copy_gone, (stamp, context, subject, version)).await;
         };
         let (kind, text) = match new.get(&row.id) {
-            Some((kind, text)) => (MaybeUnset::Set(*kind), MaybeUnset::Set((*text).to_owned())),
-            // A schema of an earlier commit: its type is known where this version was written before.
-            None => match self.read_texts(&commit.context, &[row.id]).await?.pop() {
-                Some((_, texts)) => (MaybeUnset::Unset, MaybeUnset::Set(texts.canonical.to_string())),
-                None => (MaybeUnset::Unset, MaybeUnset::Unset),
+            Some((kind, text)) => ((*kind).to_owned(), (*text).to_owned()),
+            None => match self.read_hashes(&commit.context, &[row.id]).await?.pop() {
+                Some((id, kind, hash)) => (kind, self.read_text(id, &hash).await?.canonical.to_string()),
+                None => return Ok(()),
             },
         };
         let values = (context, subject, version, i64::from(row.id), kind, row.deleted, text, stamp);
