@@ -3,7 +3,7 @@
 #
 #   tests/install.sh NAME...
 #
-# Names: build-deps jdk kafka-3.9 kafka-4 versitygw toxiproxy azurite fake-gcs avro-java protobuf
+# Names: build-deps jdk kafka-3.9 kafka-4 versitygw toxiproxy azurite fake-gcs avro-java protobuf postgresql mariadb cassandra
 #
 # Everything except Debian packages lands in ${XDG_CACHE_HOME:-$HOME/.cache}/replevin/servers/<name-version>/, with a
 # link <name> beside it. A folder appears there only when it is whole, so a run that was killed leaves nothing half done,
@@ -19,9 +19,10 @@ FAKE_GCS=0.1.1
 # The line that Confluent's registry prints schemas with.
 AVRO_JAVA=1.11.4
 PROTOBUF=1.85.1
+CASSANDRA=5.0.9
 
 servers=${XDG_CACHE_HOME:-$HOME/.cache}/replevin/servers
-names='build-deps jdk kafka-3.9 kafka-4 versitygw toxiproxy azurite fake-gcs avro-java protobuf'
+names='build-deps jdk kafka-3.9 kafka-4 versitygw toxiproxy azurite fake-gcs avro-java protobuf postgresql mariadb cassandra'
 
 say() { printf 'install: %s\n' "$*" >&2; }
 fail() { say "$*"; exit 1; }
@@ -86,21 +87,26 @@ install() {
     exec 9>&-
 }
 
-# maven VERSION LOGGING_DEPENDENCY...: Kafka's broker and tools with a logging backend, as jars in libs/.
+# maven DEPENDENCY...: the jars that run these, and what they need, in libs/.
 maven() {
-    local version=$1
-    shift
     {
         echo '<project xmlns="http://maven.apache.org/POM/4.0.0"><modelVersion>4.0.0</modelVersion>'
-        echo '<groupId>replevin.tests</groupId><artifactId>kafka</artifactId><version>1</version><packaging>pom</packaging><dependencies>'
+        echo '<groupId>replevin.tests</groupId><artifactId>server</artifactId><version>1</version><packaging>pom</packaging><dependencies>'
         local dependency
-        for dependency in "org.apache.kafka:kafka_2.13:$version" "org.apache.kafka:kafka-tools:$version" "$@"; do
+        for dependency in "$@"; do
             IFS=: read -r group artifact number <<<"$dependency"
             echo "<dependency><groupId>$group</groupId><artifactId>$artifact</artifactId><version>$number</version></dependency>"
         done
         echo '</dependencies></project>'
     } >pom.xml
     mvn -B -ntp dependency:copy-dependencies -DincludeScope=runtime -DoutputDirectory="$PWD/libs"
+}
+
+# kafka VERSION LOGGING_DEPENDENCY...: the broker and its tools with a logging backend.
+kafka() {
+    local version=$1
+    shift
+    maven "org.apache.kafka:kafka_2.13:$version" "org.apache.kafka:kafka-tools:$version" "$@"
     [[ -e libs/kafka_2.13-$version.jar && -e libs/kafka-tools-$version.jar ]]
     # Formatted storage, from which every test's node is copied: the tool takes seconds each time.
     cat >format.properties <<FORMAT
@@ -116,7 +122,7 @@ FORMAT
 }
 
 fetch_kafka_3_9() {
-    maven "$1" org.slf4j:slf4j-reload4j:1.7.36
+    kafka "$1" org.slf4j:slf4j-reload4j:1.7.36
     cat >log4j.properties <<'LOG'
 log4j.rootLogger=INFO, stdout
 log4j.appender.stdout=org.apache.log4j.ConsoleAppender
@@ -134,7 +140,7 @@ LOG
 }
 
 fetch_kafka_4() {
-    maven "$1" org.apache.logging.log4j:log4j-slf4j-impl:2.24.3 org.apache.logging.log4j:log4j-core:2.24.3
+    kafka "$1" org.apache.logging.log4j:log4j-slf4j-impl:2.24.3 org.apache.logging.log4j:log4j-core:2.24.3
     local file level target
     for file in log4j2 tools-log4j2; do
         if [[ $file == log4j2 ]]; then level=INFO target=SYSTEM_OUT; else level=ERROR target=SYSTEM_ERR; fi
@@ -180,14 +186,7 @@ fetch_fake_gcs() {
 
 # Apache Avro for Java, the judge of our own reading, printing and comparing of Avro schemas.
 fetch_avro_java() {
-    {
-        echo '<project xmlns="http://maven.apache.org/POM/4.0.0"><modelVersion>4.0.0</modelVersion>'
-        echo '<groupId>replevin.tests</groupId><artifactId>avro</artifactId><version>1</version><packaging>pom</packaging><dependencies>'
-        echo "<dependency><groupId>org.apache.avro</groupId><artifactId>avro</artifactId><version>$1</version></dependency>"
-        echo '<dependency><groupId>org.slf4j</groupId><artifactId>slf4j-nop</artifactId><version>1.7.36</version></dependency>'
-        echo '</dependencies></project>'
-    } >pom.xml
-    mvn -B -ntp dependency:copy-dependencies -DincludeScope=runtime -DoutputDirectory="$PWD/libs"
+    maven "org.apache.avro:avro:$1" org.slf4j:slf4j-nop:1.7.36
     [[ -e libs/avro-$1.jar && -e libs/slf4j-nop-1.7.36.jar ]]
 }
 
@@ -195,6 +194,18 @@ fetch_avro_java() {
 fetch_protobuf() {
     python3 -m pip install --quiet --only-binary :all: --target packages "grpcio-tools==$1"
     PYTHONPATH=packages python3 -c 'import google.protobuf, grpc_tools.protoc'
+}
+
+fetch_cassandra() {
+    maven "org.apache.cassandra:cassandra-all:$1"
+    [[ -e libs/cassandra-all-$1.jar ]]
+    # Started with its own log configuration, which names folders that are not there.
+    cat >logback.xml <<'LOG'
+<configuration>
+  <appender name="out" class="ch.qos.logback.core.ConsoleAppender"><encoder><pattern>%d %level %msg%n</pattern></encoder></appender>
+  <root level="INFO"><appender-ref ref="out"/></root>
+</configuration>
+LOG
 }
 
 for name in "$@"; do
@@ -242,6 +253,14 @@ for name in "$@"; do
     protobuf)
         [[ -d $servers/protobuf-$PROTOBUF ]] || apt_needs pip3 python3-pip
         install protobuf "$PROTOBUF" fetch_protobuf
+        ;;
+    # Of Debian's PostgreSQL and MariaDB the programs are enough: the tests make databases of their own.
+    postgresql) compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || apt_needs psql postgresql ;;
+    mariadb) apt_needs /usr/sbin/mariadbd mariadb-server ;;
+    cassandra)
+        apt_needs java openjdk-17-jre-headless
+        [[ -d $servers/cassandra-$CASSANDRA ]] || apt_needs mvn maven
+        install cassandra "$CASSANDRA" fetch_cassandra
         ;;
     esac
 done

@@ -93,7 +93,7 @@ step 'fuzz targets compile' cargo check --manifest-path formats/fuzz/Cargo.toml 
 if $quick; then finish; fi
 
 if [[ -d tests/reader ]]; then step 'reader in Python' reader; fi
-step 'servers' tests/install.sh kafka-3.9 kafka-4 versitygw toxiproxy azurite fake-gcs avro-java protobuf || finish
+step 'servers' tests/install.sh kafka-3.9 kafka-4 versitygw toxiproxy azurite fake-gcs avro-java protobuf postgresql mariadb cassandra || finish
 # The binary's own tests, which this begins with, have it built.
 step 'tests with real servers' cargo test --workspace --features replevin/failpoints --locked --no-fail-fast --test '*'
 finish

@@ -181,6 +181,9 @@ impl From<StoreError> for Error {
                 50001,
                 format!("The store cannot be reached, and nothing was changed: {why}. Try again"),
             ),
+            StoreError::Refused(why) => {
+                Self::new(42209, format!("The store cannot hold this, and nothing was changed: {why}"))
+            }
             StoreError::Unknown(why) => Self::new(
                 50002,
                 format!(

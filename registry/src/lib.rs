@@ -19,6 +19,7 @@ pub mod names;
 pub mod parse;
 pub mod schema;
 pub mod service;
+pub mod secret;
 pub mod settings;
 pub mod state;
 pub mod store;

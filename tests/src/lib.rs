@@ -8,13 +8,18 @@
 
 pub mod azure;
 pub mod binary;
+pub mod cassandra;
+pub mod certificates;
 pub mod client;
+pub mod cutter;
 pub mod fixtures;
 pub mod gcs;
 pub mod http;
 pub mod job;
 pub mod kafka;
 pub mod kafka_tools;
+pub mod mariadb;
+pub mod postgres;
 pub mod process;
 pub mod proxy;
 pub mod raw;

@@ -24,6 +24,46 @@ pub fn command(program: impl AsRef<std::ffi::OsStr>) -> Command {
     command
 }
 
+/// The same as another user, for servers that refuse to be root; where this program is not root, as itself.
+pub fn command_as(user: &str, program: impl AsRef<std::ffi::OsStr>) -> Command {
+    if !is_root() {
+        return command(program);
+    }
+    // The tie is cut when a process changes its user, so it comes after that.
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid", user, "--regid", user, "--clear-groups", "--"]);
+    command.args(["setpriv", "--pdeathsig", "KILL", "--"]).arg(program);
+    command
+}
+
+/// Gives a folder to the user of [`command_as`].
+///
+/// # Panics
+/// When that cannot be done.
+pub fn give(user: &str, folder: &Path) {
+    if is_root() {
+        let status = Command::new("chown").arg("-R").arg(format!("{user}:")).arg(folder).status();
+        assert!(status.is_ok_and(|status| status.success()), "chown {user}: {}", folder.display());
+    }
+}
+
+fn is_root() -> bool {
+    std::os::unix::fs::MetadataExt::uid(&fs::metadata("/proc/self").expect("one's own process")) == 0
+}
+
+/// Runs a command of [`command`] to its end and answers what it wrote.
+///
+/// # Panics
+/// When it cannot be started or fails, with what it wrote.
+pub fn run(mut command: Command) -> String {
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let what = format!("{command:?}");
+    let output = spawn(command).wait_with_output().unwrap_or_else(|error| panic!("{what}: {error}"));
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{what} ended with {}\n{out}{err}", output.status);
+    out.into_owned()
+}
+
 /// Starts what [`command`] made.
 ///
 /// The kernel ties the child to the *thread* that forked it, and a test's thread ends with its test, which must not take

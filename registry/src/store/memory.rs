@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 /// The key of a row: what a later change of the same key replaces.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-enum Key {
+pub(super) enum Key {
     Schema(SchemaId),
     Version(Arc<str>, i32),
     Config(Arc<str>),
@@ -17,7 +17,7 @@ enum Key {
     Listed,
 }
 
-fn key(change: &Change) -> Key {
+pub(super) fn key(change: &Change) -> Key {
     match change {
         Change::Schema(row) => Key::Schema(row.id),
         Change::SchemaGone(id) => Key::Schema(*id),
@@ -122,6 +122,6 @@ mod tests {
 
     #[tokio::test(flavor = "multi_thread")]
     async fn survives_races() {
-        suite::survives_races(Arc::new(MemoryStore::new(Uuid::new_v4())), "memory", 50, 20).await;
+        suite::survives_races(vec![Arc::new(MemoryStore::new(Uuid::new_v4()))], "memory", 50, 20).await;
     }
 }

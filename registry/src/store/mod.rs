@@ -33,9 +33,17 @@ use std::fmt;
 use std::sync::Arc;
 use uuid::Uuid;
 
+#[cfg(feature = "cassandra")]
+pub mod cassandra;
 pub mod memory;
+pub mod mysql;
+pub mod postgresql;
+mod rows;
+pub mod sql;
+pub mod sqlite;
 #[cfg(any(test, feature = "suite"))]
 pub mod suite;
+mod tries;
 
 /// How many commits a context has seen.
 pub type Revision = u64;
@@ -204,6 +212,8 @@ pub enum StoreError {
     Conflict,
     /// The store cannot be reached or refuses to work. Nothing was written.
     Unavailable(String),
+    /// The store cannot hold this: too large, or characters that it does not know. Nothing was written.
+    Refused(String),
     /// The store was lost in the middle of a commit and could not be asked what became of it.
     Unknown(String),
     /// What the store holds makes no sense: say so, and stop writing.
@@ -215,6 +225,7 @@ impl fmt::Display for StoreError {
         match self {
             Self::Conflict => f.write_str("another writer was faster"),
             Self::Unavailable(why) => write!(f, "the store is not available: {why}"),
+            Self::Refused(why) => write!(f, "the store cannot hold this: {why}"),
             Self::Unknown(why) => {
                 write!(f, "the store was lost during a commit, which may have come true: {why}")
             }

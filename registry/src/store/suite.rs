@@ -1,6 +1,8 @@
 //! The tests that every store passes.
 
-use super::{Change, Commit, Head, Revision, SchemaRow, Store, StoreError, Texts, VersionRow};
+use super::{
+    Change, Commit, Head, Heads, Revision, SchemaId, SchemaRow, Store, StoreError, Texts, VersionRow,
+};
 use crate::identity;
 use crate::names::Context;
 use crate::schema::{Metadata, Reference, SchemaType};
@@ -76,6 +78,8 @@ pub async fn passes(store: &dyn Store, name: &str) {
         .await;
     tells_subjects_apart(store, &context(&format!("{name}-names"))).await;
     takes_large_texts(store, &context(&format!("{name}-large"))).await;
+    takes_the_last_of_a_key(store, &context(&format!("{name}-last"))).await;
+    takes_many_rows(store, &context(&format!("{name}-many"))).await;
 }
 
 async fn keeps_what_it_was_given(store: &dyn Store, context: &Context) {
@@ -205,11 +209,139 @@ async fn takes_large_texts(store: &dyn Store, context: &Context) {
     assert_eq!(store.texts(context, &[1]).await.expect("texts"), [(1, texts)]);
 }
 
-/// `writers` take ids in turn, each as often as it says. Ids come out without gaps, and nobody's commit is lost.
-pub async fn survives_races(store: Arc<dyn Store>, name: &str, writers: u32, each: u32) {
+/// One subject `s` with one version, in a context of this name that was never written to.
+pub fn first_commit(name: &str) -> Commit {
+    let (row, texts) = schema(1, "true");
+    let changes = vec![Change::Listed(true), Change::Version(version("s", 1, 1)), Change::Schema(row)];
+    commit(&context(name), Head::EMPTY, changes, vec![texts])
+}
+
+/// A commit that follows another one.
+pub fn next_commit(before: &Commit) -> Commit {
+    let (row, texts) = schema(before.next_id, &before.next_id.to_string());
+    let row_of = version("s", i32::try_from(row.id).expect("few"), row.id);
+    commit(&before.context, before.head(), vec![Change::Schema(row), Change::Version(row_of)], vec![texts])
+}
+
+/// What a store held when it was last looked at.
+#[derive(Debug)]
+pub struct Held {
+    context: Context,
+    heads: Heads,
+    rows: BTreeMap<String, Change>,
+    texts: Vec<(SchemaId, Texts)>,
+}
+
+impl Held {
+    /// The same store, opened again, holds the same and goes on from there.
+    pub async fn is_kept_by(self, store: &dyn Store) {
+        assert_eq!(store.heads().await.expect("heads"), self.heads);
+        assert_eq!(rows(store, &self.context, 0).await, self.rows);
+        assert_eq!(store.texts(&self.context, &[1]).await.expect("texts"), self.texts);
+        let seen = self.heads.contexts[&self.context];
+        store.commit(&commit(&self.context, seen, Vec::new(), Vec::new())).await.expect("a next commit");
+    }
+
+    /// The head of a store that was put back to this state has gone back, which is how it is noticed.
+    pub async fn was_put_back_in(&self, store: &dyn Store, newer: Head) {
+        let heads = store.heads().await.expect("heads");
+        assert_eq!(heads, self.heads);
+        assert!(heads.contexts[&self.context].revision < newer.revision);
+        let stale = commit(&self.context, newer, Vec::new(), Vec::new());
+        assert!(matches!(store.commit(&stale).await, Err(StoreError::Conflict)));
+    }
+
+    /// Moves the context on.
+    pub async fn is_outdated_by_a_commit(&self, store: &dyn Store) -> Head {
+        let seen = self.heads.contexts[&self.context];
+        store.commit(&commit(&self.context, seen, Vec::new(), Vec::new())).await.expect("a commit")
+    }
+}
+
+/// Writes something to be found again by [`Held::is_kept_by`].
+pub async fn survives_reopening(store: &dyn Store, name: &str) -> Held {
+    let context = context(&format!("{name}-reopened"));
+    let mut first = first_commit("any");
+    first.context = context.clone();
+    store.commit(&first).await.expect("a commit");
+    Held {
+        heads: store.heads().await.expect("heads"),
+        rows: rows(store, &context, 0).await,
+        texts: store.texts(&context, &[1]).await.expect("texts"),
+        context,
+    }
+}
+
+/// The same key several times in a commit: the last one wins, also over what is gone.
+async fn takes_the_last_of_a_key(store: &dyn Store, context: &Context) {
+    let (row, texts) = schema(1, "1");
+    let (other, more) = schema(2, "2");
+    let changes = vec![
+        Change::Schema(row.clone()),
+        Change::Version(version("s", 1, 2)),
+        Change::Schema(other),
+        Change::SchemaGone(2),
+        Change::VersionGone { subject: "s".into(), version: 1 },
+        Change::Version(version("s", 1, 1)),
+        Change::Mode("s".into(), Some(Mode::Import)),
+        Change::Mode("s".into(), None),
+        Change::Listed(true),
+        Change::Listed(false),
+    ];
+    let first = commit(context, Head::EMPTY, changes, vec![texts, more]);
+    let now = store.commit(&first).await.expect("a commit");
+    let (_, told) = store.changes(context, 0).await.expect("changes");
+    assert!(told.contains(&Change::Schema(row.clone())), "{told:?}");
+    assert!(told.contains(&Change::Version(version("s", 1, 1))), "{told:?}");
+    assert!(told.contains(&Change::Listed(false)), "{told:?}");
+    assert!(
+        !told.contains(&Change::Listed(true))
+            && !told.contains(&Change::Mode("s".into(), Some(Mode::Import)))
+    );
+    assert!(store.texts(context, &[2]).await.expect("texts").is_empty());
+    // What refers comes after what is referred to.
+    let place = |wanted: fn(&Change) -> bool| told.iter().position(wanted).expect("one of them");
+    let (schema, version) =
+        (place(|c| matches!(c, Change::Schema(_))), place(|c| matches!(c, Change::Version(_))));
+    assert!(schema < version && version < place(|c| matches!(c, Change::Listed(_))), "{told:?}");
+    // An id that comes back, as an import may have it, has its new texts.
+    let (row, texts) = self::schema(2, "two");
+    let back = commit(context, now, vec![Change::Schema(row)], vec![texts.clone()]);
+    store.commit(&back).await.expect("a commit");
+    assert_eq!(store.texts(context, &[2]).await.expect("texts"), [(2, texts)]);
+}
+
+/// More rows than fit into one statement or one message, in one commit and in one question.
+async fn takes_many_rows(store: &dyn Store, context: &Context) {
+    const COUNT: u32 = 3_000;
+    let (mut changes, mut all) = (Vec::new(), Vec::new());
+    for id in 1..=COUNT {
+        let (row, texts) = schema(id, &format!("\"{id}\""));
+        changes.push(Change::Schema(row));
+        changes.push(Change::Version(version(
+            &format!("subject {}", id % 7),
+            i32::try_from(id).expect("few"),
+            id,
+        )));
+        all.push((id, texts));
+    }
+    let expected: BTreeMap<_, _> =
+        changes.iter().map(|change| (super::described(context, change), change.clone())).collect();
+    let texts = all.iter().map(|(_, texts)| texts.clone()).collect();
+    store.commit(&commit(context, Head::EMPTY, changes, texts)).await.expect("a commit");
+    assert_eq!(rows(store, context, 0).await, expected);
+    let ids: Vec<u32> = (1..=COUNT).collect();
+    let mut found = store.texts(context, &ids).await.expect("texts");
+    found.sort_by_key(|(id, _)| *id);
+    assert_eq!(found, all);
+}
+
+/// `writers` take ids in turn, each as often as it says, through one store or several on the same database. Ids come out
+/// without gaps, and nobody's commit is lost.
+pub async fn survives_races(stores: Vec<Arc<dyn Store>>, name: &str, writers: u32, each: u32) {
     let context = context(&format!("{name}-races"));
-    let work = (0..writers).map(|writer| {
-        let (store, context) = (Arc::clone(&store), context.clone());
+    let work = stores.iter().cycle().zip(0..writers).map(|(store, writer)| {
+        let (store, context) = (Arc::clone(store), context.clone());
         tokio::spawn(async move {
             for n in 0..each {
                 loop {
@@ -235,7 +367,7 @@ pub async fn survives_races(store: Arc<dyn Store>, name: &str, writers: u32, eac
     for done in work.collect::<Vec<_>>() {
         done.await.expect("a writer");
     }
-    let (now, changes) = store.changes(&context, 0).await.expect("changes");
+    let (now, changes) = stores[0].changes(&context, 0).await.expect("changes");
     let total = writers * each;
     assert_eq!((now.revision, now.next_id), (u64::from(total), total + 1));
     let mut ids: Vec<u32> = changes

@@ -1,0 +1,297 @@
+//! Questions.
+
+use super::{
+    AT_ONCE, CassandraStore, Change, Commit, Context, Head, Heads, Result, Revision, SchemaId, StoreError,
+    StreamExt, Texts, TryStreamExt, before, log, rows, sleep, stream,
+};
+use crate::store::memory::{Key, key};
+use scylla::response::query_result::QueryRowsResult;
+use scylla::serialize::row::SerializeRow;
+use scylla::statement::prepared::PreparedStatement;
+use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::sync::Arc;
+use std::time::Duration;
+use uuid::Uuid;
+
+/// Before a partition is read again that has changed while it was read.
+const AGAIN: Duration = Duration::from_millis(20);
+/// Commits that are read from the log; who lags more reads everything.
+const LOGGED: u64 = 200;
+
+/// A row with its head; the columns of [`super::statements::Statements::all_rows`].
+type Row = (
+    (Option<i64>, Option<Uuid>, Option<i64>),
+    String,
+    String,
+    i64,
+    i64,
+    Option<bool>,
+    (Option<i64>, Option<bool>, Option<i64>),
+    (Option<String>, Option<String>, Option<Vec<u8>>, Option<String>),
+    Option<String>,
+);
+
+fn head((revision, attempt, next_id): (Option<i64>, Option<Uuid>, Option<i64>)) -> Result<Head> {
+    match (revision, attempt, next_id) {
+        (None, None, None) => Ok(Head::EMPTY),
+        (Some(revision), Some(attempt), Some(next_id)) => rows::head(revision, &attempt.to_string(), next_id),
+        _ => Err(StoreError::Corrupt("a context has half a head".into())),
+    }
+}
+
+impl CassandraStore {
+    fn strange(&self, why: &dyn Display) -> StoreError {
+        StoreError::Corrupt(format!("{}: {why}", self.place))
+    }
+
+    /// A question with a small answer.
+    pub(super) async fn ask(
+        &self,
+        statement: &PreparedStatement,
+        values: impl SerializeRow,
+    ) -> Result<QueryRowsResult> {
+        let found = self.session.execute_unpaged(statement, values).await;
+        let found = found.map_err(|error| before(&self.place, &error))?;
+        found.into_rows_result().map_err(|error| self.strange(&error))
+    }
+
+    pub(super) async fn read_version(&self) -> Result<i32> {
+        let found = self.ask(&self.statements.contexts, ()).await?;
+        let row = found.first_row::<(Option<Uuid>, Option<i32>, Option<String>)>();
+        let (_, version, _) = row.map_err(|error| self.strange(&error))?;
+        version.ok_or_else(|| self.strange(&"the store has lost its version"))
+    }
+
+    pub(super) async fn read_heads(&self) -> Result<Heads> {
+        let found = self.ask(&self.statements.contexts, ()).await?;
+        let found = found.rows::<(Option<Uuid>, Option<i32>, Option<String>)>();
+        let found: Vec<_> = found
+            .map_err(|error| self.strange(&error))?
+            .collect::<std::result::Result<_, _>>()
+            .map_err(|error| self.strange(&error))?;
+        let epoch = found.first().and_then(|(epoch, ..)| *epoch);
+        let epoch = epoch.ok_or_else(|| self.strange(&"the store has lost its epoch"))?;
+        let names = found.into_iter().filter_map(|(.., name)| name);
+        let heads: Vec<(Context, Head)> = stream::iter(names)
+            .map(|name| async move {
+                let context = rows::context(&name)?;
+                let head = self.read_head(&self.statements.head, &context).await?;
+                Ok::<_, StoreError>((context, head))
+            })
+            .buffered(AT_ONCE)
+            .try_collect()
+            .await?;
+        Ok(Heads { epoch, contexts: heads.into_iter().filter(|(_, head)| *head != Head::EMPTY).collect() })
+    }
+
+    pub(super) async fn read_head(&self, statement: &PreparedStatement, context: &Context) -> Result<Head> {
+        let found = self.ask(statement, (context.as_str(),)).await?;
+        let row = found.maybe_first_row::<(String, Option<i64>, Option<Uuid>, Option<i64>)>();
+        match row.map_err(|error| self.strange(&error))? {
+            Some((_, revision, attempt, next_id)) => head((revision, attempt, next_id)),
+            None => Ok(Head::EMPTY),
+        }
+    }
+
+    /// Whether a commit is the one that made its revision. Reading at SERIAL ends what was under way.
+    pub(super) async fn made(&self, commit: &Commit) -> Result<bool> {
+        let now = self.read_head(&self.statements.settled_head, &commit.context).await?;
+        if now.revision <= commit.head().revision {
+            return Ok(now == commit.head());
+        }
+        let revision = rows::number(commit.head().revision)?;
+        let found = self.ask(&self.statements.settled_log, (commit.context.as_str(), revision)).await?;
+        let row = found.maybe_first_row::<(Option<String>,)>().map_err(|error| self.strange(&error))?;
+        Ok(row.and_then(|(made_by,)| made_by) == Some(commit.attempt.to_string()))
+    }
+
+    pub(super) async fn read_changes(
+        &self,
+        context: &Context,
+        since: Revision,
+    ) -> Result<(Head, Vec<Change>)> {
+        loop {
+            let head = self.read_head(&self.statements.head, context).await?;
+            if head.revision <= since {
+                return Ok((head, Vec::new()));
+            }
+            if since > 0
+                && head.revision - since <= LOGGED
+                && let Some(changes) = self.read_log(context, since, head).await?
+            {
+                return Ok((head, changes));
+            }
+            if let Some(changes) = self.read_all(context, since, head).await? {
+                return Ok((head, changes));
+            }
+            sleep(AGAIN).await;
+        }
+    }
+
+    /// What the log knows, where it is whole.
+    async fn read_log(&self, context: &Context, since: Revision, head: Head) -> Result<Option<Vec<Change>>> {
+        let bounds = (context.as_str(), rows::number(since)?, rows::number(head.revision)?);
+        let found = self.ask(&self.statements.log, bounds).await?;
+        let entries = found.rows::<(i64, Option<String>, Option<i64>, Option<Uuid>, Option<i64>)>();
+        let mut last: BTreeMap<Key, Change> = BTreeMap::new();
+        let mut count = 0;
+        for entry in entries.map_err(|error| self.strange(&error))? {
+            let (_, entry, ..) = entry.map_err(|error| self.strange(&error))?;
+            let Some(entry) = entry else { return Ok(None) };
+            last.extend(log::changes(&entry)?.into_iter().map(|change| (key(&change), change)));
+            count += 1;
+        }
+        Ok((count == head.revision - since).then(|| last.into_values().collect()))
+    }
+
+    /// Every row of a partition; nothing where the partition has changed meanwhile, which shows in the heads that come with the rows.
+    async fn read_all(&self, context: &Context, since: Revision, at: Head) -> Result<Option<Vec<Change>>> {
+        let found = self.session.execute_iter(self.statements.all_rows.clone(), (context.as_str(),)).await;
+        let found = found.map_err(|error| StoreError::Unavailable(format!("{}: {error}", self.place)))?;
+        let mut found = found
+            .rows_stream::<(
+                Option<i64>,
+                Option<Uuid>,
+                Option<i64>,
+                String,
+                String,
+                i64,
+                i64,
+                Option<bool>,
+                Option<i64>,
+                Option<bool>,
+                Option<i64>,
+                Option<String>,
+                Option<String>,
+                Option<Vec<u8>>,
+                Option<String>,
+                Option<String>,
+            )>()
+            .map_err(|error| self.strange(&error))?;
+        let since = rows::number(since)?;
+        let (mut schemas, mut others, mut last) = (Vec::new(), Vec::new(), Arc::<str>::from(""));
+        while let Some(row) = found.next().await {
+            let row = row.map_err(|error| StoreError::Unavailable(format!("{}: {error}", self.place)))?;
+            let (
+                revision,
+                attempt,
+                next,
+                kind,
+                subject,
+                number,
+                written,
+                gone,
+                id,
+                deleted,
+                time,
+                r#type,
+                guid,
+                identity,
+                refs,
+                value,
+            ) = row;
+            let row: Row = (
+                (revision, attempt, next),
+                kind,
+                subject,
+                number,
+                written,
+                gone,
+                (id, deleted, time),
+                (r#type, guid, identity, refs),
+                value,
+            );
+            if head(row.0)? != at {
+                return Ok(None);
+            }
+            let is_gone = gone.unwrap_or(false) || (matches!(&*row.1, "config" | "mode") && row.8.is_none());
+            if written <= since || (since == 0 && is_gone) {
+                continue;
+            }
+            if *last != *row.2 {
+                last = row.2.as_str().into();
+            }
+            match change(&last, &row)? {
+                made @ (Change::Schema(_) | Change::SchemaGone(_)) => schemas.push(made),
+                made => others.push(made),
+            }
+        }
+        // Partitions are in the order of kinds: versions come last.
+        let versions =
+            others.iter().position(|made| matches!(made, Change::Version(_) | Change::VersionGone { .. }));
+        others.rotate_left(versions.unwrap_or(0));
+        schemas.append(&mut others);
+        // The head may have moved behind the last row.
+        Ok((self.read_head(&self.statements.head, context).await? == at).then_some(schemas))
+    }
+
+    pub(super) async fn read_texts(
+        &self,
+        context: &Context,
+        ids: &[SchemaId],
+    ) -> Result<Vec<(SchemaId, Texts)>> {
+        let found = self.read_hashes(context, ids).await?;
+        let texts = stream::iter(found)
+            .map(|(id, _, hash)| async move { Ok((id, self.read_text(id, &hash).await?)) });
+        texts.buffer_unordered(AT_ONCE).try_collect().await
+    }
+
+    /// The types of schemas, and the hashes of their texts.
+    pub(super) async fn read_hashes(
+        &self,
+        context: &Context,
+        ids: &[SchemaId],
+    ) -> Result<Vec<(SchemaId, String, Vec<u8>)>> {
+        let parts: Vec<Vec<i64>> =
+            ids.chunks(100).map(|part| part.iter().copied().map(i64::from).collect()).collect();
+        let mut hashes = Vec::with_capacity(ids.len());
+        for part in parts {
+            let found = self.ask(&self.statements.hashes, (context.as_str(), part)).await?;
+            let found = found.rows::<(i64, Option<bool>, Option<String>, Option<Vec<u8>>)>();
+            for row in found.map_err(|error| self.strange(&error))? {
+                let (id, gone, r#type, hash) = row.map_err(|error| self.strange(&error))?;
+                if let (Some(false), Some(r#type), Some(hash)) = (gone, r#type, hash) {
+                    hashes.push((rows::id(id)?, r#type, hash));
+                }
+            }
+        }
+        Ok(hashes)
+    }
+
+    pub(super) async fn read_text(&self, id: SchemaId, hash: &[u8]) -> Result<Texts> {
+        let found = self.ask(&self.statements.text, (hash,)).await?;
+        let row = found.maybe_first_row::<(String, Option<String>, Option<String>, Option<String>)>();
+        match row.map_err(|error| self.strange(&error))? {
+            Some((canonical, submitted, metadata, rules)) => {
+                rows::texts(id, &canonical, submitted.as_deref(), metadata.as_deref(), rules.as_deref())
+            }
+            None => Err(self.strange(&format!("the text of schema {id} is missing"))),
+        }
+    }
+}
+
+fn change(subject: &Arc<str>, row: &Row) -> Result<Change> {
+    let (_, kind, _, number, _, gone, (id, deleted, time), (r#type, guid, identity, refs), value) = row;
+    let gone = gone.unwrap_or(false);
+    let text = |text: &Option<String>| text.clone().unwrap_or_default();
+    match kind.as_str() {
+        "schema" => rows::schema(
+            *number,
+            gone,
+            &text(guid),
+            identity.as_deref().unwrap_or_default(),
+            &text(r#type),
+            &text(refs),
+        ),
+        "version" => {
+            let version = i32::try_from(*number).map_err(|error| rows::corrupt("a version", error))?;
+            let (id, time) = (id.unwrap_or(0), time.unwrap_or(0));
+            rows::version(Arc::clone(subject), version, gone, id, deleted.unwrap_or(false), time)
+        }
+        "config" => rows::config(subject, value.as_deref()),
+        "mode" => rows::mode(subject, value.as_deref()),
+        "listed" => Ok(Change::Listed(value.as_deref() == Some("true"))),
+        other => Err(StoreError::Corrupt(format!("a row is of the unknown kind {other:?}"))),
+    }
+}

@@ -1,0 +1,224 @@
+//! The way to a cluster: waiting for it, the keyspace, the tables.
+
+use super::statements::{CREATE, Statements, TABLES};
+use super::{CassandraSettings, CassandraStore, Result, StoreError};
+use scylla::client::execution_profile::ExecutionProfile;
+use scylla::client::session::Session;
+use scylla::client::session_builder::SessionBuilder;
+use scylla::policies::load_balancing::DefaultPolicy;
+use scylla::policies::retry::FallthroughRetryPolicy;
+use scylla::statement::unprepared::Statement;
+use std::collections::BTreeSet;
+use std::fmt::Display;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::{Instant, sleep};
+
+/// Pause between two attempts to reach a cluster at start.
+const START_PAUSE: Duration = Duration::from_millis(500);
+/// Replicas that are made where nothing is set, if there are as many nodes.
+const REPLICAS: u32 = 3;
+/// Letters that a keyspace's name may have, which is put into statements as it is.
+const LONGEST_KEYSPACE: usize = 48;
+
+impl CassandraStore {
+    /// Connects, waiting for a cluster that still starts, and makes the keyspace and the tables where they are missing.
+    pub async fn connect(settings: &CassandraSettings) -> Result<Self> {
+        let place = format!("keyspace {:?} at {}", settings.keyspace, settings.hosts.join(", "));
+        let wrong =
+            |what: &str, why: &dyn Display| StoreError::Unavailable(format!("{place}: {what}: {why}"));
+        let name = &settings.keyspace;
+        let letters = name.chars().all(|letter| letter.is_ascii_alphanumeric() || letter == '_');
+        if name.is_empty() || name.len() > LONGEST_KEYSPACE || !letters {
+            return Err(wrong("no name of a keyspace", &"48 letters, digits and underscores at most"));
+        }
+        let session = reach(settings, &place).await?;
+        let deadline = Instant::now() + settings.start_timeout;
+        // Of several instances that start at once each may do it: what is there already is left as it is.
+        let statements = loop {
+            let made = make_tables(&session, settings).await;
+            let error = match made {
+                Ok(()) => match Statements::prepare(&session, settings).await {
+                    Ok(statements) => break statements,
+                    Err(error) => wrong("cannot use the tables", &error),
+                },
+                Err(error) => wrong("cannot make the tables", &error),
+            };
+            if Instant::now() + START_PAUSE >= deadline {
+                return Err(error);
+            }
+            tracing::warn!(%error, "the tables are not there yet");
+            sleep(START_PAUSE).await;
+        };
+        let store = Self { place, limit: settings.operation_timeout, session, statements };
+        store.found(settings).await?;
+        tracing::info!(place = %store.place, tables = TABLES, "Cassandra store opened");
+        Ok(store)
+    }
+
+    /// Makes the epoch, if nobody was faster, and looks at the version of the tables.
+    async fn found(&self, settings: &CassandraSettings) -> Result<()> {
+        let text = format!(
+            "INSERT INTO \"{}\".store (one, epoch, version) VALUES (1, uuid(), {TABLES}) IF NOT EXISTS",
+            settings.keyspace
+        );
+        let mut statement = Statement::new(text);
+        statement.set_consistency(settings.write_consistency);
+        statement.set_serial_consistency(Some(settings.serial_consistency));
+        let deadline = Instant::now() + settings.start_timeout;
+        while let Err(error) = self.session.query_unpaged(statement.clone(), &[]).await {
+            // Also where the answer is lost: who asks again finds what was made.
+            if Instant::now() + START_PAUSE >= deadline {
+                return Err(super::before(&self.place, &error));
+            }
+            tracing::warn!(place = %self.place, %error, "the store cannot be founded yet");
+            sleep(START_PAUSE).await;
+        }
+        let version = self.read_version().await?;
+        if version > TABLES {
+            return Err(StoreError::Unavailable(format!(
+                "{}: its tables have version {version}, and this program knows versions up to {TABLES}: a newer one has made them; run that one",
+                self.place
+            )));
+        }
+        Ok(())
+    }
+}
+
+async fn reach(settings: &CassandraSettings, place: &str) -> Result<Session> {
+    let deadline = Instant::now() + settings.start_timeout;
+    let tls = settings.ca_file.as_deref().map(tls).transpose();
+    let tls = tls.map_err(|why| StoreError::Unavailable(format!("{place}: TLS: {why}")))?;
+    let mut policy = DefaultPolicy::builder().token_aware(true);
+    if let Some(local) = &settings.local_dc {
+        policy = policy.prefer_datacenter(local.clone());
+    }
+    let profile = ExecutionProfile::builder()
+        .consistency(settings.write_consistency)
+        .serial_consistency(Some(settings.serial_consistency))
+        .request_timeout(Some(settings.operation_timeout))
+        .load_balancing_policy(policy.build())
+        // What may be tried again is decided here and not in the driver.
+        .retry_policy(Arc::new(FallthroughRetryPolicy::new()))
+        .build();
+    loop {
+        let mut builder = SessionBuilder::new()
+            .known_nodes(&settings.hosts)
+            .connection_timeout(settings.connect_timeout)
+            .default_execution_profile_handle(profile.clone().into_handle())
+            .tls_context(tls.clone());
+        if let Some(user) = &settings.user {
+            builder = builder.user(user, settings.password.as_ref().map_or("", |password| password.expose()));
+        }
+        let why = match builder.build().await {
+            Ok(session) => match missing_data_centre(&session, settings) {
+                None => return Ok(session),
+                Some(why) => why,
+            },
+            Err(error) => error.to_string(),
+        };
+        if why.contains("Authentication") {
+            return Err(StoreError::Unavailable(format!("{place}: {why}: check user and password")));
+        }
+        if Instant::now() + START_PAUSE >= deadline {
+            let waited = settings.start_timeout.as_secs();
+            return Err(StoreError::Unavailable(format!(
+                "{place}: {why} (waited {waited} s): check hosts, port, data centre and whether the cluster asks for TLS"
+            )));
+        }
+        tracing::warn!(place, why, "the cluster cannot be reached yet");
+        sleep(START_PAUSE).await;
+    }
+}
+
+/// With a data centre that no node is in, the driver finds nobody to talk to.
+fn missing_data_centre(session: &Session, settings: &CassandraSettings) -> Option<String> {
+    let wanted = settings.local_dc.as_ref()?;
+    let state = session.get_cluster_state();
+    let there: BTreeSet<&str> =
+        state.get_nodes_info().iter().filter_map(|node| node.datacenter.as_deref()).collect();
+    let found = there.contains(wanted.as_str());
+    (!found).then(|| format!("no node is in data centre {wanted:?}, but in {there:?}: check local_dc"))
+}
+
+fn tls(file: &std::path::Path) -> std::result::Result<Arc<rustls::ClientConfig>, String> {
+    use rustls::pki_types::{CertificateDer, pem::PemObject};
+    let wrong = |why: &dyn Display| format!("{}: {why}", file.display());
+    let mut authorities = rustls::RootCertStore::empty();
+    for certificate in CertificateDer::pem_file_iter(file).map_err(|error| wrong(&error))? {
+        let certificate = certificate.map_err(|error| wrong(&error))?;
+        authorities.add(certificate).map_err(|error| wrong(&error))?;
+    }
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    let config = config.map_err(|error| wrong(&error))?.with_root_certificates(authorities);
+    Ok(Arc::new(config.with_no_client_auth()))
+}
+
+/// Makes what is missing. A table's id follows from its name: two nodes that make the same table at the same moment would otherwise
+/// make two, of which one gets lost with what was written to it.
+async fn make_tables(session: &Session, settings: &CassandraSettings) -> std::result::Result<(), String> {
+    let keyspace = &settings.keyspace;
+    let there: Vec<String> = names(
+        session,
+        &format!("SELECT table_name FROM system_schema.tables WHERE keyspace_name = '{keyspace}'"),
+    )
+    .await?;
+    if CREATE.iter().all(|(table, _)| there.iter().any(|name| name == table)) {
+        return Ok(());
+    }
+    let keyspaces =
+        format!("SELECT keyspace_name FROM system_schema.keyspaces WHERE keyspace_name = '{keyspace}'");
+    if names(session, &keyspaces).await?.is_empty() {
+        let (local, nodes) = data_centre(session, settings).await?;
+        let replicas = settings.replication_factor.unwrap_or_else(|| REPLICAS.min(nodes)).max(1);
+        tracing::info!(keyspace, data_centre = local, replicas, "making the keyspace");
+        let local = local.replace('\'', "''");
+        run(session, &format!(
+            "CREATE KEYSPACE IF NOT EXISTS \"{keyspace}\" WITH replication = {{'class': 'NetworkTopologyStrategy', '{local}': {replicas}}}"
+        )).await?;
+    }
+    for (table, columns) in CREATE {
+        if !there.iter().any(|name| name == table) {
+            let hash = blake3::hash(format!("replevin {keyspace} {table}").as_bytes());
+            let mut id = [0; 16];
+            id.copy_from_slice(&hash.as_bytes()[..16]);
+            let id = uuid::Builder::from_random_bytes(id).into_uuid();
+            run(
+                session,
+                &format!("CREATE TABLE IF NOT EXISTS \"{keyspace}\".{table} ({columns}) WITH id = {id}"),
+            )
+            .await?;
+        }
+    }
+    session.await_schema_agreement().await.map(drop).map_err(|error| error.to_string())
+}
+
+async fn run(session: &Session, text: &str) -> std::result::Result<(), String> {
+    session.query_unpaged(text, &[]).await.map(drop).map_err(|error| error.to_string())
+}
+
+async fn names(session: &Session, text: &str) -> std::result::Result<Vec<String>, String> {
+    let mut statement = Statement::new(text);
+    statement.set_consistency(scylla::statement::Consistency::One);
+    let found = session.query_unpaged(statement, &[]).await.map_err(|error| error.to_string())?;
+    let found = found.into_rows_result().map_err(|error| error.to_string())?;
+    let rows = found.rows::<(String,)>().map_err(|error| error.to_string())?;
+    rows.map(|row| row.map(|(name,)| name).map_err(|error| error.to_string())).collect()
+}
+
+/// The data centre that is ours, and how many nodes it has.
+async fn data_centre(
+    session: &Session,
+    settings: &CassandraSettings,
+) -> std::result::Result<(String, u32), String> {
+    let own = names(session, "SELECT data_center FROM system.local").await?;
+    let others = names(session, "SELECT data_center FROM system.peers").await?;
+    let local = settings.local_dc.clone().or_else(|| own.first().cloned());
+    let local = local.ok_or("no node says which data centre it is in: set local_dc")?;
+    let nodes = own.iter().chain(&others).filter(|name| **name == local).count();
+    match nodes {
+        0 => Err(format!("no node is in data centre {local:?}: check local_dc")),
+        nodes => Ok((local, u32::try_from(nodes).unwrap_or(u32::MAX))),
+    }
+}

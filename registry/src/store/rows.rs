@@ -1,0 +1,200 @@
+//! The rows of a commit, and the plain values that databases keep of them. Shared by all durable stores: what is a number, a
+//! text or JSON in one of them is the same in the others. No database is known here.
+
+use super::{Change, Commit, Head, Result, SchemaId, SchemaRow, StoreError, Texts, VersionRow};
+use crate::names::Context;
+use crate::schema::{Metadata, Reference, RuleSet};
+use crate::settings::{Config, Mode};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use uuid::Uuid;
+
+/// How many of its last commits a context remembers, to answer what became of one. A writer asks within a minute.
+pub(crate) const REMEMBERED_COMMITS: i64 = 10_000;
+/// Older ones are removed once in so many commits.
+pub(crate) const FORGET_EVERY: u64 = 256;
+
+/// What a commit comes down to: one row for each key, the last change of it; nothing where the key is gone.
+#[derive(Debug, Default)]
+pub(crate) struct Rows<'a> {
+    pub(crate) schemas: BTreeMap<SchemaId, Option<(&'a SchemaRow, &'a Texts)>>,
+    pub(crate) versions: BTreeMap<(&'a str, i32), Option<&'a VersionRow>>,
+    pub(crate) configs: BTreeMap<&'a str, Option<&'a Config>>,
+    pub(crate) modes: BTreeMap<&'a str, Option<Mode>>,
+    pub(crate) listed: Option<bool>,
+}
+
+impl<'a> Rows<'a> {
+    /// The rows of a commit; an error where schemas and texts do not belong together.
+    pub(crate) fn of(commit: &'a Commit) -> Result<Self> {
+        let mut rows = Self::default();
+        let mut schemas = commit.schemas()?.into_iter();
+        for change in &commit.changes {
+            match change {
+                Change::Schema(row) => drop(rows.schemas.insert(row.id, schemas.next())),
+                Change::SchemaGone(id) => drop(rows.schemas.insert(*id, None)),
+                Change::Version(row) => {
+                    rows.versions.insert((&row.subject, row.version), Some(row));
+                }
+                Change::VersionGone { subject, version } => {
+                    rows.versions.insert((subject, *version), None);
+                }
+                Change::Config(subject, config) => {
+                    rows.configs.insert(subject, config.as_deref());
+                }
+                Change::Mode(subject, mode) => {
+                    rows.modes.insert(subject, *mode);
+                }
+                Change::Listed(listed) => rows.listed = Some(*listed),
+            }
+        }
+        Ok(rows)
+    }
+
+    /// The new schemas with their texts.
+    pub(crate) fn new_schemas(&self) -> impl Iterator<Item = (&'a SchemaRow, &'a Texts)> {
+        self.schemas.values().filter_map(|row| *row)
+    }
+
+    /// The schemas that are gone.
+    pub(crate) fn gone_schemas(&self) -> impl Iterator<Item = SchemaId> {
+        self.schemas.iter().filter(|(_, row)| row.is_none()).map(|(id, _)| *id)
+    }
+
+    /// Every subject that is named.
+    pub(crate) fn subjects(&self) -> impl Iterator<Item = &'a str> {
+        let versions = self.versions.keys().map(|(subject, _)| *subject);
+        versions.chain(self.configs.keys().copied()).chain(self.modes.keys().copied())
+    }
+}
+
+/// The contexts that a commit locks: its own and its guards, by name, so that two commits lock in the same order.
+pub(crate) fn locked(commit: &Commit) -> Vec<&str> {
+    let mut names: Vec<&str> = commit.guards.iter().map(|(context, _)| context.as_str()).collect();
+    names.push(commit.context.as_str());
+    names.sort_unstable();
+    names.dedup();
+    names
+}
+
+/// Whether a commit may be made on these heads.
+pub(crate) fn is_fresh(commit: &Commit, heads: &BTreeMap<String, Head>) -> bool {
+    let head = |name: &str| heads.get(name).copied().unwrap_or(Head::EMPTY);
+    head(commit.context.as_str()) == commit.expected
+        && commit.guards.iter().all(|(context, revision)| head(context.as_str()).revision == *revision)
+}
+
+/// Says what makes no sense.
+pub(crate) fn corrupt(what: &str, why: impl std::fmt::Display) -> StoreError {
+    StoreError::Corrupt(format!("{what}: {why}"))
+}
+
+/// A number as databases keep it.
+pub(crate) fn number(value: u64) -> Result<i64> {
+    i64::try_from(value).map_err(|error| corrupt("a revision", error))
+}
+
+pub(crate) fn head(revision: i64, attempt: &str, next_id: i64) -> Result<Head> {
+    Ok(Head {
+        revision: revision.try_into().map_err(|error| corrupt("the revision of a context", error))?,
+        attempt: uuid("the last commit of a context", attempt)?,
+        next_id: next_id.try_into().map_err(|error| corrupt("the next id of a context", error))?,
+    })
+}
+
+pub(crate) fn context(name: &str) -> Result<Context> {
+    Context::named(name).ok_or_else(|| StoreError::Corrupt(format!("{name:?} is no name of a context")))
+}
+
+pub(crate) fn uuid(what: &str, text: &str) -> Result<Uuid> {
+    text.parse().map_err(|error| corrupt(what, error))
+}
+
+pub(crate) fn id(value: i64) -> Result<SchemaId> {
+    value.try_into().map_err(|error| corrupt("the id of a schema", error))
+}
+
+/// A schema as it was kept, or that it is gone.
+pub(crate) fn schema(
+    id: i64,
+    gone: bool,
+    guid: &str,
+    identity: &[u8],
+    schema_type: &str,
+    references: &str,
+) -> Result<Change> {
+    let id = self::id(id)?;
+    if gone {
+        return Ok(Change::SchemaGone(id));
+    }
+    let what = || format!("schema {id}");
+    let references: Vec<Reference> = match references {
+        "[]" => Vec::new(),
+        some => serde_json::from_str(some).map_err(|error| corrupt(&what(), error))?,
+    };
+    Ok(Change::Schema(SchemaRow {
+        id,
+        guid: uuid("the guid of a schema", guid)?,
+        identity: identity.try_into().map_err(|error| corrupt(&what(), error))?,
+        schema_type: schema_type.parse().map_err(|error: String| corrupt(&what(), error))?,
+        references: references.into(),
+    }))
+}
+
+pub(crate) fn version(
+    subject: Arc<str>,
+    version: i32,
+    gone: bool,
+    id: i64,
+    deleted: bool,
+    time_ms: i64,
+) -> Result<Change> {
+    if gone {
+        return Ok(Change::VersionGone { subject, version });
+    }
+    Ok(Change::Version(VersionRow { subject, version, id: self::id(id)?, deleted, time_ms }))
+}
+
+pub(crate) fn config(subject: &str, config: Option<&str>) -> Result<Change> {
+    Ok(Change::Config(subject.into(), read(&format!("the config of {subject:?}"), config)?.map(Box::new)))
+}
+
+pub(crate) fn mode(subject: &str, mode: Option<&str>) -> Result<Change> {
+    let parsed = mode.map(str::parse).transpose();
+    Ok(Change::Mode(
+        subject.into(),
+        parsed.map_err(|error: String| corrupt(&format!("the mode of {subject:?}"), error))?,
+    ))
+}
+
+pub(crate) fn texts(
+    id: SchemaId,
+    canonical: &str,
+    submitted: Option<&str>,
+    metadata: Option<&str>,
+    rule_set: Option<&str>,
+) -> Result<Texts> {
+    let what = format!("schema {id}");
+    Ok(Texts {
+        canonical: canonical.into(),
+        submitted: submitted.map(Into::into),
+        metadata: read::<Metadata>(&what, metadata)?.map(Arc::new),
+        rule_set: read::<RuleSet>(&what, rule_set)?.map(Arc::new),
+    })
+}
+
+fn read<T: DeserializeOwned>(what: &str, json: Option<&str>) -> Result<Option<T>> {
+    json.map(serde_json::from_str).transpose().map_err(|error| corrupt(what, error))
+}
+
+/// A value as JSON text.
+pub(crate) fn json(value: &(impl Serialize + ?Sized)) -> Result<String> {
+    serde_json::to_string(value).map_err(|error| corrupt("a value that was to be kept", error))
+}
+
+/// The same for one that may be missing.
+pub(crate) fn json_of(value: Option<&impl Serialize>) -> Result<Option<String>> {
+    value.map(json).transpose()
+}
