@@ -4,6 +4,7 @@ mod cmd;
 mod components;
 mod config;
 mod exit;
+mod http;
 mod output;
 mod progress;
 mod signals;
@@ -55,6 +56,8 @@ enum Command {
     Dump(cmd::dump::DumpArgs),
     /// Delete what no commit names.
     Prune(cmd::prune::PruneArgs),
+    /// Serve a schema registry.
+    Registry(cmd::registry::RegistryArgs),
     /// Check a job file and say what it means.
     CheckConfig(cmd::check_config::CheckConfigArgs),
     /// Print shell completions.
@@ -93,6 +96,7 @@ async fn run(command: Command, quiet: bool, output: &Output) -> pipeline::Result
         Command::Verify(args) => cmd::verify::run(args, output).await,
         Command::Dump(args) => cmd::dump::run(args, output).await,
         Command::Prune(args) => cmd::prune::run(args, output).await,
+        Command::Registry(args) => cmd::registry::run(args, output).await,
         Command::CheckConfig(args) => cmd::check_config::run(&args, output),
         Command::Completions(args) => cmd::completions::run(&args, &mut Cli::command()),
         Command::Man => cmd::completions::man(Cli::command()),

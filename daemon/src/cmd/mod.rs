@@ -8,6 +8,7 @@ pub(crate) mod dump;
 mod job;
 pub(crate) mod list;
 pub(crate) mod prune;
+pub(crate) mod registry;
 pub(crate) mod restore;
 mod target;
 mod values;
