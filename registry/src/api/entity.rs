@@ -59,7 +59,17 @@ impl<'a> Shape<'a> {
         }
     }
 
-    /// What was registered.
+    /// What was registered, where the client knows what that is.
+    pub(super) fn of_known(registered: &Registered) -> Self {
+        Self {
+            id: Some(registered.id),
+            version: Some(registered.version),
+            guid: Some(registered.guid.to_string()),
+            ..Self::default()
+        }
+    }
+
+    /// What was registered, with all that the server has added to it.
     pub(super) fn of_registered(registered: &'a Registered, text: Option<&'a str>) -> Self {
         Self {
             id: Some(registered.id),

@@ -3,7 +3,7 @@
 use super::entity::Shape;
 use super::{Call, Made, json};
 use crate::error::{Error, Result};
-use crate::service::{Deletion, Entity};
+use crate::service::{Deletion, Entity, Registered, Submitted};
 
 /// A version by its text: a number, or `latest`.
 pub(super) fn number(text: &str) -> Result<i32> {
@@ -47,8 +47,31 @@ pub(super) async fn register(call: &Call<'_>) -> Result<Made> {
     let submitted = call.body("register.arg5")?.submitted()?;
     let normalize = call.query.flag("normalize");
     let registered = call.registry().register(&call.subject, &call.received, &submitted, normalize).await?;
-    let text = call.registry().formatted(&call.subject.context, registered.id, call.query.format()).await?;
+    if !is_filled(&submitted, &registered) {
+        return json(&Shape::of_known(&registered));
+    }
+    // Clients keep the text of this answer as that of the id, and go on reading it in the form that they sent.
+    let sent = match submitted.text.as_deref().is_some_and(is_descriptor) {
+        true => Some("serialized"),
+        false => None,
+    };
+    let format = call.query.format().or(sent);
+    let text = call.registry().formatted(&call.subject.context, registered.id, format).await?;
     json(&Shape::of_registered(&registered, text.as_deref()))
+}
+
+/// Whether more was registered than the request says: then the client must be told what.
+fn is_filled(submitted: &Submitted, registered: &Registered) -> bool {
+    let blank = submitted.text.as_ref().is_none_or(|text| text.trim().is_empty());
+    blank
+        || submitted.metadata.as_ref() != registered.texts.metadata.as_deref()
+        || submitted.rule_set.as_ref() != registered.texts.rule_set.as_deref()
+        || submitted.references.iter().any(|reference| reference.version == Some(-1))
+}
+
+/// Whether a text is the base64 of a descriptor, and no text of a language.
+fn is_descriptor(text: &str) -> bool {
+    !text.contains(|c: char| !c.is_ascii_alphanumeric() && !"+/=\r\n".contains(c))
 }
 
 pub(super) async fn versions(call: &Call<'_>) -> Result<Made> {
