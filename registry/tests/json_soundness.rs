@@ -379,11 +379,10 @@ impl Maker {
                 let least = if keyword.ends_with("imum") { -9 } else { 0 };
                 members.insert(keyword, json!(number.max(least)));
             }
-            ("properties", Value::Object(properties)) => {
-                if properties.remove(name).is_none() {
-                    properties.insert(name.to_owned(), fresh);
-                }
-            }
+            ("properties", Value::Object(properties)) => match properties.remove(name) {
+                Some(_) => {}
+                None => drop(properties.insert(name.to_owned(), fresh)),
+            },
             ("enum", Value::Array(values)) if up => values.push(json!("new")),
             ("anyOf" | "oneOf" | "allOf" | "items", Value::Array(schemas)) => {
                 if up || schemas.len() < 2 {

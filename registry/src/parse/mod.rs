@@ -48,11 +48,11 @@ impl std::error::Error for Problem {}
 #[derive(Debug, Clone)]
 pub enum Parsed {
     /// Avro.
-    Avro(Avro),
+    Avro(Box<Avro>),
     /// JSON Schema.
-    Json(JsonSchema),
+    Json(Box<JsonSchema>),
     /// Protobuf.
-    Protobuf(Protobuf),
+    Protobuf(Box<Protobuf>),
 }
 
 impl Parsed {
@@ -64,9 +64,13 @@ impl Parsed {
         strictness: Strictness,
     ) -> Result<Self, Problem> {
         match schema_type {
-            SchemaType::Avro => Avro::parse(text, dependencies, strictness).map(Self::Avro),
-            SchemaType::Json => JsonSchema::parse(text, dependencies, strictness).map(Self::Json),
-            SchemaType::Protobuf => Protobuf::parse(text, dependencies, strictness).map(Self::Protobuf),
+            SchemaType::Avro => Avro::parse(text, dependencies, strictness).map(Box::new).map(Self::Avro),
+            SchemaType::Json => {
+                JsonSchema::parse(text, dependencies, strictness).map(Box::new).map(Self::Json)
+            }
+            SchemaType::Protobuf => {
+                Protobuf::parse(text, dependencies, strictness).map(Box::new).map(Self::Protobuf)
+            }
         }
     }
 

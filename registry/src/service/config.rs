@@ -10,20 +10,15 @@ use crate::store::Change;
 use std::sync::Arc;
 
 /// A field of a request: not named, null, or a value.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Field<T> {
     /// What is there stays.
+    #[default]
     Kept,
     /// It is cleared.
     Cleared,
     /// It becomes this.
     Set(T),
-}
-
-impl<T> Default for Field<T> {
-    fn default() -> Self {
-        Self::Kept
-    }
 }
 
 impl<T: Clone> Field<T> {

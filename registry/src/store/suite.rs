@@ -38,8 +38,8 @@ fn schema(id: u32, text: &str) -> (SchemaRow, Texts) {
     let metadata = Metadata { properties: Some([("a".into(), "b".into())].into()), ..Metadata::default() };
     let texts = Texts {
         canonical: text.into(),
-        submitted: (id % 2 == 0).then(|| format!(" {text}").into()),
-        metadata: (id % 3 == 0).then(|| Arc::new(metadata)),
+        submitted: id.is_multiple_of(2).then(|| format!(" {text}").into()),
+        metadata: id.is_multiple_of(3).then(|| Arc::new(metadata)),
         rule_set: None,
     };
     (row, texts)

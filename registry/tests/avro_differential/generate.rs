@@ -495,11 +495,11 @@ fn branch_name(schema: &Value) -> String {
 
 fn replace_name(value: &mut Value, old: &str, new: &str) {
     match value {
-        Value::String(text) => {
-            if text == old || text.strip_suffix(old).is_some_and(|before| before.ends_with('.')) {
-                text.truncate(text.len() - old.len());
-                text.push_str(new);
-            }
+        Value::String(text)
+            if text == old || text.strip_suffix(old).is_some_and(|before| before.ends_with('.')) =>
+        {
+            text.truncate(text.len() - old.len());
+            text.push_str(new);
         }
         Value::Array(elements) => elements.iter_mut().for_each(|element| replace_name(element, old, new)),
         Value::Object(members) => members.values_mut().for_each(|member| replace_name(member, old, new)),

@@ -20,7 +20,7 @@ enum Entry {
     SchemaGone(u32),
     Version { subject: Arc<str>, version: i32, id: u32, deleted: bool, time: i64 },
     VersionGone(Arc<str>, i32),
-    Config(String, Option<Config>),
+    Config(String, Option<Box<Config>>),
     Mode(String, Option<Mode>),
     Listed(bool),
 }
@@ -56,7 +56,10 @@ pub(super) fn entry(rows: &Rows<'_>) -> Result<Option<String>> {
             },
         });
     }
-    let configs = rows.configs.iter().map(|(name, config)| Entry::Config((*name).into(), config.cloned()));
+    let configs = rows
+        .configs
+        .iter()
+        .map(|(name, config)| Entry::Config((*name).into(), config.cloned().map(Box::new)));
     entries.extend(configs);
     entries.extend(rows.modes.iter().map(|(name, mode)| Entry::Mode((*name).into(), *mode)));
     entries.extend(rows.listed.map(Entry::Listed));
@@ -81,7 +84,7 @@ impl Entry {
                 rows::version(subject, version, false, id.into(), deleted, time)?
             }
             Self::VersionGone(subject, version) => Change::VersionGone { subject, version },
-            Self::Config(subject, config) => Change::Config(subject.into(), config.map(Box::new)),
+            Self::Config(subject, config) => Change::Config(subject.into(), config),
             Self::Mode(subject, mode) => Change::Mode(subject.into(), mode),
             Self::Listed(listed) => Change::Listed(listed),
         })
