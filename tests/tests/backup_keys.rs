@@ -193,7 +193,19 @@ fn a_run_stops_at_the_offsets_seen_at_start_while_a_producer_goes_on() {
     let job = job("moving", &scratch, &["moving"]);
     let end = || client::watermarks(&bootstrap(), "moving", Isolation::ReadCommitted)[&0].1;
     let done = AtomicBool::new(false);
+    /// Ends the producer, whether the test goes well or not: a scope waits for it either way.
+    struct Ends<'a>(&'a AtomicBool);
+    impl Drop for Ends<'_> {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+    let moved = |from: i64| {
+        let moved = || if end() > from { Ok(()) } else { Err("the producer has sent nothing".to_owned()) };
+        wait_until(Duration::from_secs(60), moved).expect("records");
+    };
     thread::scope(|scope| {
+        let ends = Ends(&done);
         let writer = scope.spawn(|| {
             let producer = Producer::new(&bootstrap(), &[]);
             let mut sent = 0;
@@ -204,18 +216,17 @@ fn a_run_stops_at_the_offsets_seen_at_start_while_a_producer_goes_on() {
             sent
         });
         for _ in 0..3 {
-            let at_start = end();
             let before = job.position("moving", 0);
+            moved(before.max(50));
+            let at_start = end();
             let finished = job.once().run().expect_code(0);
             assert_eq!(json(&finished)["held_back"], json!([]));
             let position = job.position("moving", 0);
             assert!(position >= at_start && position > before, "{position} of {at_start}");
         }
         // It did go on behind what was taken.
-        let position = job.position("moving", 0);
-        thread::sleep(Duration::from_millis(500));
-        assert!(end() > position);
-        done.store(true, Ordering::Relaxed);
+        moved(job.position("moving", 0));
+        drop(ends);
         assert!(writer.join().expect("the producer ends") > 0);
     });
     let position = usize::try_from(job.position("moving", 0)).expect("a position");
