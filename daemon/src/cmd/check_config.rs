@@ -36,8 +36,7 @@ pub(crate) fn run(args: &CheckConfigArgs, output: &Output) -> Result<u8> {
             |notice| json!({ "line": notice.at.line, "column": notice.at.column, "message": notice.message }),
         )
         .collect();
-    let result =
-        json!({ "file": file, "valid": true, "mode": mode, "backup_id": backup_id, "notices": notices });
+    let result = json!({ "file": file.display().to_string(), "valid": true, "mode": mode, "backup_id": backup_id, "notices": notices });
     output.print(&result, || {
         format!("{} is a valid {mode} job of backup {backup_id}; {} notices", file.display(), notices.len())
     });

@@ -137,8 +137,14 @@ impl Live {
             return Ok(());
         }
         let looked = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+        // What was known before the question: what is committed after it need not be in the answer.
+        let known: Vec<(Context, Head)> = self
+            .contexts()
+            .into_iter()
+            .map(|name| (name.clone(), self.read(&name, ContextState::head)))
+            .collect();
         let heads = self.store.heads().await?;
-        self.check(&heads, &mut epoch);
+        self.check(&heads, &known, &mut epoch);
         for (context, head) in &heads.contexts {
             if self.read(context, ContextState::head) != *head {
                 self.follow(context).await?;
@@ -197,14 +203,13 @@ impl Live {
     }
 
     /// Compares the heads with what was seen before.
-    fn check(&self, heads: &Heads, epoch: &mut Option<Uuid>) {
+    fn check(&self, heads: &Heads, known: &[(Context, Head)], epoch: &mut Option<Uuid>) {
         if epoch.is_some_and(|epoch| epoch != heads.epoch) {
             self.break_off("the store is another one than at the start".to_owned());
         }
         epoch.get_or_insert(heads.epoch);
-        for context in self.contexts() {
-            let known = self.read(&context, ContextState::head);
-            if known.revision > 0 && !heads.contexts.contains_key(&context) {
+        for (context, head) in known {
+            if head.revision > 0 && !heads.contexts.contains_key(context) {
                 self.break_off(format!("context {context} is gone from the store"));
             }
         }

@@ -7,6 +7,7 @@
 use super::Live;
 use crate::error::{Error, Result};
 use crate::names::Context;
+use crate::schema::SchemaType;
 use crate::state::ContextState;
 use crate::store::{Change, Commit, Revision, SchemaId, SchemaRow, StoreError, Texts};
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
@@ -38,7 +39,7 @@ pub struct Draft<'a> {
     context: &'a Context,
     state: &'a ContextState,
     next_id: SchemaId,
-    fresh: HashMap<[u8; 16], SchemaId>,
+    fresh: HashMap<[u8; 16], (SchemaId, SchemaType)>,
     changes: Vec<Change>,
     texts: Vec<Texts>,
     guards: BTreeMap<Context, Revision>,
@@ -68,7 +69,12 @@ impl Draft<'_> {
 
     /// The ids of a content, the lowest first.
     pub fn ids_of(&self, identity: &[u8; 16]) -> Vec<SchemaId> {
-        self.state.ids_of(identity).chain(self.fresh.get(identity).copied()).collect()
+        self.state.ids_of(identity).chain(self.fresh.get(identity).map(|(id, _)| *id)).collect()
+    }
+
+    /// The type of a content that an earlier decision of this commit has brought.
+    pub fn fresh_type(&self, identity: &[u8; 16]) -> Option<SchemaType> {
+        self.fresh.get(identity).map(|(_, schema_type)| *schema_type)
     }
 
     /// The id that a new schema would get.
@@ -79,7 +85,7 @@ impl Draft<'_> {
     /// Adds a schema under its id.
     pub fn put_schema(&mut self, row: SchemaRow, texts: Texts) {
         self.next_id = self.next_id.max(row.id.saturating_add(1));
-        self.fresh.entry(row.identity).or_insert(row.id);
+        self.fresh.entry(row.identity).or_insert((row.id, row.schema_type));
         self.changes.push(Change::Schema(row));
         self.texts.push(texts);
     }

@@ -313,7 +313,10 @@ fn decide(
         Some(id) => {
             let same_type = match draft.state().schema(id) {
                 // Of this very batch: then it is the same content.
-                None => known.contains(&id).then_some(true),
+                None if known.contains(&id) => {
+                    Some(draft.fresh_type(&candidate.identity()) == Some(candidate.parsed.schema_type()))
+                }
+                None => None,
                 Some(row) => {
                     let same =
                         row.guid == candidate.guid && row.schema_type == candidate.parsed.schema_type();
