@@ -96,6 +96,10 @@ impl Protobuf {
             restored
         });
         let canonical = print(&file, Layout::Canonical);
+        // Comments and semicolons only: there is nothing that could be registered.
+        if canonical.trim().is_empty() {
+            return Err(empty());
+        }
         let mut schema = Self { canonical, file, restored, imported, descriptor: None };
         if strictness == Strictness::New {
             schema.descriptor = Some(schema.compile()?);
@@ -162,10 +166,14 @@ impl Protobuf {
     }
 }
 
+fn empty() -> Problem {
+    Problem::new("the schema is empty; send the text of a .proto file")
+}
+
 /// Text first; what is no text may be base64 of a descriptor.
 fn read_any(text: &str) -> Result<File, Problem> {
     if text.trim().is_empty() {
-        return Err(Problem::new("the schema is empty; send the text of a .proto file"));
+        return Err(empty());
     }
     if text.len() > MAX_TEXT {
         return Err(Problem::new(format!(

@@ -630,6 +630,16 @@ const SEEDS: [&str; 4] = [
 ];
 
 /// Nothing about these texts is known but that they are read or refused, and that the text that is printed is stable.
+#[test]
+fn a_text_of_comments_only_is_no_schema() {
+    for text in ["// syntax = \"proto3\";", "/* nothing */", ";", ";;\n"] {
+        for strictness in [Strictness::New, Strictness::Stored] {
+            let problem = Protobuf::parse(text, &[], strictness).expect_err(text);
+            assert!(problem.to_string().contains("empty"), "{text}: {problem}");
+        }
+    }
+}
+
 fn survives(text: &str) {
     for strictness in [Strictness::New, Strictness::Stored] {
         let Ok(schema) = Protobuf::parse(text, &[], strictness) else { continue };
