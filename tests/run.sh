@@ -4,7 +4,8 @@
 #   tests/run.sh           everything; installs the servers that it needs by package name (tests/install.sh)
 #   tests/run.sh --quick   format, lints, documentation and unit tests only
 #
-# Environment: CARGO_TARGET_DIR (by default in the cache folder), REPLEVIN_KEEP=1 keeps the servers' folders and logs.
+# Environment: CARGO_TARGET_DIR (by default in the cache folder), REPLEVIN_KEEP=1 keeps the servers' folders and logs,
+# PROPTEST_RNG_SEED chooses the generated cases of the property tests.
 # The last line is "N passed, N failed"; a step that fails as a whole counts as one failure. The exit status is 0 only when
 # nothing failed.
 set -uo pipefail
@@ -23,6 +24,8 @@ esac
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/replevin
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$cache/target}
 export CARGO_TERM_COLOR=${CARGO_TERM_COLOR:-never}
+# The same generated cases in every run, so that it judges the change and not the dice. Another number tries others.
+export PROPTEST_RNG_SEED=${PROPTEST_RNG_SEED:-20261122}
 mkdir -p "$cache"
 log=$(mktemp "$cache/run-XXXXXX")
 trap 'rm -f "$log"' EXIT
