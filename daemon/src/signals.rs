@@ -34,7 +34,7 @@ pub(crate) fn stop_token() -> Result<CancellationToken> {
             if token.is_cancelled() {
                 std::process::exit(i32::from(exit::INTERRUPTED));
             }
-            tracing::info!("stopping: what was fetched is committed first; a second signal stops at once");
+            tracing::info!("stopping: what was begun is finished first; a second signal stops at once");
             token.cancel();
         }
     });

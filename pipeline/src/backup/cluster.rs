@@ -201,6 +201,28 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn topics_whose_settings_are_not_told_now_are_compacted_as_they_were_last_seen() {
+        let seam = Seam::system();
+        let store = MemoryStore::new(seam.clock.clone());
+        let name = |name: &str| Topic::new(name).unwrap();
+        let mut before = selected(&[("squeezed", "1"), ("plain", "2")], &[]);
+        for topic in &mut before.snapshot.topics {
+            let policy = if topic.topic == name("squeezed") { "compact,delete" } else { "delete" };
+            topic.configs.insert("cleanup.policy".to_owned(), policy.to_owned());
+        }
+        let (_, stored) =
+            store_snapshot(&store, Incarnation(1), 1, None, &before).await.unwrap().expect("new");
+
+        let mut now =
+            selected(&[("squeezed", ""), ("plain", ""), ("new", "")], &["squeezed", "plain", "new"]);
+        now.remember(Some(&stored));
+        assert_eq!(now.compacted, BTreeSet::from([name("squeezed")]));
+        let mut told = selected(&[("squeezed", "1")], &[]);
+        told.remember(Some(&stored));
+        assert!(told.compacted.is_empty(), "what is told now counts");
+    }
+
+    #[tokio::test]
     async fn settings_of_topics_that_are_gone_or_untold_stay_as_they_were_last_seen() {
         let seam = Seam::system();
         let store = MemoryStore::new(seam.clock.clone());

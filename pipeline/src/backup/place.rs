@@ -249,3 +249,35 @@ fn truncation(known: &Known, log: &Log, end: Option<EpochEnd>) -> Option<i64> {
     let below = offset <= last.offset;
     (below && log.earliest <= known.next).then_some(offset.max(0))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The backup holds a batch of epoch 3 at offset 10 and goes on at `next`; the log's epoch of that batch ends at `end`.
+    fn fork(next: i64, end: Option<i64>, earliest: i64) -> Option<i64> {
+        let known = Known {
+            lineage: LineageId(1),
+            cluster_id: "c".to_owned(),
+            topic_id: TopicId::default(),
+            start: 0,
+            next,
+            last: Some(LastBatch { offset: 10, epoch: 3, crc: 0 }),
+            open: None,
+        };
+        let topic_id = TopicId::default();
+        let log = Log { earliest, stable: 50, high_watermark: 50, broker: 1, leader_epoch: 5, topic_id };
+        truncation(&known, &log, Some(EpochEnd { epoch: end.map(|_| 3), end_offset: end }))
+    }
+
+    #[test]
+    fn a_log_is_forked_only_where_the_last_batch_is_gone() {
+        assert_eq!(fork(20, Some(20), 0), None, "where the backup left it");
+        assert_eq!(fork(20, Some(30), 0), None, "it went on");
+        assert_eq!(fork(20, Some(10), 0), Some(10), "the last batch is gone");
+        assert_eq!(fork(20, Some(4), 0), Some(4), "and more");
+        assert_eq!(fork(35, Some(20), 0), None, "what compaction took behind it was of later epochs");
+        assert_eq!(fork(20, Some(4), 21), None, "retention took it all: a gap, and no fork");
+        assert_eq!(fork(20, None, 0), None, "the log does not know the epoch");
+    }
+}

@@ -23,8 +23,6 @@ mod path;
 mod query;
 mod schemas;
 mod subjects;
-#[cfg(test)]
-mod tests;
 
 pub use endpoint::Endpoint;
 

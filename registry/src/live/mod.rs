@@ -103,11 +103,7 @@ impl Live {
         if let Some(found) = look(self) {
             return Ok(Some(found));
         }
-        if !self.store.is_shared() {
-            return Ok(None);
-        }
-        self.refresh(Duration::ZERO).await?;
-        Ok(look(self))
+        Ok(if self.confirm().await? { look(self) } else { None })
     }
 
     /// Asks the store now, whatever was seen before; whether that could have told anything new.
@@ -118,25 +114,31 @@ impl Live {
         Ok(self.store.is_shared())
     }
 
-    fn age(&self) -> Option<Duration> {
-        let seen = self.seen.load(Ordering::Acquire).checked_sub(1)?;
-        Some(self.begun.elapsed().saturating_sub(Duration::from_millis(seen)))
+    /// Milliseconds since the start.
+    fn now(&self) -> u64 {
+        u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// When the heads were last asked for.
+    fn last_look(&self) -> Option<u64> {
+        self.seen.load(Ordering::Acquire).checked_sub(1)
     }
 
     async fn refresh(&self, max_age: Duration) -> Result<()> {
-        let is_fresh = |live: &Self| live.age().is_some_and(|age| age < max_age);
+        let is_fresh = |live: &Self| {
+            let age = live.last_look().map(|looked| Duration::from_millis(live.now().saturating_sub(looked)));
+            age.is_some_and(|age| age < max_age)
+        };
         if is_fresh(self) {
             return Ok(());
         }
-        let asked = Instant::now();
+        let asked = self.now();
         let mut epoch = self.looking.lock().await;
         // Somebody else may have looked while this one waited.
-        let since = u64::try_from(asked.duration_since(self.begun).as_millis()).unwrap_or(u64::MAX);
-        if is_fresh(self) || self.seen.load(Ordering::Acquire).checked_sub(1).is_some_and(|seen| seen > since)
-        {
+        if is_fresh(self) || self.last_look().is_some_and(|looked| looked > asked) {
             return Ok(());
         }
-        let looked = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let looked = self.now();
         // What was known before the question: what is committed after it need not be in the answer.
         let known: Vec<(Context, Head)> = self
             .contexts()
@@ -247,20 +249,6 @@ impl Live {
             && self.read(context, |state| state.schema(id).is_some())
         {
             self.texts.insert(context, id, texts.clone());
-        }
-        Ok(found)
-    }
-
-    /// The texts of several schemas, in one question to the store for those that are not at hand.
-    pub async fn many_texts(&self, context: &Context, ids: &[SchemaId]) -> Result<HashMap<SchemaId, Texts>> {
-        let mut found: HashMap<_, _> =
-            ids.iter().filter_map(|id| Some((*id, self.texts.get(context, *id)?))).collect();
-        let missing: Vec<_> = ids.iter().copied().filter(|id| !found.contains_key(id)).collect();
-        for some in missing.chunks(500) {
-            for (id, texts) in self.store.texts(context, some).await? {
-                self.texts.insert(context, id, texts.clone());
-                found.insert(id, texts);
-            }
         }
         Ok(found)
     }

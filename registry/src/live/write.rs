@@ -10,7 +10,7 @@ use crate::names::Context;
 use crate::schema::SchemaType;
 use crate::state::ContextState;
 use crate::store::{Change, Commit, Revision, SchemaId, SchemaRow, StoreError, Texts};
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
@@ -38,8 +38,6 @@ pub struct Draft<'a> {
     live: &'a Live,
     context: &'a Context,
     state: &'a ContextState,
-    next_id: SchemaId,
-    fresh: HashMap<[u8; 16], (SchemaId, SchemaType)>,
     changes: Vec<Change>,
     texts: Vec<Texts>,
     guards: BTreeMap<Context, Revision>,
@@ -67,25 +65,31 @@ impl Draft<'_> {
         self.live.contexts()
     }
 
+    /// Schemas that this commit brings.
+    fn fresh(&self) -> impl Iterator<Item = &SchemaRow> {
+        self.changes
+            .iter()
+            .filter_map(|change| if let Change::Schema(row) = change { Some(row) } else { None })
+    }
+
     /// The ids of a content, the lowest first.
     pub fn ids_of(&self, identity: &[u8; 16]) -> Vec<SchemaId> {
-        self.state.ids_of(identity).chain(self.fresh.get(identity).map(|(id, _)| *id)).collect()
+        let fresh = self.fresh().find(|row| row.identity == *identity).map(|row| row.id);
+        self.state.ids_of(identity).chain(fresh).collect()
     }
 
     /// The type of a content that an earlier decision of this commit has brought.
     pub fn fresh_type(&self, identity: &[u8; 16]) -> Option<SchemaType> {
-        self.fresh.get(identity).map(|(_, schema_type)| *schema_type)
+        self.fresh().find(|row| row.identity == *identity).map(|row| row.schema_type)
     }
 
     /// The id that a new schema would get.
     pub fn next_id(&self) -> SchemaId {
-        self.next_id
+        self.fresh().map(|row| row.id.saturating_add(1)).fold(self.state.head().next_id, SchemaId::max)
     }
 
     /// Adds a schema under its id.
     pub fn put_schema(&mut self, row: SchemaRow, texts: Texts) {
-        self.next_id = self.next_id.max(row.id.saturating_add(1));
-        self.fresh.entry(row.identity).or_insert((row.id, row.schema_type));
         self.changes.push(Change::Schema(row));
         self.texts.push(texts);
     }
@@ -131,8 +135,8 @@ impl<T: Send, F: FnMut(&mut Draft<'_>) -> Result<T> + Send> Decision for Decidin
 }
 
 impl Live {
-    /// Decides and commits what adds about so many bytes. `decide` may be asked again where another instance was faster, and must not do anything but look and
-    /// add. Once this is called it goes on, whether or not the caller still waits.
+    /// Decides and commits what adds about so many bytes. `decide` may be asked again where another instance was faster, and
+    /// must not do anything but look and add. Once this is called it goes on, whether or not the caller still waits.
     pub async fn write<T: Send + 'static>(
         self: &Arc<Self>,
         context: &Context,
@@ -161,7 +165,7 @@ impl Live {
         writer
     }
 
-    /// Decides a batch and commits it; answers every decision. Gives back those that must wait for the next one.
+    /// Decides a batch and commits it; answers every decision.
     async fn batch(&self, context: &Context, mut batch: Vec<Waiting>) {
         for _ in 0..RACES {
             if let Some(why) = self.broken() {
@@ -215,27 +219,24 @@ impl Live {
             live: self,
             context,
             state,
-            next_id: head.next_id,
-            fresh: HashMap::new(),
             changes: Vec::new(),
             texts: Vec::new(),
             guards: BTreeMap::new(),
         };
         let mut decided = Vec::with_capacity(batch.len());
         for mut waiting in batch {
-            let (changes, texts, next_id) = (draft.changes.len(), draft.texts.len(), draft.next_id);
-            let fresh = draft.fresh.clone();
+            let (changes, texts) = (draft.changes.len(), draft.texts.len());
             match waiting.decision.decide(&mut draft) {
                 Ok(()) => decided.push(waiting),
                 Err(error) => {
                     draft.changes.truncate(changes);
                     draft.texts.truncate(texts);
-                    (draft.next_id, draft.fresh) = (next_id, fresh);
                     waiting.decision.done(Err(error));
                 }
             }
         }
-        let Draft { next_id, changes, texts, guards, .. } = draft;
+        let next_id = draft.next_id();
+        let Draft { changes, texts, guards, .. } = draft;
         let commit = (!changes.is_empty()).then(|| Commit {
             context: context.clone(),
             expected: head,

@@ -25,8 +25,6 @@ mod mode;
 mod parsed;
 mod read;
 mod register;
-#[cfg(test)]
-mod tests;
 
 pub use compatibility::With;
 pub use config::{ConfigUpdate, Field};

@@ -98,7 +98,7 @@ pub struct SchemaRow {
     pub id: SchemaId,
     /// Confluent's GUID.
     pub guid: Uuid,
-    /// What must be equal for an id to be given again. Confluent's rule: the GUID with the type. AxonOps' rule: a hash of the reduced form.
+    /// What must be equal for an id to be given again: the bytes of the GUID, as Confluent's registry does it.
     pub identity: [u8; 16],
     /// Its language.
     pub schema_type: SchemaType,
