@@ -76,7 +76,12 @@ impl Loaded {
 
 /// Starts a broker whose deleted topics give their disk space back at once.
 pub(crate) fn broker() -> KafkaCluster {
-    KafkaCluster::start(KafkaVersion::V4, 1, &[("log.segment.delete.delay.ms", "500")])
+    broker_with(&[])
+}
+
+fn broker_with(properties: &[(&str, &str)]) -> KafkaCluster {
+    let properties = [&[("log.segment.delete.delay.ms", "500")], properties].concat();
+    KafkaCluster::start(KafkaVersion::V4, 1, &properties)
 }
 
 /// A topic for a figure: batches are stored as they come and nothing ages away.
@@ -99,8 +104,19 @@ pub(crate) fn load(kind: Kind, megabytes: u64) -> Result<Loaded> {
 /// # Errors
 /// Whatever the broker says.
 pub(crate) fn load_into(kind: Kind, megabytes: u64, partitions: usize) -> Result<Loaded> {
+    fill(broker(), kind, megabytes, partitions)
+}
+
+/// [`load`] into a broker that stamps records with its own time.
+///
+/// # Errors
+/// Whatever the broker says.
+pub(crate) fn load_stamped(kind: Kind, megabytes: u64) -> Result<Loaded> {
+    fill(broker_with(&[("log.message.timestamp.type", "LogAppendTime")]), kind, megabytes, PARTITIONS)
+}
+
+fn fill(cluster: KafkaCluster, kind: Kind, megabytes: u64, partitions: usize) -> Result<Loaded> {
     let scratch = Scratch::new("bench-load");
-    let cluster = broker();
     let broker = cluster.bootstrap();
     let mut pool = pool(&broker, kind, &scratch)?;
     let mut batches = 0;

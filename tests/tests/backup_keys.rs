@@ -310,7 +310,7 @@ fn small_segments_that_are_cut_together_share_objects() {
         .flat_map(|partition| lineages(&described, "shared", partition))
         .flat_map(|lineage| lineage["segment_list"].as_array().cloned().unwrap_or_default())
         .collect();
-    let objects: BTreeSet<&str> = segments.iter().filter_map(|segment| segment["object"].as_str()).collect();
+    let objects: BTreeSet<&str> = segments.iter().filter_map(|segment| segment["key"].as_str()).collect();
     assert!(segments.len() >= 60 && objects.len() * 3 <= segments.len(), "{} in {objects:?}", segments.len());
     assert!(objects.iter().any(|object| object.ends_with(".pack")), "{objects:?}");
     job.verify();

@@ -1,5 +1,5 @@
 //! Restore of batches that go back as they lie, against the minimal loop and against a librdkafka producer of the same
-//! records. Every run has a new empty topic.
+//! records; and of batches that are rebuilt, against those. Every run has a new empty topic.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -25,6 +25,41 @@ const ID: &str = "bench";
 /// # Errors
 /// Whatever a program or server says.
 pub(crate) fn run(scale: &Scale) -> Result<()> {
+    untouched(scale)?;
+    rebuilt(scale)
+}
+
+/// Every batch carries the broker's time and is rebuilt; beside it, the same records as they are untouched.
+fn rebuilt(scale: &Scale) -> Result<()> {
+    let kind = Kind { value: 1000, codec: "zstd" };
+    let loads = [load::load(kind, scale.megabytes / 4)?, load::load_stamped(kind, scale.megabytes / 4)?];
+    let archives = [Scratch::new("bench-archive"), Scratch::new("bench-stamped")];
+    let jobs = [0, 1].map(|n| job(&loads[n], ID, &folder(archives[n].path())));
+    for (loaded, job) in loads.iter().zip(&jobs) {
+        backup_with(loaded, job)?;
+    }
+    let mut all = [Runs::default(), Runs::default()];
+    for number in 0..scale.runs {
+        for (n, what) in ["untouched", "rebuilt"].into_iter().enumerate() {
+            all[n].push(what, restore(&loads[n], &jobs[n], number)?);
+        }
+    }
+    let [untouched, rebuilt] = &all;
+    row(&Row {
+        figure: format!(
+            "restore, {}, filesystem, LogAppendTime, so every batch is rebuilt: CPU",
+            kind.name()
+        ),
+        ours: rebuilt.cost(loads[1].bytes),
+        reference: format!("ours, untouched {}", untouched.cost(loads[0].bytes)),
+        result: format!("{:.2}x", ratio(rebuilt, untouched, Usage::cpu)),
+        bar: "stated".into(),
+        met: None,
+    });
+    Ok(())
+}
+
+fn untouched(scale: &Scale) -> Result<()> {
     let kind = Kind { value: 1000, codec: "zstd" };
     // The broker is the brake here, and librdkafka compresses: half of the data is enough.
     let loaded = load::load(kind, scale.megabytes / 2)?;

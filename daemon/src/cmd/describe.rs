@@ -92,7 +92,7 @@ struct LineageDescription {
 
 #[derive(Debug, Serialize)]
 struct SegmentDescription {
-    object: String,
+    key: String,
     #[serde(flatten)]
     entry: SegmentEntry,
 }
@@ -159,10 +159,8 @@ fn lineage(
         state.totals;
     let exact =
         |list: &[SegmentEntry]| list.iter().all(|entry| entry.min_exact || entry.batches == entry.control);
-    let segment = |entry: &SegmentEntry| SegmentDescription {
-        object: entry.key(place, state.id),
-        entry: entry.clone(),
-    };
+    let segment =
+        |entry: &SegmentEntry| SegmentDescription { key: entry.key(place, state.id), entry: entry.clone() };
     LineageDescription {
         lineage: state.id,
         current,
@@ -351,9 +349,9 @@ fn segments(description: &Description) -> Option<String> {
         for segment in lineage.segment_list.iter().flatten() {
             let entry = &segment.entry;
             let object = if entry.position > 0 {
-                format!("{} +{}", segment.object, entry.position)
+                format!("{} +{}", segment.key, entry.position)
             } else {
-                segment.object.clone()
+                segment.key.clone()
             };
             table.row([
                 place.clone(),

@@ -86,6 +86,11 @@ pub(crate) async fn run(args: DumpArgs, output: &Output) -> Result<u8> {
     let offsets = OffsetRange::new(args.from_offset, args.to_offset);
     let budget = Budget::new(args.memory_limit);
     if let Some(dir) = &args.as_log {
+        if output.is_json() && dir.to_str().is_none() {
+            let message =
+                format!("the name of folder {} cannot be said in JSON: it is not UTF-8", dir.display());
+            return Err(Error::input(message).hint("choose another folder, or --output text"));
+        }
         let files = as_log(&archive, &partition, args.lineage, offsets, dir, &budget).await?;
         output.print(&Files { files: &files }, || files_text(&files));
         return Ok(exit::DONE);

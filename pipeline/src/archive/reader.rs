@@ -9,6 +9,10 @@
 //! first frame in one request; who begins further behind costs one more. Who reads all frames in their order, and checks each
 //! run, has checked the whole segment against the commit's BLAKE3 with the last one.
 //!
+//! Where the commit names the version of the object, that version is read, so that an overwrite or a deletion which only made a
+//! new version costs nothing; without it (another store's copy of the backup, a version that was cleaned away) what stands
+//! under the key.
+//!
 //! Payload is admitted before it is read: the stored bytes and those that they decompress to. A run larger than half of
 //! the budget is admitted as if it were half, so that it cannot wait for ever, and then counted in full.
 
@@ -45,6 +49,9 @@ pub struct SegmentReader {
     range: OffsetRange,
     position: u64,
     length: u64,
+    version_id: Option<String>,
+    /// The store did not give the version: what stands under the key is read instead.
+    is_version_gone: AtomicBool,
     index: SegmentIndex,
     whole: Option<Bytes>,
     is_identified: AtomicBool,
@@ -150,6 +157,8 @@ impl SegmentReader {
             range: entry.range(),
             position: entry.position,
             length: entry.length,
+            version_id: entry.version_id.clone(),
+            is_version_gone: AtomicBool::new(false),
             index: SegmentIndex::default(),
             whole: None,
             is_identified: AtomicBool::new(false),
@@ -313,6 +322,17 @@ impl SegmentReader {
 
     async fn get(&self, range: Range<u64>) -> Result<Bytes> {
         let range = self.position + range.start..self.position + range.end;
+        if let Some(version_id) = &self.version_id
+            && !self.is_version_gone.load(Ordering::Acquire)
+        {
+            match self.store.get_version_range(&self.key, version_id, range.clone()).await {
+                Err(error) if error.kind() != ErrorKind::Retry => {
+                    tracing::debug!(place = self.place, %error, "the version that the commit names is not read");
+                    self.is_version_gone.store(true, Ordering::Release);
+                }
+                read => return read.map_err(|e| e.at(&self.place)),
+            }
+        }
         self.store.get_range(&self.key, range).await.map_err(|e| match e.kind() {
             ErrorKind::NotFound => Error::damaged(format!("{}: the object is missing", self.place))
                 .hint("restore the object from a copy of the store"),

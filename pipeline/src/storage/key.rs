@@ -93,6 +93,11 @@ pub(super) fn missing(key: &str) -> Error {
     Error::not_found(format!("{key}: no such object"))
 }
 
+/// The error for a version that the store does not have.
+pub(super) fn no_version(key: &str, version_id: &str) -> Error {
+    Error::not_found(format!("{key}: there is no version {version_id:?} of it"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

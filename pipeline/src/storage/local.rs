@@ -203,6 +203,10 @@ impl Store for LocalStore {
         Ok(bytes)
     }
 
+    async fn get_version_range(&self, key: &str, version_id: &str, _range: Range<u64>) -> Result<Bytes> {
+        Err(key::no_version(key, version_id))
+    }
+
     async fn head(&self, key: &str) -> Result<Option<ObjectInfo>> {
         key::check(key)?;
         let (path, key) = (self.root.join(key), key.to_owned());

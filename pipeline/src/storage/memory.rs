@@ -99,6 +99,10 @@ impl Store for MemoryStore {
         Ok(body.slice(start as usize..end as usize))
     }
 
+    async fn get_version_range(&self, key: &str, version_id: &str, _range: Range<u64>) -> Result<Bytes> {
+        Err(key::no_version(key, version_id))
+    }
+
     async fn head(&self, key: &str) -> Result<Option<ObjectInfo>> {
         key::check(key)?;
         Ok(self.objects().get(key).map(|object| info(key, object)))

@@ -98,6 +98,11 @@ pub trait Store: std::fmt::Debug + Send + Sync {
     /// is [`crate::ErrorKind::NotFound`]. An empty range of an existing object is no bytes.
     async fn get_range(&self, key: &str, range: Range<u64>) -> Result<Bytes>;
 
+    /// As [`Store::get_range`], of one version of the object ([`Version::version_id`]), whatever was written under the key
+    /// or deleted since. A version that the store does not have is [`crate::ErrorKind::NotFound`], as are all where it keeps
+    /// none.
+    async fn get_version_range(&self, key: &str, version_id: &str, range: Range<u64>) -> Result<Bytes>;
+
     /// What is known of one object without reading it.
     async fn head(&self, key: &str) -> Result<Option<ObjectInfo>>;
 

@@ -126,17 +126,17 @@ impl<B: Backend> CloudStore<B> {
         &self,
         key: &str,
         path: &Path,
-        range: Option<Range<u64>>,
+        options: GetOptions,
         max: u64,
     ) -> Result<Option<(Bytes, u64)>> {
-        let options = GetOptions { range: range.clone().map(GetRange::Bounded), ..GetOptions::default() };
+        let range = options.range.clone();
         let request = timeout(self.calls.io.request_timeout, self.backend.get_opts(path, options)).await;
         let answer = match request {
             Ok(Ok(answer)) => answer,
             Ok(Err(error)) => {
                 return match (Fault::of(&error), range) {
                     (Fault::Missing, _) => Ok(None),
-                    (Fault::Range, Some(range)) => Err(key::short(key, &range, 0)),
+                    (Fault::Range, Some(GetRange::Bounded(range))) => Err(key::short(key, &range, 0)),
                     _ => Err(self.error(Operation::Get, key, error)),
                 };
             }
@@ -181,6 +181,22 @@ impl<B: Backend> CloudStore<B> {
             )));
         }
         Ok(Some((body.freeze(), expected)))
+    }
+
+    /// All of a range, of one version or of what stands under the key; `None` where that is not there.
+    async fn range_of(&self, key: &str, version: Option<String>, range: Range<u64>) -> Result<Option<Bytes>> {
+        let path = self.path(key)?;
+        let wanted = key::range_len(key, &range)?;
+        if wanted == 0 {
+            return Ok(Some(Bytes::new())); // HTTP cannot ask for no bytes
+        }
+        let options =
+            GetOptions { range: Some(GetRange::Bounded(range.clone())), version, ..GetOptions::default() };
+        let read = || self.read_once(key, &path, options.clone(), wanted);
+        match self.calls.retried(Operation::Get, wanted, read).await? {
+            Some((_, there)) if there != wanted => Err(key::short(key, &range, there)),
+            found => Ok(found.map(|(body, _)| body)),
+        }
     }
 
     /// One page of a listing.
@@ -235,7 +251,7 @@ impl<B: Backend> Store for CloudStore<B> {
 
     async fn get(&self, key: &str, max: u64) -> Result<Option<Bytes>> {
         let path = self.path(key)?;
-        let read = || self.read_once(key, &path, None, max);
+        let read = || self.read_once(key, &path, GetOptions::default(), max);
         match self.calls.retried(Operation::Get, max, read).await? {
             Some((_, size)) if size > max => Err(key::too_large(key, size, max)),
             found => Ok(found.map(|(body, _)| body)),
@@ -243,17 +259,12 @@ impl<B: Backend> Store for CloudStore<B> {
     }
 
     async fn get_range(&self, key: &str, range: Range<u64>) -> Result<Bytes> {
-        let path = self.path(key)?;
-        let wanted = key::range_len(key, &range)?;
-        if wanted == 0 {
-            return Ok(Bytes::new()); // HTTP cannot ask for no bytes
-        }
-        let read = || self.read_once(key, &path, Some(range.clone()), wanted);
-        match self.calls.retried(Operation::Get, wanted, read).await? {
-            None => Err(key::missing(key)),
-            Some((_, there)) if there != wanted => Err(key::short(key, &range, there)),
-            Some((body, _)) => Ok(body),
-        }
+        self.range_of(key, None, range).await?.ok_or_else(|| key::missing(key))
+    }
+
+    async fn get_version_range(&self, key: &str, version_id: &str, range: Range<u64>) -> Result<Bytes> {
+        let body = self.range_of(key, Some(version_id.to_owned()), range).await?;
+        body.ok_or_else(|| key::no_version(key, version_id))
     }
 
     async fn head(&self, key: &str) -> Result<Option<ObjectInfo>> {

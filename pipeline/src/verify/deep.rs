@@ -64,6 +64,8 @@ pub(super) async fn check_segment(
     findings: &Findings,
 ) -> Result<DeepTotals> {
     let key = entry.key(partition, lineage);
+    // What stands under the key is what a copy of the store would get, even where a restore would read an earlier version.
+    let entry = &SegmentEntry { version_id: None, ..entry.clone() };
     let found = |range: OffsetRange, error: Error| findings.records(&key, partition, lineage, range, error);
     let hashed = if entry.length <= (budget.limit() / 4) as u64 {
         SegmentReader::open_whole(store, budget, partition, lineage, entry).await.map(Some)

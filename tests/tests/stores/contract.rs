@@ -7,7 +7,7 @@ use pipeline::ErrorKind;
 use pipeline::seam::Seam;
 use pipeline::secret::Secret;
 use pipeline::storage::settings::{AzureSettings, GcsSettings};
-use pipeline::storage::{IoSettings, StorageSettings, Store, open, probe, suite};
+use pipeline::storage::{Created, IoSettings, StorageSettings, Store, open, probe, suite};
 use sandbox::azure::{ACCOUNT, Azure, KEY};
 use sandbox::gcs::Gcs;
 use sandbox::http;
@@ -61,6 +61,19 @@ async fn an_s3_bucket_with_versions_keeps_the_contract() {
     suite::listings(&*store, "list/").await.unwrap();
     suite::views(&*store, "view/").await.unwrap();
     suite::large_bodies(&*store, "large/", options.large).await.unwrap();
+
+    let Ok(Created::New(version)) = store.create("kept", vec![Bytes::from_static(b"first")]).await else {
+        panic!("not created")
+    };
+    let version_id = version.version_id.unwrap();
+    let first = async || store.get_version_range("kept", &version_id, 1..4).await.unwrap();
+    store.replace_view("kept", Bytes::from_static(b"second")).await.unwrap();
+    assert_eq!((first().await, store.get_range("kept", 1..4).await.unwrap()), ("irs".into(), "eco".into()));
+    store.delete("kept").await.unwrap();
+    assert_eq!(first().await, "irs");
+    assert!(store.head("kept").await.unwrap().is_none());
+    let unknown = store.get_version_range("kept", "01ARZ3NDEKTSV4RRFFQ69G5FAV", 0..1).await.unwrap_err();
+    assert_eq!(unknown.kind(), ErrorKind::NotFound, "{unknown}");
 }
 
 fn azure(server: &Azure, container: &str, key: &str) -> StorageSettings {

@@ -1,18 +1,25 @@
 //! Whole runs of the binary through a store on a bad day (O1, O3, O5), and its Azure backend.
 
+use bytes::Bytes;
+use futures::StreamExt;
+use pipeline::storage::{IoSettings, StorageSettings, open};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use sandbox::azure::Azure;
+use sandbox::binary::Replevin;
 use sandbox::client::{self, Compared, Isolation, NewRecord, Producer};
 use sandbox::fixtures;
 use sandbox::job::{Job, bucket_at, container};
 use sandbox::kafka::{KafkaCluster, KafkaVersion};
+use sandbox::s3::{ACCESS_KEY, SECRET_KEY};
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use super::often::{fault, seed};
 use super::proxy::{Action, Proxy, Upstream};
-use super::s3;
+use super::{s3, s3_at};
 
 /// One cluster, both source and target. Killed when the test program ends.
 fn cluster() -> &'static KafkaCluster {
@@ -86,4 +93,107 @@ fn azure_holds_a_backup_that_comes_back() {
     job.verify();
     let listed = sandbox::job::json(&job.command(&["list"]).run().expect_code(0));
     assert!(listed.to_string().contains("orders"), "{listed}");
+}
+
+/// Somebody overwrites one segment and deletes another, on a bucket that keeps versions: `verify` says so, nothing is lost.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_only_made_a_new_version_is_restored_from_the_old_one() {
+    fill("kept");
+    s3().create_bucket("kept");
+    s3().enable_versioning("kept");
+    let job = Job::new("kept", &cluster().bootstrap(), &bucket_at(&s3().endpoint, "kept")).topics(&["kept"]);
+    tokio::task::block_in_place(|| job.back_up(0));
+    let StorageSettings::S3(mut settings) = s3_at(&s3().endpoint) else { panic!("not s3") };
+    settings.bucket = "kept".to_owned();
+    settings.prefix = Some("kept/kafka".to_owned());
+    let store = open(&StorageSettings::S3(settings), &IoSettings::default()).unwrap();
+    let segments: Vec<_> = store.list("", None).map(|found| found.unwrap().key).collect().await;
+    assert_eq!(segments.len(), 3, "{segments:?}");
+    store.replace_view(&segments[0], Bytes::from_static(b"nothing of yours")).await.unwrap();
+    store.delete(&segments[1]).await.unwrap();
+    tokio::task::block_in_place(|| {
+        let verified = sandbox::job::json(&job.command(&["verify", "--deep"]).run().expect_code(4));
+        let findings = verified["findings"].as_array().unwrap();
+        assert_eq!(findings.len(), 2, "{verified}");
+        there_and_back(&job, "kept");
+    });
+}
+
+/// A machine's own credentials: by the metadata service of an instance (IMDSv2), and by a container's.
+#[test]
+fn the_credentials_of_the_machine_open_a_bucket() {
+    fill("machine");
+    s3().create_bucket("machine");
+    let metadata = Metadata::start();
+    let storage: String = bucket_at(&s3().endpoint, "machine")
+        .lines()
+        .filter(|line| !line.contains("_key:"))
+        .map(|line| format!("{line}\n"))
+        .collect();
+    let job = Job::new("machine", &cluster().bootstrap(), &storage).topics(&["machine"]);
+    // Keys in the tester's own environment or files would come first.
+    let nowhere = [("AWS_SHARED_CREDENTIALS_FILE", "/nonexistent"), ("AWS_CONFIG_FILE", "/nonexistent")];
+    let with = |command: Replevin, name: &str, value: &str| {
+        nowhere.iter().fold(command, |command, (name, value)| command.env(name, value)).env(name, value)
+    };
+    let instance = with(job.once(), "AWS_METADATA_ENDPOINT", &metadata.url).run().expect_code(0);
+    assert_eq!(sandbox::job::json(&instance)["records"], 3000);
+    let container = format!("{}/container", metadata.url);
+    let container = with(job.once(), "AWS_CONTAINER_CREDENTIALS_FULL_URI", &container).run().expect_code(0);
+    assert_eq!(sandbox::job::json(&container)["records"], 0);
+    assert_eq!(
+        metadata.asked(),
+        [
+            "PUT /latest/api/token",
+            "GET /latest/meta-data/iam/security-credentials/",
+            "GET /latest/meta-data/iam/security-credentials/role",
+            "GET /container"
+        ]
+    );
+}
+
+/// What an instance's metadata service and a container's credentials service answer.
+struct Metadata {
+    url: String,
+    asked: Arc<Mutex<Vec<String>>>,
+}
+
+impl Metadata {
+    fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let seen = Arc::clone(&asked);
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let mut stream = stream.unwrap();
+                let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
+                let first = lines.next().unwrap().unwrap();
+                while lines.next().is_some_and(|line| !line.unwrap().is_empty()) {}
+                let asked = first.trim_end_matches(" HTTP/1.1").to_owned();
+                let body = match asked.as_str() {
+                    "PUT /latest/api/token" => "token".to_owned(),
+                    "GET /latest/meta-data/iam/security-credentials/" => "role".to_owned(),
+                    _ => serde_json::json!({
+                        "Code": "Success", "AccessKeyId": ACCESS_KEY, "SecretAccessKey": SECRET_KEY, "Token": "session",
+                        "Expiration": "2099-01-01T00:00:00Z", "LastUpdated": "2026-01-01T00:00:00Z",
+                        "Type": "AWS-HMAC", "RoleArn": "role",
+                    })
+                    .to_string(),
+                };
+                seen.lock().unwrap().push(asked);
+                let length = body.len();
+                write!(
+                    stream,
+                    "HTTP/1.1 200 OK\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}"
+                )
+                .unwrap();
+            }
+        });
+        Self { url, asked }
+    }
+
+    fn asked(&self) -> Vec<String> {
+        self.asked.lock().unwrap().clone()
+    }
 }

@@ -193,6 +193,11 @@ impl Store for Network {
         self.store.get_range(key, range).await
     }
 
+    async fn get_version_range(&self, key: &str, version_id: &str, range: Range<u64>) -> Result<Bytes> {
+        self.read(key).await?;
+        self.store.get_version_range(key, version_id, range).await
+    }
+
     async fn head(&self, key: &str) -> Result<Option<ObjectInfo>> {
         self.read(key).await?;
         let found = self.store.head(key).await;

@@ -132,6 +132,11 @@ impl Store for Scripted {
         self.store.get_range(key, range).await
     }
 
+    async fn get_version_range(&self, key: &str, version_id: &str, range: Range<u64>) -> Result<Bytes> {
+        self.count("get_version_range");
+        self.store.get_version_range(key, version_id, range).await
+    }
+
     async fn head(&self, key: &str) -> Result<Option<ObjectInfo>> {
         self.count("head");
         let found = self.store.head(key).await?;

@@ -85,6 +85,10 @@ impl Store for Prefixed {
         self.inner.get_range(&self.key(key)?, range).await
     }
 
+    async fn get_version_range(&self, key: &str, version_id: &str, range: Range<u64>) -> Result<Bytes> {
+        self.inner.get_version_range(&self.key(key)?, version_id, range).await
+    }
+
     async fn head(&self, key: &str) -> Result<Option<ObjectInfo>> {
         self.inner.head(&self.key(key)?).await?.map(|info| self.strip(info)).transpose()
     }
