@@ -110,13 +110,19 @@ impl<'a> Lexer<'a> {
     /// A word that is a type or a package: names with dots between them.
     pub(super) fn full_name(&mut self) -> Result<String, Problem> {
         let word = self.word()?;
+        self.require_full_name(word)?;
+        Ok(word.to_owned())
+    }
+
+    /// Refuses a word that is no name of a type or package.
+    pub(super) fn require_full_name(&self, word: &str) -> Result<(), Problem> {
         let part = |part: &str| {
             !part.is_empty()
                 && !part.starts_with(|c: char| c.is_ascii_digit())
                 && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
         };
         if word.strip_prefix('.').unwrap_or(word).split('.').all(part) {
-            return Ok(word.to_owned());
+            return Ok(());
         }
         Err(self.wrong(format_args!("{word:?} is no name of a type or package")))
     }

@@ -26,7 +26,7 @@ pub(super) fn bracketed(lexer: &mut Lexer<'_>) -> Result<Vec<Opt>, Problem> {
 /// `name = value` without what stands before and behind it.
 pub(super) fn assignment(lexer: &mut Lexer<'_>) -> Result<Opt, Problem> {
     let extension = lexer.peek()? == Some('(');
-    let name = if extension { in_parentheses(lexer)? } else { lexer.word()?.to_owned() };
+    let name = if extension { in_parentheses(lexer)? } else { plain(lexer)? };
     let parts = parts(lexer)?;
     lexer.require('=')?;
     let value = value(lexer, 0)?;
@@ -35,6 +35,17 @@ pub(super) fn assignment(lexer: &mut Lexer<'_>) -> Result<Opt, Problem> {
         .rev()
         .fold(value, |value, name| Value::Part(Box::new(Opt { name, extension: false, value })));
     Ok(Opt { name, extension, value })
+}
+
+/// `a.b`, or `a.` where a part in parentheses comes next.
+fn plain(lexer: &mut Lexer<'_>) -> Result<String, Problem> {
+    let word = lexer.word()?;
+    let open = lexer.peek()? == Some('(');
+    let name = if open { word.strip_suffix('.').unwrap_or(word) } else { word };
+    if name.split('.').any(str::is_empty) {
+        return Err(lexer.wrong(format_args!("{word:?} is no name of an option")));
+    }
+    Ok(name.to_owned())
 }
 
 fn in_parentheses(lexer: &mut Lexer<'_>) -> Result<String, Problem> {

@@ -46,7 +46,11 @@ impl Reader<'_> {
                 if file.package.is_some() {
                     return Err(self.lexer.wrong("a second package; a file has one"));
                 }
-                file.package = Some(self.lexer.full_name()?);
+                let package = self.lexer.full_name()?;
+                if package.starts_with('.') {
+                    return Err(self.lexer.wrong(format_args!("package {package:?} begins with a dot")));
+                }
+                file.package = Some(package);
                 self.lexer.require(';')?;
             }
             "import" => self.import(file)?,
@@ -179,7 +183,8 @@ impl Reader<'_> {
         let kind = if kind == "map" && self.lexer.peek()? == Some('<') {
             self.map()?
         } else {
-            Type::Named(self.type_name(kind)?)
+            self.lexer.require_full_name(&kind)?;
+            Type::Named(kind)
         };
         let map = matches!(kind, Type::Map { .. });
         if map && (label.is_some() || in_oneof) {
@@ -209,16 +214,6 @@ impl Reader<'_> {
         }
         self.lexer.require(';')?;
         Ok(Member::Field(Field { label, kind, name, tag, options, default, json_name }))
-    }
-
-    fn type_name(&self, word: String) -> Result<String, Problem> {
-        let part = |part: &str| {
-            !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
-        };
-        if word.strip_prefix('.').unwrap_or(&word).split('.').all(part) {
-            return Ok(word);
-        }
-        Err(self.lexer.wrong(format_args!("{word:?} is no name of a type")))
     }
 
     fn map(&mut self) -> Result<Type, Problem> {

@@ -640,6 +640,22 @@ fn a_text_of_comments_only_is_no_schema() {
     }
 }
 
+/// What is printed from it would not be read as the same.
+#[test]
+fn a_name_that_is_none_is_refused_in_stored_text_too() {
+    for text in [
+        "package .a.b; message A {}",
+        "message A { optional 9b.C c = 1; }",
+        "message A { optional int32 c = 1 [.deprecated = true]; }",
+        "message A { optional int32 c = 1 [a..(b.c).d = true]; }",
+        "message A { optional int32 c = 1 [a. = true]; }",
+    ] {
+        let refused = Protobuf::parse(text, &[], Strictness::Stored);
+        assert!(refused.is_err(), "{text}");
+    }
+    survives("message A { optional int32 c = 1 [features.(pb.cpp).string_type = VIEW]; }");
+}
+
 fn survives(text: &str) {
     for strictness in [Strictness::New, Strictness::Stored] {
         let Ok(schema) = Protobuf::parse(text, &[], strictness) else { continue };
