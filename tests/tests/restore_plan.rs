@@ -390,3 +390,28 @@ fn a_missing_right_is_named_with_its_resource_and_the_next_step() {
     assert!(!client::topics(&bootstrap).contains(&"new".to_owned()), "nothing was touched");
     cluster.stop();
 }
+
+#[test]
+fn the_plan_says_what_is_rebuilt_and_why_and_what_that_costs() {
+    let bootstrap = cluster().bootstrap();
+    fixtures::log_append_time(&bootstrap, "stamped");
+    client::create_topic(&bootstrap, "plain", 1, 1, &[]);
+    Producer::new(&bootstrap, &[]).send("plain", &[NewRecord::new("k", fixtures::noise(1, 300_000))]);
+    let scratch = Scratch::new("lanes");
+    let job = Job::new("lanes", &bootstrap, &folder(scratch.path())).topics(&["stamped", "plain"]);
+    job.back_up(0);
+    let restore = job.restore(&bootstrap).set("topic_mapping: {stamped: stamped-back, plain: plain-back}");
+    let (planned, _) = text(&restore, &["restore", "--plan"], 0);
+    let line = |topic: &str| {
+        let mut lines = planned.lines().skip_while(|line| !line.contains(&format!("{topic} -> ")));
+        lines.nth(1).unwrap_or_default().trim().to_owned()
+    };
+    assert_eq!(line("plain"), "all of it travels untouched", "{planned}");
+    assert!(
+        line("stamped").contains("are rebuilt: ") && line("stamped").contains(" stamped by the broker"),
+        "{planned}"
+    );
+    assert!(planned.contains(" s of processor time at most; the target's brokers set the pace"), "{planned}");
+    let plan = json(&restore.command(&["restore", "--plan"]).run().expect_code(0));
+    assert!(plan["cpu_seconds"].as_f64().unwrap() > 0.0, "{plan}");
+}

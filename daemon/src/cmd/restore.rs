@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use formats::ids::Topic;
 use pipeline::restore::{
-    self, ArchiveGap, PlanState, RestorePlan, RestoreProgress, RestoreReport, RestoreSettings, TopicAction,
-    TopicPlan, Verdict,
+    self, ArchiveGap, PartitionPlan, PlanState, RestorePlan, RestoreProgress, RestoreReport, RestoreSettings,
+    TopicAction, TopicPlan, Verdict,
 };
 use pipeline::seam::Seam;
 use pipeline::{Error, Result};
@@ -101,6 +101,14 @@ fn plan_text(plan: &RestorePlan) -> String {
     for topic in &plan.topics {
         topic_text(topic, &mut lines);
     }
+    if plan.bytes() > 0 && plan.state != PlanState::Complete {
+        let at_most =
+            if plan.partitions().any(|partition| partition.rebuilt() > 0) { " at most" } else { "" };
+        lines.push(format!(
+            "about {:.1} s of processor time{at_most}; the target's brokers set the pace",
+            plan.cpu_seconds
+        ));
+    }
     lines.extend(plan.warnings.iter().map(|warning| format!("warning: {warning}")));
     lines.extend(plan.damaged.iter().map(|what| format!("damaged: {what}")));
     lines.extend(plan.problems.iter().map(|problem| format!("cannot be done: {problem}")));
@@ -149,20 +157,38 @@ fn topic_text(topic: &TopicPlan, lines: &mut Vec<String>) {
     if matches!(topic.action, TopicAction::Nothing { .. }) {
         return;
     }
-    let rebuilt: u64 = topic
-        .partitions
-        .iter()
-        .map(|p| p.rebuild_holes + p.rebuild_log_append_time + p.rebuild_tiny + p.decoded_for_window)
-        .sum();
-    if rebuilt > 0 {
-        lines
-            .push(format!("    about {} of it is rebuilt; the rest travels untouched", human_bytes(rebuilt)));
-    }
+    lines.extend(lanes(topic, bytes));
     if topic.retention.records_at_risk > 0 {
         let held = if topic.retention.held { "it is held back" } else { "it comes into force" };
         let records = count(topic.retention.records_at_risk, "record");
         lines.push(format!("    its retention would delete {records} at once: {held}"));
     }
+}
+
+/// How much travels as it lies in the backup, and how much is rebuilt, why.
+fn lanes(topic: &TopicPlan, bytes: u64) -> Option<String> {
+    let rebuilt: u64 = topic.partitions.iter().map(PartitionPlan::rebuilt).sum();
+    if rebuilt == 0 {
+        return (bytes > 0).then(|| "    all of it travels untouched".to_owned());
+    }
+    let sum = |of: fn(&PartitionPlan) -> u64| topic.partitions.iter().map(of).sum::<u64>();
+    let reasons = [
+        (sum(|p| p.rebuild_holes), "with missing offsets"),
+        (sum(|p| p.rebuild_log_append_time), "stamped by the broker"),
+        (sum(|p| p.rebuild_tiny), "in tiny batches"),
+        (sum(|p| p.decoded_for_window), "decoded for the time window"),
+    ];
+    let reasons: Vec<String> = reasons
+        .iter()
+        .filter(|(bytes, _)| *bytes > 0)
+        .map(|(bytes, why)| format!("{} {why}", human_bytes(*bytes)))
+        .collect();
+    let untouched = human_bytes(bytes - rebuilt);
+    Some(format!(
+        "    {untouched} travel untouched, at most {} are rebuilt: {}",
+        human_bytes(rebuilt),
+        reasons.join(", ")
+    ))
 }
 
 /// A line for each range of a topic that the archive does not hold.

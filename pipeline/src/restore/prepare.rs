@@ -15,7 +15,7 @@ use super::journal::{
 };
 use super::plan::{
     ArchiveCommit, OffsetMode, PartitionPlan, PlanState, RestorePlan, RetentionPlan, TopicAction, TopicPlan,
-    at_risk, partition_plan,
+    at_risk, cpu_seconds, partition_plan,
 };
 use super::resume::made_anew;
 use super::select::{Wanted, select};
@@ -163,6 +163,7 @@ pub(super) async fn prepare(
         mode: OffsetMode::Translated,
         window: settings.window,
         journal: settings.journal,
+        cpu_seconds: cpu_seconds(plans.iter().flat_map(|topic| &topic.partitions)),
         topics: plans,
         problems,
         warnings,
