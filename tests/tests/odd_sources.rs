@@ -2,7 +2,7 @@
 //! that nobody ended.
 
 use formats::codec::{Codec, Compressor};
-use sandbox::client::{self, Compared, Isolation, NewRecord, Producer};
+use sandbox::client::{self, Compared, Isolation, NewRecord, Producer, Rec, TimestampKind};
 use sandbox::fixtures;
 use sandbox::job::{Job, folder, json};
 use sandbox::kafka::{KafkaCluster, KafkaVersion};
@@ -48,13 +48,14 @@ fn message(
     out
 }
 
+const TIME: i64 = 1_400_000_000_000;
+
 /// Twelve records in messages of both magics: plain, tombstones, and gzip wrappers with absolute and relative offsets.
 fn old_log() -> Vec<u8> {
-    const TIME: i64 = 1_400_000_000_000;
     let plain = |offset: i64, time| {
         message(offset, Codec::None, time, Some(b"k"), (offset % 2 == 0).then_some(b"plain".as_slice()))
     };
-    let mut wrapper = |last: i64, time: Option<i64>, inner: &[u8]| {
+    let wrapper = |last: i64, time: Option<i64>, inner: &[u8]| {
         let mut packed = Vec::new();
         Compressor::new().compress(Codec::Gzip, None, inner, &mut packed).unwrap();
         message(last, Codec::Gzip, time, None, Some(&packed))
@@ -67,6 +68,30 @@ fn old_log() -> Vec<u8> {
     log.extend(wrapper(10, Some(TIME + 3), &inner.collect::<Vec<u8>>()));
     log.extend(plain(11, Some(TIME)));
     log
+}
+
+/// What [`old_log`] holds.
+fn old_records() -> Vec<Rec> {
+    let record = |offset: i64| {
+        let (timestamp, key, value): (_, Option<&[u8]>, Option<&[u8]>) = match offset {
+            2..5 => (None, None, Some(b"inner of 0")),
+            7..11 => (Some(TIME + offset - 7), Some(b""), Some(b"inner of 1")),
+            6 => (Some(TIME + 7), Some(b"k"), Some(b"plain")),
+            _ => ((offset > 4).then_some(TIME), Some(b"k"), (offset % 2 == 0).then_some(b"plain")),
+        };
+        let ts_type = if timestamp.is_some() { TimestampKind::CreateTime } else { TimestampKind::None };
+        let (key, value) = (key.map(<[u8]>::to_vec), value.map(<[u8]>::to_vec));
+        Rec {
+            partition: 0,
+            offset,
+            timestamp: timestamp.unwrap_or(-1),
+            ts_type,
+            key,
+            value,
+            headers: Vec::new(),
+        }
+    };
+    (0..12).map(record).collect()
 }
 
 /// A broker that was upgraded again and again still has segments of its youth.
@@ -84,8 +109,9 @@ fn old_messages(version: KafkaVersion) {
     fs::write(dir.join("00000000000000000000.log"), old_log()).unwrap();
     cluster.restart(1);
 
-    let source = client::read_all(&bootstrap, "old", Isolation::ReadCommitted);
-    assert_eq!(source.len(), 12, "{source:?}");
+    // Kafka's own consumer is the judge: librdkafka ends itself at a message of magic 0.
+    let source = old_records();
+    assert_eq!(cluster.console_consume("old", Isolation::ReadCommitted, 10_000).len(), source.len());
     let scratch = Scratch::new("old-messages");
     let job = Job::new("old", &bootstrap, &folder(scratch.path())).topics(&["old"]);
     assert_eq!(job.back_up(0)["gaps"], json!([]));
@@ -120,7 +146,9 @@ fn a_topic_that_may_not_be_read_for_a_while_is_caught_up() {
     for topic in ["shut", "free"] {
         client::create_topic(&bootstrap, topic, 1, 1, &[]);
     }
-    let write = |topic: &str| Producer::new(&bootstrap, &[]).send(topic, &[NewRecord::new("k", "v")]);
+    let write = |topic: &str| {
+        Producer::new(&bootstrap, &[]).send(topic, &[NewRecord::new("k", "v")]);
+    };
     let rule = |act: &str| {
         let rule = [act, "--deny-principal", "User:*", "--operation", "Read", "--topic", "shut"];
         let done = cluster.tool(ACLS, &[&["--bootstrap-server", &bootstrap, "--force"], &rule[..]].concat());
@@ -130,7 +158,7 @@ fn a_topic_that_may_not_be_read_for_a_while_is_caught_up() {
     let job = Job::new("denied", &bootstrap, &folder(scratch.path()))
         .topics(&["shut", "free"])
         .set("segment_max_interval_ms: 200");
-    ["shut", "free"].map(write);
+    ["shut", "free"].into_iter().for_each(write);
     let mut daemon = job.continuous().start();
     let at = |topic: &'static str, end: i64| {
         let there = wait_until(LIMIT, || match job.position(topic, 0) {
@@ -142,7 +170,7 @@ fn a_topic_that_may_not_be_read_for_a_while_is_caught_up() {
     at("shut", 1);
     rule("--add");
     daemon.wait_for("shut");
-    ["shut", "free"].map(write);
+    ["shut", "free"].into_iter().for_each(write);
     at("free", 2);
     assert_eq!(job.position("shut", 0), 1);
     rule("--remove");

@@ -401,7 +401,7 @@ fn the_plan_says_what_is_rebuilt_and_why_and_what_that_costs() {
     let job = Job::new("lanes", &bootstrap, &folder(scratch.path())).topics(&["stamped", "plain"]);
     job.back_up(0);
     let restore = job.restore(&bootstrap).set("topic_mapping: {stamped: stamped-back, plain: plain-back}");
-    let (planned, _) = text(&restore, &["restore", "--plan"], 0);
+    let (planned, _) = text(&restore, &["--plan"], 0);
     let line = |topic: &str| {
         let mut lines = planned.lines().skip_while(|line| !line.contains(&format!("{topic} -> ")));
         lines.nth(1).unwrap_or_default().trim().to_owned()
@@ -412,6 +412,6 @@ fn the_plan_says_what_is_rebuilt_and_why_and_what_that_costs() {
         "{planned}"
     );
     assert!(planned.contains(" s of processor time at most; the target's brokers set the pace"), "{planned}");
-    let plan = json(&restore.command(&["restore", "--plan"]).run().expect_code(0));
+    let plan = json(&restore.command(&["--plan"]).run().expect_code(0));
     assert!(plan["cpu_seconds"].as_f64().unwrap() > 0.0, "{plan}");
 }
