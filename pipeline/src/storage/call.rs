@@ -2,8 +2,8 @@
 //! this file says what is done about it.
 //!
 //! The rule for doubtful puts is here, once: a create-only put may be sent again, since its bytes are the same, but
-//! once an attempt of ours may have landed, "the key is taken" no longer says by whom, and becomes
-//! [`Created::Unclear`].
+//! from the second attempt on "the key is taken" no longer says by whom, and becomes [`Created::Unclear`]. So it does where
+//! the first was answered with "busy, nothing was done": that may be a proxy's word for a server that did it.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -91,6 +91,7 @@ impl Calls {
     {
         let mut patience = Patience { started: Instant::now(), attempts: 1 };
         let mut doubt: Option<String> = None;
+        let mut refused: Option<String> = None;
         loop {
             let limit = self.limit(bytes);
             self.meter.add_sent(bytes);
@@ -99,19 +100,22 @@ impl Calls {
                 Err(_) => Ok(Created::Unclear(format!("no answer within {} s", limit.as_secs_f32()))),
             };
             self.meter.count(operation, !matches!(result, Ok(Created::New(_) | Created::Exists)));
-            let error = match (result, &mut doubt) {
-                (Ok(Created::New(version)), _) => return Ok(Created::New(version)),
-                (Ok(Created::Exists), None) => return Ok(Created::Exists),
-                (Ok(Created::Exists), Some(doubt)) => {
-                    return Ok(Created::Unclear(format!(
-                        "the key is taken, perhaps by our earlier attempt ({doubt})"
-                    )));
+            let error = match result {
+                Ok(Created::New(version)) => return Ok(Created::New(version)),
+                Ok(Created::Exists) => {
+                    return Ok(doubt.or(refused).map_or(Created::Exists, |earlier| {
+                        let message = format!("the key is taken, perhaps by our earlier attempt ({earlier})");
+                        Created::Unclear(message)
+                    }));
                 }
-                (Ok(Created::Unclear(why)), doubt) => {
-                    *doubt = Some(why);
+                Ok(Created::Unclear(why)) => {
+                    doubt = Some(why);
                     None
                 }
-                (Err(error), _) => Some(error),
+                Err(error) => {
+                    refused = Some(error.to_string());
+                    Some(error)
+                }
             };
             let again = error.as_ref().is_none_or(Error::is_retriable) && self.pause(&mut patience).await;
             if !again {
@@ -181,7 +185,7 @@ mod tests {
         assert!(matches!(create(vec![Ok(Created::Exists)]).await, Ok(Created::Exists)));
         assert!(matches!(
             create(vec![Err(Error::retry("503")), Ok(Created::Exists)]).await,
-            Ok(Created::Exists)
+            Ok(Created::Unclear(_))
         ));
         assert!(matches!(create(vec![unclear(), Ok(Created::Exists)]).await, Ok(Created::Unclear(_))));
         assert!(matches!(create(vec![unclear(), new()]).await, Ok(Created::New(_))));
