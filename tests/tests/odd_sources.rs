@@ -151,7 +151,7 @@ fn a_topic_that_may_not_be_read_for_a_while_is_caught_up() {
     };
     let rule = |act: &str| {
         let rule = [act, "--deny-principal", "User:*", "--operation", "Read", "--topic", "shut"];
-        let done = cluster.tool(ACLS, &[&["--bootstrap-server", &bootstrap, "--force"], &rule[..]].concat());
+        let done = cluster.tool(ACLS, &[&["--force"], &rule[..]].concat());
         assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stdout));
     };
     let scratch = Scratch::new("denied");
@@ -195,7 +195,7 @@ fn records_of_a_transaction_without_an_end_are_left_out_and_counted() {
     job.back_up(0);
     let report = job.restore(&bootstrap).set("topic_mapping: {open: open-back}").run(3);
     assert_eq!(report["verdict"], "partial", "{report}");
-    assert_eq!(report["partitions"][0]["undecided_records"], 3, "{report}");
+    assert_eq!(report["topics"][0]["partitions"][0]["undecided_records"], 3, "{report}");
     let restored = client::read_all(&bootstrap, "open-back", Isolation::ReadCommitted);
     // Without it the source is what was restored.
     hanging.abort();
