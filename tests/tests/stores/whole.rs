@@ -12,6 +12,7 @@ use sandbox::fixtures;
 use sandbox::job::{Job, bucket_at, container};
 use sandbox::kafka::{KafkaCluster, KafkaVersion};
 use sandbox::s3::{ACCESS_KEY, SECRET_KEY};
+use sandbox::scratch::Scratch;
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
@@ -133,16 +134,22 @@ fn the_credentials_of_the_machine_are_used_with_their_token() {
         .map(|line| format!("{line}\n"))
         .collect();
     let job = Job::new("machine", "127.0.0.1:1", &storage);
-    let listed = |name: &str, value: &str| {
-        let list = job.command(&["list"]).env(name, value);
+    let listed = |variables: &[(&str, &str)]| {
+        let list = variables.iter().fold(job.command(&["list"]), |list, (name, value)| list.env(name, value));
         // Keys in the tester's own files would come first.
         let list =
             list.env("AWS_SHARED_CREDENTIALS_FILE", "/nonexistent").env("AWS_CONFIG_FILE", "/nonexistent");
         let refused = list.run().expect_code(12);
         assert!(refused.stderr.contains("InvalidToken"), "{}", refused.stderr);
     };
-    listed("AWS_METADATA_ENDPOINT", &metadata.url);
-    listed("AWS_CONTAINER_CREDENTIALS_FULL_URI", &format!("{}/container", metadata.url));
+    listed(&[("AWS_METADATA_ENDPOINT", &metadata.url)]);
+    let scratch = Scratch::new("credentials");
+    let token = scratch.path().join("token");
+    std::fs::write(&token, "token").unwrap();
+    listed(&[
+        ("AWS_CONTAINER_CREDENTIALS_FULL_URI", &format!("{}/container", metadata.url)),
+        ("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", &token.display().to_string()),
+    ]);
     let role = "GET /latest/meta-data/iam/security-credentials/";
     let asked = ["PUT /latest/api/token", role, &format!("{role}role"), "GET /container"];
     assert_eq!(metadata.asked(), asked);
