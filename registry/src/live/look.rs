@@ -1,7 +1,7 @@
 //! Looking at the store: which contexts have moved, what has changed there, and whether it is still the same store.
 
 use super::{Live, MAX_AGE};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::names::Context;
 use crate::state::ContextState;
 use crate::store::{Head, Heads, Revision, StoreError};
@@ -29,8 +29,9 @@ pub(super) struct Looks {
 #[derive(Default)]
 struct Last {
     epoch: Option<Uuid>,
-    /// When the last look began, and how it ended.
-    ended: Option<(Instant, Result<()>)>,
+    /// When the last look that ended well began; when the last one that did not ended, and why.
+    well: Option<Instant>,
+    badly: Option<(Instant, Error)>,
 }
 
 impl Default for Looks {
@@ -89,25 +90,31 @@ pub(super) async fn by_itself(live: Weak<Live>) {
 }
 
 impl Live {
-    /// Looks, unless somebody has done so within this time. Who waits for the look of another one shares its outcome, if that
-    /// look began late enough: so a store that does not answer is waited for once, and not by one after the other.
+    /// Looks, unless somebody has done so within this time. Who waits for the look of another one shares its outcome: a good one
+    /// if that look began after he asked, a bad one in any case. So a store that does not answer is waited for once, and not by one
+    /// after the other.
     pub(super) async fn refresh(&self, max_age: Duration) -> Result<()> {
         if self.looks.is_fresh(max_age) {
             return Ok(());
         }
         let asked = Instant::now();
         let mut last = self.looks.last.lock().await;
-        match &last.ended {
-            Some((began, outcome)) if *began >= asked => return outcome.clone(),
-            _ if self.looks.is_fresh(max_age) => return Ok(()),
+        match &last.badly {
+            Some((ended, why)) if *ended >= asked => return Err(why.clone()),
+            _ if last.well.is_some_and(|began| began >= asked) || self.looks.is_fresh(max_age) => {
+                return Ok(());
+            }
             _ => {}
         }
         let began = Instant::now();
         let outcome = self.look(&mut last.epoch).await;
-        if outcome.is_ok() {
-            self.looks.seen.store(self.looks.millis(began) + 1, Ordering::Release);
+        match &outcome {
+            Ok(()) => {
+                self.looks.seen.store(self.looks.millis(began) + 1, Ordering::Release);
+                last.well = Some(began);
+            }
+            Err(why) => last.badly = Some((Instant::now(), why.clone())),
         }
-        last.ended = Some((began, outcome.clone()));
         outcome
     }
 

@@ -20,6 +20,9 @@ pub(super) struct Pool {
     places: Arc<Semaphore>,
     patience: Duration,
     allowance: Duration,
+    /// Steps so far.
+    #[cfg(test)]
+    pub(super) steps: AtomicU64,
 }
 
 /// What a request may still use, in microseconds.
@@ -46,6 +49,8 @@ impl Pool {
             places: Arc::new(Semaphore::new(places)),
             patience: settings.work_patience,
             allowance: settings.work_allowance,
+            #[cfg(test)]
+            steps: AtomicU64::new(0),
         }
     }
 
@@ -64,6 +69,8 @@ impl Pool {
         if budget.is_spent() {
             return Err(self.too_much());
         }
+        #[cfg(test)]
+        self.steps.fetch_add(1, Ordering::AcqRel);
         let step = move || {
             let begun = Instant::now();
             (step(), begun.elapsed())
@@ -106,5 +113,62 @@ impl Pool {
         let text =
             format!("The registry is busy: other schemas were being read for {waited} s. Try again later");
         Error::new(50001, text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pool(patience: u64, allowance: u64) -> Arc<Pool> {
+        let (work_patience, work_allowance) =
+            (Duration::from_millis(patience), Duration::from_millis(allowance));
+        Arc::new(Pool::new(&Settings { work_patience, work_allowance, ..Settings::default() }))
+    }
+
+    fn sleep(millis: u64) {
+        std::thread::sleep(Duration::from_millis(millis));
+    }
+
+    #[tokio::test]
+    async fn a_request_is_charged_for_its_own_steps_only() {
+        let pool = pool(10_000, 100);
+        let (one, other) = (pool.budget(), pool.budget());
+        pool.run(&one, None, || sleep(150)).await.expect("the first step");
+        let refused = pool.run(&one, None, || ()).await.expect_err("nothing is left");
+        assert_eq!((refused.code(), one.is_spent()), (42201, true));
+        assert!(refused.message().contains("100 ms"), "{refused}");
+        pool.run(&other, Some(1), || ()).await.expect("another request");
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn so_many_at_once_as_there_are_processors_and_who_waits_too_long_is_told() {
+        let (pool, count) = (pool(200, 10_000), std::thread::available_parallelism().map_or(1, usize::from));
+        let running: Vec<_> = (0..count)
+            .map(|_| {
+                let pool = Arc::clone(&pool);
+                tokio::spawn(async move { pool.run(&pool.budget(), None, || sleep(600)).await })
+            })
+            .collect();
+        while pool.places.available_permits() > 0 {
+            tokio::task::yield_now().await;
+        }
+        let refused = pool.run(&pool.budget(), None, || ()).await.expect_err("no place");
+        assert_eq!((refused.code(), refused.status()), (50001, 503));
+        // What is small is done where it is.
+        pool.run(&pool.budget(), Some(10), || ()).await.expect("a small step");
+        for running in running {
+            running.await.expect("a task").expect("a step");
+        }
+        pool.run(&pool.budget(), None, || ()).await.expect("a place again");
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_told_to_who_asked_and_gives_its_place_back() {
+        let pool = pool(1000, 10_000);
+        for _ in 0..20 {
+            let failed = pool.run(&pool.budget(), None, || panic!("on purpose")).await;
+            assert_eq!(failed.expect_err("a failure").code(), 500);
+        }
     }
 }
