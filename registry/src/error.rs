@@ -147,6 +147,16 @@ impl Error {
         Self::new(42208, text)
     }
 
+    /// 42208: longer than any store takes.
+    pub(crate) fn long_subject(subject: &str) -> Self {
+        let start: String = subject.chars().take(80).collect();
+        let text = format!(
+            "The specified subject '{start}...' is not a valid. A subject has at most 630 characters, a context 128, and both \
+             together 2600 bytes"
+        );
+        Self::new(42208, text)
+    }
+
     pub(crate) fn too_large(limit: usize) -> Self {
         let text =
             format!("Register operation failed because schema is too large: at most {limit} bytes are taken");
@@ -192,6 +202,10 @@ impl From<StoreError> for Error {
                 ),
             ),
             StoreError::Corrupt(why) => Self::new(500, format!("The store holds what makes no sense: {why}")),
+            StoreError::Forked(why) => Self::new(
+                50001,
+                format!("An older copy of the store was put in place, and nothing is written: {why}"),
+            ),
         }
     }
 }

@@ -13,28 +13,43 @@ pub fn guid(
     metadata: Option<&Metadata>,
     rules: Option<&RuleSet>,
 ) -> Uuid {
-    let mut hash = Md5::new();
-    hash.update(text);
-    for reference in references {
-        hash.update(&reference.name);
-        hash.update(&reference.subject);
-        hash.update(reference.version.to_be_bytes());
-    }
-    if let Some(metadata) = metadata {
-        hash.update([1]);
-        add_tags(&mut hash, metadata.tags.as_ref());
-        add_pairs(&mut hash, metadata.properties.as_ref());
-        add_names(&mut hash, metadata.sensitive.as_ref());
-    }
-    if let Some(rules) = rules {
-        hash.update([1]);
-        for list in [&rules.migration_rules, &rules.domain_rules, &rules.encoding_rules].into_iter().flatten()
-        {
-            list.iter().for_each(|rule| add_rule(&mut hash, rule));
+    Content::new(text, references).guid(metadata, rules)
+}
+
+/// A text with its references, hashed once for whatever labels it has.
+#[derive(Debug, Clone)]
+pub struct Content(Md5);
+
+impl Content {
+    /// Hashes text and references.
+    pub fn new(text: &str, references: &[Reference]) -> Self {
+        let mut hash = Md5::new();
+        hash.update(text);
+        for reference in references {
+            hash.update(&reference.name);
+            hash.update(&reference.subject);
+            hash.update(reference.version.to_be_bytes());
         }
-        add(&mut hash, rules.enable_at.as_deref());
+        Self(hash)
     }
-    Uuid::from_bytes(hash.finalize().into())
+
+    /// The GUID with these labels.
+    pub fn guid(&self, metadata: Option<&Metadata>, rules: Option<&RuleSet>) -> Uuid {
+        let mut hash = self.0.clone();
+        if let Some(metadata) = metadata {
+            hash.update([1]);
+            add_tags(&mut hash, metadata.tags.as_ref());
+            add_pairs(&mut hash, metadata.properties.as_ref());
+            add_names(&mut hash, metadata.sensitive.as_ref());
+        }
+        if let Some(rules) = rules {
+            hash.update([1]);
+            let lists = [&rules.migration_rules, &rules.domain_rules, &rules.encoding_rules];
+            lists.into_iter().flatten().flatten().for_each(|rule| add_rule(&mut hash, rule));
+            add(&mut hash, rules.enable_at.as_deref());
+        }
+        Uuid::from_bytes(hash.finalize().into())
+    }
 }
 
 fn add(hash: &mut Md5, text: Option<&str>) {

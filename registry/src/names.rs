@@ -9,6 +9,11 @@ use std::sync::Arc;
 /// The wildcard prefix of `subjectPrefix`: all contexts.
 pub const ALL_CONTEXTS: &str = ":*:";
 
+/// Characters of a context's name and of a subject's, and bytes of both: what every store can find again.
+const MAX_CONTEXT: usize = 128;
+const MAX_SUBJECT: usize = 630;
+const MAX_BYTES: usize = 2_600;
+
 /// A context's name with its dot: `.` or `.payments`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Context(Arc<str>);
@@ -77,18 +82,28 @@ impl Subject {
         Self { context, name: name.into() }
     }
 
-    /// Takes `:.context:subject` apart. What has no such prefix lies in the default context, whatever it looks like.
+    /// Takes `:.context:subject` apart; `:.context` alone is the context itself. What has no such prefix lies in the default context, whatever it looks like.
     pub fn parse(text: &str) -> Self {
         Self::parse_in(text, &Context::default_context())
     }
 
     /// As [`Self::parse`], with the context that an unqualified name belongs to.
     pub fn parse_in(text: &str, context: &Context) -> Self {
-        let qualified = text.strip_prefix(":.").and_then(|rest| rest.split_once(':'));
-        match qualified {
-            Some((name, subject)) => Self::new(Context(format!(".{name}").into()), subject),
+        match text.strip_prefix(":.") {
+            Some(rest) => {
+                let (name, subject) = rest.split_once(':').unwrap_or((rest, ""));
+                Self::new(Context(format!(".{name}").into()), subject)
+            }
             None => Self::new(context.clone(), text),
         }
+    }
+
+    /// Short enough for every store.
+    pub fn is_storable(&self) -> bool {
+        let (context, name) = (self.context.as_str(), &*self.name);
+        context.len() + name.len() <= MAX_BYTES
+            && context.chars().count() <= MAX_CONTEXT
+            && name.chars().count() <= MAX_SUBJECT
     }
 
     /// It stands for the whole context.
@@ -105,5 +120,29 @@ impl fmt::Display for Subject {
         } else {
             write!(f, ":{}:{}", self.context, self.name)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_context_needs_no_second_colon() {
+        let root = Subject::parse(":.c");
+        assert_eq!((root.context.as_str(), &*root.name), (".c", ""));
+        assert_eq!(root, Subject::parse(":.c:"));
+        assert_eq!(Subject::parse(":.c:a:b").to_string(), ":.c:a:b");
+        assert!(Subject::parse(":abc:x").context.is_default());
+    }
+
+    #[test]
+    fn names_have_the_length_that_every_store_takes() {
+        let of = |context: usize, name: &str, count: usize| {
+            let context = Context::named(&"c".repeat(context)).expect("a context");
+            Subject::new(context, &name.repeat(count)).is_storable()
+        };
+        assert!(of(127, "s", 630) && of(10, "\u{fe}", 630));
+        assert!(!of(128, "s", 1) && !of(1, "s", 631) && !of(127, "\u{10fffe}", 630));
     }
 }

@@ -60,7 +60,7 @@ pub struct Reference {
     pub version: i32,
 }
 
-/// Labels on a schema : part of Confluent's data contracts.
+/// Labels on a schema: part of Confluent's data contracts.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Metadata {
     /// Path in the schema -> its tags.
@@ -72,6 +72,26 @@ pub struct Metadata {
     /// Names of properties that must not be shown in logs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sensitive: Option<BTreeSet<String>>,
+}
+
+/// What an entry of a list or a map costs in memory beside its bytes, about.
+const ENTRY: usize = 48;
+
+fn names_bytes(names: Option<&BTreeSet<String>>) -> usize {
+    names.into_iter().flatten().map(|name| ENTRY + name.len()).sum()
+}
+
+fn pairs_bytes(pairs: Option<&BTreeMap<String, String>>) -> usize {
+    pairs.into_iter().flatten().map(|(name, value)| ENTRY + name.len() + value.len()).sum()
+}
+
+impl Metadata {
+    /// How large it is in memory, about.
+    pub fn bytes(&self) -> usize {
+        let tags = self.tags.iter().flatten();
+        let tags: usize = tags.map(|(path, names)| ENTRY + path.len() + names_bytes(Some(names))).sum();
+        tags + pairs_bytes(self.properties.as_ref()) + names_bytes(self.sensitive.as_ref())
+    }
 }
 
 /// Whether a rule transforms or only tests.
@@ -164,6 +184,19 @@ pub struct Rule {
     pub disabled: bool,
 }
 
+impl Rule {
+    fn bytes(&self) -> usize {
+        let texts = [&self.doc, &self.rule_type, &self.expr, &self.on_success, &self.on_failure]
+            .into_iter()
+            .flatten();
+        size_of::<Self>()
+            + self.name.len()
+            + texts.map(String::len).sum::<usize>()
+            + names_bytes(self.tags.as_ref())
+            + pairs_bytes(self.params.as_ref())
+    }
+}
+
 /// The rules of a data contract.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -180,6 +213,15 @@ pub struct RuleSet {
     /// From when on they count.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub enable_at: Option<String>,
+}
+
+impl RuleSet {
+    /// How large it is in memory, about.
+    pub fn bytes(&self) -> usize {
+        let lists = [&self.migration_rules, &self.domain_rules, &self.encoding_rules];
+        let rules = lists.into_iter().flatten().flatten().map(Rule::bytes).sum::<usize>();
+        rules + self.enable_at.as_ref().map_or(0, String::len)
+    }
 }
 
 /// The text that a reference leads to, under the name that the referring text uses.

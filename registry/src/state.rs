@@ -8,6 +8,7 @@ use crate::schema::Reference;
 use crate::settings::{Config, Mode};
 use crate::store::{Change, Head, SchemaId, SchemaRow, VersionRow};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::Bound;
 use std::sync::Arc;
 use uuid::Uuid;
 
@@ -60,7 +61,7 @@ impl ContextState {
                 Change::Version(row) => self.put_version(row),
                 Change::VersionGone { subject, version } => self.remove_version(&subject, version),
                 Change::Schema(row) => self.put_schema(context, row),
-                Change::SchemaGone(id) => self.remove_schema(context, id),
+                Change::SchemaGone(id) => drop(self.remove_schema(context, id)),
                 Change::Config(subject, Some(config)) => drop(self.configs.insert(subject, config)),
                 Change::Config(subject, None) => drop(self.configs.remove(&subject)),
                 Change::Mode(subject, Some(mode)) => drop(self.modes.insert(subject, mode)),
@@ -104,23 +105,26 @@ impl ContextState {
     }
 
     fn put_schema(&mut self, context: &Context, row: SchemaRow) {
+        let id = row.id;
+        // An id that was freed may come back as something else, and who did not look in between hears only of that.
+        let users = self.remove_schema(context, id);
         self.by_identity.entry(row.identity).or_default().insert(row.id);
         self.by_guid.entry(row.guid).or_default().insert(row.id);
         for target in targets(context, &row.references) {
             self.referrers.entry(target).or_default().insert(row.id);
         }
-        let id = row.id;
-        let users = self.schemas.remove(&id).map(|known| known.users).unwrap_or_default();
         self.schemas.insert(id, Schema { row, users });
     }
 
-    fn remove_schema(&mut self, context: &Context, id: SchemaId) {
-        let Some(Schema { row, .. }) = self.schemas.remove(&id) else { return };
+    /// Answers the versions that were this schema.
+    fn remove_schema(&mut self, context: &Context, id: SchemaId) -> BTreeSet<(Arc<str>, i32)> {
+        let Some(Schema { row, users }) = self.schemas.remove(&id) else { return BTreeSet::new() };
         forget(&mut self.by_identity, &row.identity, id);
         forget(&mut self.by_guid, &row.guid, id);
         for target in targets(context, &row.references) {
             forget(&mut self.referrers, &target, id);
         }
+        users
     }
 
     /// Whether `GET /contexts` names it.
@@ -136,6 +140,12 @@ impl ContextState {
     /// All subjects with their versions, by name.
     pub fn subjects(&self) -> impl Iterator<Item = (&Arc<str>, &[Version])> {
         self.subjects.iter().map(|(name, versions)| (name, &versions[..]))
+    }
+
+    /// Subjects with their versions by name, from one on.
+    pub fn subjects_from<'a>(&'a self, name: &str) -> impl Iterator<Item = (&'a Arc<str>, &'a [Version])> {
+        let from = (Bound::Included(name), Bound::Unbounded);
+        self.subjects.range::<str, _>(from).map(|(name, versions)| (name, &versions[..]))
     }
 
     /// All versions of a subject, the deleted ones too, by rising number.

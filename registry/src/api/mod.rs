@@ -8,6 +8,8 @@
 use crate::error::{Error, Result};
 use crate::service::Registry;
 use bytes::Bytes;
+use futures::FutureExt;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 pub mod body;
@@ -110,8 +112,14 @@ impl Api {
     /// Answers a request. There is an answer for everything, and it is JSON.
     pub async fn answer(&self, request: &Request) -> Answer {
         let content_type = accepted(request.accept.as_deref());
-        let (endpoint, made) = match self.route(request) {
-            Ok(routed) => (Some(routed.endpoint), self.handle(request, routed).await),
+        let (endpoint, made) = match route(request) {
+            Ok(routed) => {
+                let endpoint = Some(routed.endpoint);
+                // Whatever fails at a request fails at that one only.
+                let handled = AssertUnwindSafe(self.handle(request, routed)).catch_unwind().await;
+                let failed = || Err(Error::new(500, "The registry has failed at this request. Report it"));
+                (endpoint, handled.unwrap_or_else(|_| failed()))
+            }
             Err((endpoint, error)) => (endpoint, Err(error)),
         };
         let (status, body) = match made {
@@ -123,28 +131,9 @@ impl Api {
         Answer { status, content_type, body, endpoint }
     }
 
-    fn route(&self, request: &Request) -> std::result::Result<path::Routed, (Option<Endpoint>, Error)> {
-        let query = query::Query::parse(&request.query);
-        let routed = path::route(&request.method, &request.path, query).map_err(|error| (None, error))?;
-        let alias = |subject: &crate::names::Subject| {
-            let alias = self.registry.live().read(&subject.context, |state| {
-                state.config(&subject.name).and_then(|config| config.alias.clone())
-            })?;
-            (!alias.is_empty()).then(|| crate::names::Subject::parse_in(&alias, &subject.context))
-        };
-        let routed = routed.through(alias);
-        let has_body = matches!(request.method.as_str(), "POST" | "PUT");
-        if has_body && !is_json(request.content_type.as_deref()) {
-            let endpoint = Some(routed.endpoint);
-            return Err((
-                endpoint,
-                Error::new(415, "HTTP 415 Unsupported Media Type. Send Content-Type: application/json"),
-            ));
-        }
-        Ok(routed)
-    }
-
     async fn handle(&self, request: &Request, routed: path::Routed) -> Result<Made> {
+        let target = if routed.follows() { self.registry.target(&routed.subject).await? } else { None };
+        let routed = routed.through(target);
         let path::Routed { endpoint, subject, received, segments, query } = routed;
         let call = Call { api: self, request, subject, received, segments, query };
         match endpoint {
@@ -182,6 +171,20 @@ impl Api {
             Endpoint::MetadataVersion => metadata::version(&call),
         }
     }
+}
+
+fn route(request: &Request) -> std::result::Result<path::Routed, (Option<Endpoint>, Error)> {
+    let query = query::Query::parse(&request.query);
+    let routed = path::route(&request.method, &request.path, query).map_err(|error| (None, error))?;
+    let has_body = matches!(request.method.as_str(), "POST" | "PUT");
+    if has_body && !is_json(request.content_type.as_deref()) {
+        let endpoint = Some(routed.endpoint);
+        return Err((
+            endpoint,
+            Error::new(415, "HTTP 415 Unsupported Media Type. Send Content-Type: application/json"),
+        ));
+    }
+    Ok(routed)
 }
 
 /// What a handler is given.

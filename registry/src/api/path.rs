@@ -19,9 +19,9 @@ pub(super) struct Routed {
 }
 
 impl Routed {
-    /// Follows an alias, one step, where the endpoint is one that does so: never for settings and modes.
-    pub(super) fn through(mut self, alias: impl Fn(&Subject) -> Option<Subject>) -> Self {
-        let follows = matches!(
+    /// Whether an alias is followed: never for settings and modes.
+    pub(super) fn follows(&self) -> bool {
+        matches!(
             self.endpoint,
             Endpoint::LookUp
                 | Endpoint::DeleteSubject
@@ -34,8 +34,12 @@ impl Routed {
                 | Endpoint::DeleteVersion
                 | Endpoint::CheckVersion
                 | Endpoint::CheckSubject
-        );
-        if follows && let Some(target) = alias(&self.subject) {
+        )
+    }
+
+    /// Goes to the subject that an alias leads to.
+    pub(super) fn through(mut self, target: Option<Subject>) -> Self {
+        if let Some(target) = target {
             self.received = target.to_string();
             self.subject = target;
         }

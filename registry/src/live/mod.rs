@@ -1,31 +1,41 @@
 //! The registry's memory of its store: how fresh it is, how it follows what other instances write, how it writes itself.
 //!
 //! ```text
-//! read     heads not older than 500 ms?  --no-->  heads; changes of every context that moved  -->  state
-//!          not found?                    ------>  the same once more, now
-//! write    one task a context takes what waits, decides it against the state, commits it as one; lost the race? follow, again
+//! look     every 250 ms, or when asked: the heads; changes of every context that moved  -->  state       (look.rs)
+//! read     not older than 500 ms, else look; not found: look now
+//! write    a queue a context; what waits is decided against the state and committed as one               (queue.rs, write.rs)
+//!          lost the race? look, and again
 //! ```
-//! What the store says wins always: a revision that goes backwards, another epoch, or another history of the same length mean
-//! that somebody put an older copy of the database in place. Nothing is written from then on, and readiness fails.
+//! What the store says wins always: a revision that goes backwards, another epoch, or another history mean that somebody put an
+//! older copy of the database in place. Nothing is written from then on, and readiness fails.
 
 use crate::error::{Error, Result};
+use crate::identity;
 use crate::names::Context;
 use crate::state::ContextState;
-use crate::store::{Change, Head, Heads, SchemaId, Store, StoreError, Texts};
+use crate::store::{Change, Head, SchemaId, SchemaRow, Store, StoreError, Texts};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
-use std::time::{Duration, Instant};
-use tokio::sync::mpsc;
-use uuid::Uuid;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
+#[cfg(test)]
+pub(crate) mod bed;
+mod look;
+mod queue;
+#[cfg(test)]
+mod tests;
 mod texts;
 mod write;
 
-pub use write::{Draft, Scope};
+pub use queue::Scope;
+pub use write::Draft;
 
 /// How old an answer about things that change may be, where several instances share a store.
 const MAX_AGE: Duration = Duration::from_millis(500);
+
+/// How long the store may take to prove that it answers.
+const PROOF: Duration = Duration::from_secs(5);
 
 /// A context's state, shared by all that read it.
 type Shared = Arc<RwLock<ContextState>>;
@@ -34,31 +44,31 @@ type Shared = Arc<RwLock<ContextState>>;
 pub struct Live {
     store: Arc<dyn Store>,
     contexts: RwLock<BTreeMap<Context, Shared>>,
-    /// Milliseconds after `begun` at which the heads were last asked for, plus one; 0 before the first time.
-    seen: AtomicU64,
-    begun: Instant,
-    /// One look at the heads at a time.
-    looking: tokio::sync::Mutex<Option<Uuid>>,
+    looks: look::Looks,
+    moves: AtomicU64,
     /// Why nothing is written any more.
     broken: RwLock<Option<String>>,
     texts: texts::Cache,
-    writers: Mutex<HashMap<Context, mpsc::Sender<write::Waiting>>>,
+    queues: queue::Queues,
 }
 
 impl Live {
-    /// Reads everything but the texts, of which about `cache_bytes` are kept.
+    /// Reads everything but the texts, of which about `cache_bytes` are kept. Looks by itself from then on, where others may write
+    /// to the store, until it is dropped.
     pub async fn open(store: Arc<dyn Store>, cache_bytes: u64) -> Result<Arc<Self>> {
         let live = Arc::new(Self {
             store,
             contexts: RwLock::default(),
-            seen: AtomicU64::new(0),
-            begun: Instant::now(),
-            looking: tokio::sync::Mutex::default(),
+            looks: look::Looks::default(),
+            moves: AtomicU64::new(0),
             broken: RwLock::default(),
             texts: texts::Cache::new(cache_bytes),
-            writers: Mutex::default(),
+            queues: queue::Queues::default(),
         });
         live.refresh(Duration::ZERO).await?;
+        if live.store.is_shared() {
+            tokio::spawn(look::by_itself(Arc::downgrade(&live)));
+        }
         Ok(live)
     }
 
@@ -87,7 +97,7 @@ impl Live {
         }
     }
 
-    /// All contexts that anything is known of, by name.
+    /// All contexts that were ever written to, by name.
     pub fn contexts(&self) -> Vec<Context> {
         self.contexts.read().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()
     }
@@ -106,6 +116,15 @@ impl Live {
         Ok(if self.confirm().await? { look(self) } else { None })
     }
 
+    /// As [`Self::find`], for what never changes once it is there: whether the store can be reached does not matter then.
+    pub async fn find_kept<T>(&self, look: impl Fn(&Self) -> Option<T>) -> Result<Option<T>> {
+        match look(self) {
+            Some(found) => Ok(Some(found)),
+            None if self.confirm().await? => Ok(look(self)),
+            None => Ok(None),
+        }
+    }
+
     /// Asks the store now, whatever was seen before; whether that could have told anything new.
     pub async fn confirm(&self) -> Result<bool> {
         if self.store.is_shared() {
@@ -114,70 +133,9 @@ impl Live {
         Ok(self.store.is_shared())
     }
 
-    /// Milliseconds since the start.
-    fn now(&self) -> u64 {
-        u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX)
-    }
-
-    /// When the heads were last asked for.
-    fn last_look(&self) -> Option<u64> {
-        self.seen.load(Ordering::Acquire).checked_sub(1)
-    }
-
-    async fn refresh(&self, max_age: Duration) -> Result<()> {
-        let is_fresh = |live: &Self| {
-            let age = live.last_look().map(|looked| Duration::from_millis(live.now().saturating_sub(looked)));
-            age.is_some_and(|age| age < max_age)
-        };
-        if is_fresh(self) {
-            return Ok(());
-        }
-        let asked = self.now();
-        let mut epoch = self.looking.lock().await;
-        // Somebody else may have looked while this one waited.
-        if is_fresh(self) || self.last_look().is_some_and(|looked| looked > asked) {
-            return Ok(());
-        }
-        let looked = self.now();
-        // What was known before the question: what is committed after it need not be in the answer.
-        let known: Vec<(Context, Head)> = self
-            .contexts()
-            .into_iter()
-            .map(|name| (name.clone(), self.read(&name, ContextState::head)))
-            .collect();
-        let heads = self.store.heads().await?;
-        self.check(&heads, &known, &mut epoch);
-        for (context, head) in &heads.contexts {
-            if self.read(context, ContextState::head) != *head {
-                self.follow(context).await?;
-            }
-        }
-        self.seen.store(looked + 1, Ordering::Release);
-        Ok(())
-    }
-
-    /// Takes what has changed in a context since its state was made.
-    async fn follow(&self, context: &Context) -> Result<()> {
-        loop {
-            let since = self.read(context, ContextState::head);
-            let (head, changes) = self.store.changes(context, since.revision).await?;
-            let went_back = head.revision < since.revision
-                || (head.revision == since.revision && head.attempt != since.attempt);
-            let now = self.read(context, ContextState::head);
-            if went_back && now == since {
-                self.break_off(format!(
-                    "context {context} is at revision {} and was at {} before: an older copy of the store was put in place",
-                    head.revision, since.revision
-                ));
-                // What it says now is what there is; what was seen before must not shine through.
-                let (head, changes) = self.store.changes(context, 0).await?;
-                self.replace(context, head, changes);
-                return Ok(());
-            }
-            if head.revision <= now.revision || self.apply(context, since, head, changes) {
-                return Ok(());
-            }
-        }
+    /// How often anything has changed: as long as this is the same, a look finds the same.
+    pub fn moves(&self) -> u64 {
+        self.moves.load(Ordering::Acquire)
     }
 
     /// Applies what leads from one head to another; false where the state is elsewhere by now.
@@ -187,12 +145,8 @@ impl Live {
         if state.head() != since {
             return false;
         }
-        for change in &changes {
-            if let Change::SchemaGone(id) = change {
-                self.texts.forget(context, *id);
-            }
-        }
         state.apply(context, head, changes);
+        self.moves.fetch_add(1, Ordering::AcqRel);
         true
     }
 
@@ -201,20 +155,7 @@ impl Live {
         let mut state = shared.write().unwrap_or_else(PoisonError::into_inner);
         *state = ContextState::default();
         state.apply(context, head, changes);
-        self.texts.clear();
-    }
-
-    /// Compares the heads with what was seen before.
-    fn check(&self, heads: &Heads, known: &[(Context, Head)], epoch: &mut Option<Uuid>) {
-        if epoch.is_some_and(|epoch| epoch != heads.epoch) {
-            self.break_off("the store is another one than at the start".to_owned());
-        }
-        epoch.get_or_insert(heads.epoch);
-        for (context, head) in known {
-            if head.revision > 0 && !heads.contexts.contains_key(context) {
-                self.break_off(format!("context {context} is gone from the store"));
-            }
-        }
+        self.moves.fetch_add(1, Ordering::AcqRel);
     }
 
     fn break_off(&self, why: String) {
@@ -229,27 +170,64 @@ impl Live {
 
     /// Whether the store answers, and what it says fits what it said before.
     pub async fn ready(&self) -> Result<()> {
-        if let Some(why) = self.broken() {
-            return Err(Error::new(50001, why));
+        match tokio::time::timeout(PROOF, self.refresh(Duration::ZERO)).await {
+            Ok(looked) => looked?,
+            Err(_) => {
+                let why = format!("no answer within {} s", PROOF.as_secs());
+                return Err(StoreError::Unavailable(why).into());
+            }
         }
-        match tokio::time::timeout(Duration::from_secs(5), self.store.heads()).await {
-            Ok(heads) => heads.map(drop).map_err(Error::from),
-            Err(_) => Err(StoreError::Unavailable("no answer within 5 s".into()).into()),
-        }
+        self.broken().map_or(Ok(()), |why| Err(Error::new(50001, why)))
     }
 
-    /// The texts of a schema; nothing where it is gone.
-    pub async fn texts(&self, context: &Context, id: SchemaId) -> Result<Option<Texts>> {
-        if let Some(texts) = self.texts.get(context, id) {
-            return Ok(Some(texts));
-        }
-        let found = self.store.texts(context, &[id]).await?.pop().map(|(_, texts)| texts);
-        // Only what the state still has: a deletion that was applied meanwhile must stay applied.
-        if let Some(texts) = &found
-            && self.read(context, |state| state.schema(id).is_some())
-        {
-            self.texts.insert(context, id, texts.clone());
-        }
-        Ok(found)
+    /// A schema with its texts; nothing where it is gone.
+    pub async fn schema(&self, context: &Context, id: SchemaId) -> Result<Option<(SchemaRow, Texts)>> {
+        Ok(self.schemas(context, &[id]).await?.remove(&id))
     }
+
+    /// Several schemas with their texts, in one question; what is gone is left out.
+    pub async fn schemas(
+        &self,
+        context: &Context,
+        ids: &[SchemaId],
+    ) -> Result<HashMap<SchemaId, (SchemaRow, Texts)>> {
+        let mut again = false;
+        loop {
+            let (mut found, mut missing) = (HashMap::with_capacity(ids.len()), HashMap::new());
+            let rows: Vec<SchemaRow> =
+                self.read(context, |state| ids.iter().filter_map(|id| state.schema(*id).cloned()).collect());
+            for row in rows {
+                match self.texts.get(context, &row) {
+                    Some(texts) => drop(found.insert(row.id, (row, texts))),
+                    None => drop(missing.insert(row.id, row)),
+                }
+            }
+            if missing.is_empty() {
+                return Ok(found);
+            }
+            let mut strange = Vec::new();
+            let asked: Vec<SchemaId> = missing.keys().copied().collect();
+            for (id, texts) in self.store.texts(context, &asked).await? {
+                let Some(row) = missing.remove(&id) else { continue };
+                if is_of(&texts, &row) {
+                    self.texts.insert(context, &row, texts.clone());
+                    found.insert(id, (row, texts));
+                } else {
+                    strange.push((row, texts));
+                }
+            }
+            // An id may have been given to something else since the last look.
+            if strange.is_empty() || again || !self.confirm().await? {
+                found.extend(strange.into_iter().map(|(row, texts)| (row.id, (row, texts))));
+                return Ok(found);
+            }
+            again = true;
+        }
+    }
+}
+
+/// Whether these are the texts of a row, and not of one that had its id before or has it by now.
+fn is_of(texts: &Texts, row: &SchemaRow) -> bool {
+    let (metadata, rules) = (texts.metadata.as_deref(), texts.rule_set.as_deref());
+    identity::guid(&texts.canonical, &row.references, metadata, rules) == row.guid
 }

@@ -1,37 +1,27 @@
-//! Writing: one task a context, which takes what waits, decides it against one state and commits it as one.
+//! Writing: what waits for a context is decided against one state and committed as one.
 //!
 //! A decision is made where nothing else can be written between looking and writing; so "check and insert" is one step. Several
 //! registrations become one commit, because a durable commit costs the same for one row and for fifty. Decisions that look at more
 //! than their own subject are committed alone.
 
 use super::Live;
+use super::queue::Waiting;
 use crate::error::{Error, Result};
-use crate::names::Context;
-use crate::schema::SchemaType;
-use crate::state::ContextState;
-use crate::store::{Change, Commit, Revision, SchemaId, SchemaRow, StoreError, Texts};
-use std::collections::{BTreeMap, HashSet, VecDeque};
-use std::sync::{Arc, PoisonError};
+use crate::names::{Context, Subject};
+use crate::schema::{Reference, SchemaType};
+use crate::state::{ContextState, Version};
+use crate::store::{Change, Commit, Guard, Key, Revision, SchemaId, SchemaRow, StoreError, Texts};
+use std::collections::{BTreeMap, BTreeSet};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::PoisonError;
 use std::time::Duration;
-use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
-/// Requests that may wait for one context.
-const WAITING: usize = 1024;
-/// Decisions in one commit, and bytes of their texts.
-const BATCH: usize = 64;
-const BATCH_BYTES: usize = 4 << 20;
 /// Lost races before giving up. Every lost race is somebody else's commit.
 const RACES: u32 = 100;
-
-/// What a decision looks at.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Scope {
-    /// Its own subject, and what stays true whatever is registered under others.
-    Subject(Arc<str>),
-    /// More than that.
-    Context,
-}
+/// The pause after the first lost race at most; each is twice as long as the one before, up to the longest.
+const FIRST_PAUSE: Duration = Duration::from_millis(1);
+const LONGEST_PAUSE: Duration = Duration::from_millis(50);
 
 /// A context as it will be after the decisions before this one, and what this one adds.
 pub struct Draft<'a> {
@@ -40,29 +30,67 @@ pub struct Draft<'a> {
     state: &'a ContextState,
     changes: Vec<Change>,
     texts: Vec<Texts>,
-    guards: BTreeMap<Context, Revision>,
+    /// What was looked at in other contexts.
+    relied_on: Vec<(Context, Revision, Key)>,
+    /// Nothing was found in any context, and that must stay so.
+    needs_no_links: bool,
+    links: Revision,
 }
 
-impl Draft<'_> {
+impl<'a> Draft<'a> {
+    fn new(live: &'a Live, context: &'a Context, state: &'a ContextState) -> Self {
+        Self {
+            live,
+            context,
+            state,
+            changes: Vec::new(),
+            texts: Vec::new(),
+            relied_on: Vec::new(),
+            needs_no_links: false,
+            // Before any look at another context: what is counted later may not have been seen.
+            links: live.looks.links(),
+        }
+    }
+
     /// The context before this commit.
     pub fn state(&self) -> &ContextState {
         self.state
     }
 
-    /// Another context, which must not have moved until this is committed.
-    pub fn other<T>(&mut self, context: &Context, look: impl FnOnce(&ContextState) -> T) -> T {
+    /// The settings and the mode of a whole context, which must stay as they are until this is committed.
+    pub fn settings<T>(&mut self, context: &Context, look: impl FnOnce(&ContextState) -> T) -> T {
+        self.other(context, [Key::Config("".into()), Key::Mode("".into())], look)
+    }
+
+    /// A version of whatever context, which must stay as it is until this is committed.
+    pub fn version(&mut self, subject: &Subject, number: i32) -> Option<Version> {
+        self.other(&subject.context, [Key::Version(subject.name.clone(), number)], |state| {
+            state.versions(&subject.name).iter().find(|version| version.version == number).copied()
+        })
+    }
+
+    fn other<T>(
+        &mut self,
+        context: &Context,
+        rows: impl IntoIterator<Item = Key>,
+        look: impl FnOnce(&ContextState) -> T,
+    ) -> T {
         if context == self.context {
             return look(self.state);
         }
         self.live.read(context, |state| {
-            self.guards.insert(context.clone(), state.head().revision);
+            let seen = state.head().revision;
+            self.relied_on.extend(rows.into_iter().map(|key| (context.clone(), seen, key)));
             look(state)
         })
     }
 
-    /// All contexts.
-    pub fn contexts(&self) -> Vec<Context> {
-        self.live.contexts()
+    /// Whether a reference that somebody looks for is found in any context. If not, none may be made until this is committed.
+    pub fn is_linked(&mut self, mut look: impl FnMut(&Context, &ContextState) -> bool) -> bool {
+        self.needs_no_links = true;
+        let own = look(self.context, self.state);
+        let mut others = self.live.contexts().into_iter().filter(|context| context != self.context);
+        own || others.any(|context| self.live.read(&context, |state| look(&context, state)))
     }
 
     /// Schemas that this commit brings.
@@ -98,212 +126,154 @@ impl Draft<'_> {
     pub fn put(&mut self, change: Change) {
         self.changes.push(change);
     }
-}
 
-/// A decision that waits for its turn.
-pub(super) struct Waiting {
-    scope: Scope,
-    bytes: usize,
-    decision: Box<dyn Decision>,
-}
-
-trait Decision: Send {
-    /// Adds to the draft; what it answers is kept until the commit is done.
-    fn decide(&mut self, draft: &mut Draft<'_>) -> Result<()>;
-
-    fn done(self: Box<Self>, outcome: Result<()>);
-}
-
-struct Deciding<F, T> {
-    decide: F,
-    value: Option<T>,
-    answer: oneshot::Sender<Result<T>>,
-}
-
-impl<T: Send, F: FnMut(&mut Draft<'_>) -> Result<T> + Send> Decision for Deciding<F, T> {
-    fn decide(&mut self, draft: &mut Draft<'_>) -> Result<()> {
-        self.value = Some((self.decide)(draft)?);
-        Ok(())
+    /// Asks a decision; what it has added is taken back where it refuses.
+    fn ask(&mut self, waiting: &mut Waiting) -> Result<()> {
+        let (changes, texts, relied_on) = (self.changes.len(), self.texts.len(), self.relied_on.len());
+        let needs_no_links = self.needs_no_links;
+        let decided = catch_unwind(AssertUnwindSafe(|| waiting.decision.decide(self)));
+        let decided = decided.unwrap_or_else(|_| {
+            Err(Error::new(
+                500,
+                "The registry has failed at this request, and nothing was changed. Report it",
+            ))
+        });
+        if decided.is_err() {
+            self.changes.truncate(changes);
+            self.texts.truncate(texts);
+            self.relied_on.truncate(relied_on);
+            self.needs_no_links = needs_no_links;
+        }
+        decided
     }
 
-    fn done(self: Box<Self>, outcome: Result<()>) {
-        let Self { value, answer, .. } = *self;
-        let lost = || Error::new(500, "A decision was committed without a value");
-        // Nobody waits any more where the client has gone.
-        let _ = answer.send(outcome.and_then(|()| value.ok_or_else(lost)));
+    /// The rows that were looked at, by context; the first look at each counts.
+    fn guards(&self) -> Vec<Guard> {
+        let mut guards: BTreeMap<&Context, (Revision, BTreeSet<Key>)> = BTreeMap::new();
+        for (context, seen, key) in &self.relied_on {
+            let (first, rows) = guards.entry(context).or_insert((*seen, BTreeSet::new()));
+            *first = (*first).min(*seen);
+            rows.insert(key.clone());
+        }
+        let guards = guards.into_iter();
+        guards.map(|(context, (seen, rows))| Guard { context: context.clone(), seen, rows }).collect()
+    }
+
+    /// Whether a version that is put here leads into another context.
+    fn adds_links(&self) -> bool {
+        let leads_out = |references: &[Reference]| {
+            references
+                .iter()
+                .any(|reference| Subject::parse_in(&reference.subject, self.context).context != *self.context)
+        };
+        self.changes.iter().any(|change| match change {
+            Change::Version(row) => {
+                let fresh = self.fresh().find(|schema| schema.id == row.id);
+                fresh
+                    .or_else(|| self.state.schema(row.id))
+                    .is_some_and(|schema| leads_out(&schema.references))
+            }
+            _ => false,
+        })
+    }
+
+    fn commit(self) -> Option<Commit> {
+        if self.changes.is_empty() {
+            return None;
+        }
+        let (next_id, guards, adds_links) = (self.next_id(), self.guards(), self.adds_links());
+        Some(Commit {
+            context: self.context.clone(),
+            expected: self.state.head(),
+            guards,
+            links_seen: self.needs_no_links.then_some(self.links),
+            adds_links,
+            attempt: Uuid::new_v4(),
+            next_id,
+            changes: self.changes,
+            texts: self.texts,
+        })
     }
 }
 
 impl Live {
-    /// Decides and commits what adds about so many bytes. `decide` may be asked again where another instance was faster, and
-    /// must not do anything but look and add. Once this is called it goes on, whether or not the caller still waits.
-    pub async fn write<T: Send + 'static>(
-        self: &Arc<Self>,
-        context: &Context,
-        scope: Scope,
-        bytes: usize,
-        decide: impl FnMut(&mut Draft<'_>) -> Result<T> + Send + 'static,
-    ) -> Result<T> {
-        let (answer, answered) = oneshot::channel();
-        let decision = Box::new(Deciding { decide, value: None, answer });
-        let writer = self.writer(context);
-        let lost = || Error::new(50001, "The registry is shutting down, and nothing was changed");
-        writer.send(Waiting { scope, bytes, decision }).await.map_err(|_| lost())?;
-        answered.await.map_err(|_| lost())?
-    }
-
-    fn writer(self: &Arc<Self>, context: &Context) -> mpsc::Sender<Waiting> {
-        let mut writers = self.writers.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = writers.get(context).filter(|writer| !writer.is_closed());
-        if let Some(writer) = known {
-            return writer.clone();
+    /// Decides a batch and commits it; answers every decision. Where the store refuses the batch, one of them is to blame.
+    pub(super) async fn batch(&self, context: &Context, batch: Vec<Waiting>) {
+        for one in self.commit_together(context, batch).await {
+            self.commit_together(context, vec![one]).await;
         }
-        let (writer, waiting) = mpsc::channel(WAITING);
-        writers.insert(context.clone(), writer.clone());
-        // It holds the registry weakly: with the registry its queue goes, and with the queue the task.
-        tokio::spawn(serve(Arc::downgrade(self), context.clone(), waiting));
-        writer
     }
 
-    /// Decides a batch and commits it; answers every decision.
-    async fn batch(&self, context: &Context, mut batch: Vec<Waiting>) {
-        for _ in 0..RACES {
+    /// Gives back what must be committed one by one; everything else is answered.
+    async fn commit_together(&self, context: &Context, mut batch: Vec<Waiting>) -> Vec<Waiting> {
+        for round in 0..RACES {
             if let Some(why) = self.broken() {
                 return answer(batch, &Error::new(50001, format!("Nothing is written: {why}")));
             }
-            let shared = self.shared_or_new(context);
-            let (commit, decided) = {
-                let state = shared.read().unwrap_or_else(PoisonError::into_inner);
-                self.decide(context, &state, batch)
-            };
+            batch.retain(|waiting| !waiting.decision.is_abandoned());
+            let (commit, decided) = self.decide(context, batch);
             batch = decided;
-            if batch.is_empty() {
-                return;
-            }
-            let Some(commit) = commit else {
-                return batch.into_iter().for_each(|waiting| waiting.decision.done(Ok(())));
-            };
+            let Some(commit) = commit else { return done(batch) };
             match self.store.commit(&commit).await {
                 Ok(head) => {
                     self.remember(&commit);
                     // Where a look at the store was faster, it has all of this already.
                     self.apply(context, commit.expected, head, commit.changes);
-                    return batch.into_iter().for_each(|waiting| waiting.decision.done(Ok(())));
+                    return done(batch);
                 }
                 Err(StoreError::Conflict) => {
-                    let followed = self.refresh(Duration::ZERO).await;
-                    if let Err(error) = followed {
+                    tokio::time::sleep(pause(round, commit.attempt)).await;
+                    if let Err(error) = self.refresh(Duration::ZERO).await {
                         return answer(batch, &error);
                     }
                 }
+                Err(StoreError::Refused(_)) if batch.len() > 1 => return batch,
                 Err(error) => {
                     // Whatever became of it: the next look finds out.
-                    self.seen.store(0, std::sync::atomic::Ordering::Release);
+                    self.looks.forget();
                     return answer(batch, &error.into());
                 }
             }
         }
-        answer(batch, &StoreError::Conflict.into());
+        answer(batch, &StoreError::Conflict.into())
     }
 
     /// Decides all against one state. What is refused is answered here; the rest is given back with its commit, or without where
     /// nothing changes.
-    fn decide(
-        &self,
-        context: &Context,
-        state: &ContextState,
-        batch: Vec<Waiting>,
-    ) -> (Option<Commit>, Vec<Waiting>) {
-        let head = state.head();
-        let mut draft = Draft {
-            live: self,
-            context,
-            state,
-            changes: Vec::new(),
-            texts: Vec::new(),
-            guards: BTreeMap::new(),
-        };
+    fn decide(&self, context: &Context, batch: Vec<Waiting>) -> (Option<Commit>, Vec<Waiting>) {
+        // A context that was never written to is not made by what is refused.
+        let shared = self.shared(context).unwrap_or_default();
+        let state = shared.read().unwrap_or_else(PoisonError::into_inner);
+        let mut draft = Draft::new(self, context, &state);
         let mut decided = Vec::with_capacity(batch.len());
         for mut waiting in batch {
-            let (changes, texts) = (draft.changes.len(), draft.texts.len());
-            match waiting.decision.decide(&mut draft) {
+            match draft.ask(&mut waiting) {
                 Ok(()) => decided.push(waiting),
-                Err(error) => {
-                    draft.changes.truncate(changes);
-                    draft.texts.truncate(texts);
-                    waiting.decision.done(Err(error));
-                }
+                Err(error) => waiting.decision.done(Err(error)),
             }
         }
-        let next_id = draft.next_id();
-        let Draft { changes, texts, guards, .. } = draft;
-        let commit = (!changes.is_empty()).then(|| Commit {
-            context: context.clone(),
-            expected: head,
-            guards: guards.into_iter().collect(),
-            attempt: Uuid::new_v4(),
-            next_id,
-            changes,
-            texts,
-        });
-        (commit, decided)
+        (draft.commit(), decided)
     }
 
     fn remember(&self, commit: &Commit) {
         for (row, texts) in commit.schemas().into_iter().flatten() {
-            self.texts.insert(&commit.context, row.id, texts.clone());
+            self.texts.insert(&commit.context, row, texts.clone());
         }
     }
 }
 
-fn answer(batch: Vec<Waiting>, error: &Error) {
+fn done(batch: Vec<Waiting>) -> Vec<Waiting> {
+    batch.into_iter().for_each(|waiting| waiting.decision.done(Ok(())));
+    Vec::new()
+}
+
+fn answer(batch: Vec<Waiting>, error: &Error) -> Vec<Waiting> {
     batch.into_iter().for_each(|waiting| waiting.decision.done(Err(error.clone())));
+    Vec::new()
 }
 
-async fn serve(live: std::sync::Weak<Live>, context: Context, mut queue: mpsc::Receiver<Waiting>) {
-    let mut waiting: VecDeque<Waiting> = VecDeque::new();
-    loop {
-        if waiting.is_empty() {
-            match queue.recv().await {
-                Some(next) => waiting.push_back(next),
-                None => return,
-            }
-        }
-        while let Ok(next) = queue.try_recv() {
-            waiting.push_back(next);
-        }
-        let Some(live) = live.upgrade() else { return };
-        let batch = take(&mut waiting);
-        live.batch(&context, batch).await;
-    }
-}
-
-/// The first decision, and as many others as do not look at what an earlier one writes.
-fn take(waiting: &mut VecDeque<Waiting>) -> Vec<Waiting> {
-    let Some(first) = waiting.pop_front() else { return Vec::new() };
-    let Scope::Subject(subject) = &first.scope else { return vec![first] };
-    let mut subjects = HashSet::from([Arc::clone(subject)]);
-    let mut bytes = first.bytes;
-    let mut batch = vec![first];
-    let mut rest = VecDeque::new();
-    while let Some(next) = waiting.pop_front() {
-        match &next.scope {
-            Scope::Subject(subject)
-                if batch.len() < BATCH
-                    && bytes + next.bytes <= BATCH_BYTES
-                    && subjects.insert(Arc::clone(subject)) =>
-            {
-                bytes += next.bytes;
-                batch.push(next);
-            }
-            // What comes behind must not overtake it.
-            Scope::Context => {
-                rest.push_back(next);
-                rest.append(waiting);
-            }
-            Scope::Subject(_) => rest.push_back(next),
-        }
-    }
-    *waiting = rest;
-    batch
+/// Longer from race to race, and not the same for two writers: their attempts are random.
+fn pause(round: u32, attempt: Uuid) -> Duration {
+    let longest = FIRST_PAUSE.saturating_mul(1 << round.min(10)).min(LONGEST_PAUSE);
+    longest.mul_f64(f64::from(attempt.as_bytes()[0]) / 255.0)
 }

@@ -2,13 +2,18 @@
 
 use super::contract;
 use super::register::schema_type;
-use super::{Candidate, Registry, Submitted, config_in_scope};
+use super::work::Budget;
+use super::{Candidate, Reading, Registry, Submitted, config_in_scope};
 use crate::compat::{self, Older, Verdict};
 use crate::error::{Error, Result};
 use crate::names::Subject;
 use crate::parse::Strictness;
 use crate::settings::{Config, Level};
 use crate::state::Version;
+use std::sync::Arc;
+
+/// Older versions whose texts are asked for at once.
+const CHUNK: usize = 16;
 
 /// What a schema is compared with.
 pub(super) struct Basis<'a> {
@@ -34,41 +39,43 @@ impl Registry {
         with: With,
         normalize: bool,
     ) -> Result<Verdict> {
-        self.live().fresh().await?;
-        let versions = |live: &crate::live::Live| {
-            live.read(&subject.context, |state| state.versions(&subject.name).to_vec())
+        self.require_small(submitted.metadata.as_ref(), submitted.rule_set.as_ref())?;
+        let find = |live: &crate::live::Live| {
+            let live = live.read(&subject.context, |state| {
+                let versions = state.versions(&subject.name).iter();
+                versions.filter(|version| !version.deleted).copied().collect::<Vec<_>>()
+            });
+            let found = match with {
+                With::Level => live,
+                With::Version(-1) => live.last().copied().into_iter().collect(),
+                With::Version(number) => {
+                    live.into_iter().filter(|version| version.version == number).collect()
+                }
+            };
+            (!found.is_empty()).then_some(found)
         };
-        let mut versions = versions(self.live());
-        versions.retain(|version| !version.deleted);
-        match with {
-            With::Level => {}
-            With::Version(-1) => drop(versions.drain(..versions.len().saturating_sub(1))),
-            With::Version(number) => {
-                versions.retain(|version| version.version == number);
-                if versions.is_empty() && self.live().confirm().await? {
-                    versions =
-                        self.live().read(&subject.context, |state| state.versions(&subject.name).to_vec());
-                    versions.retain(|version| !version.deleted && version.version == number);
-                }
-                if versions.is_empty() {
-                    return Err(Error::version_not_found(subject, number));
-                }
-            }
-        }
+        let versions = match (self.live.find(find).await?, with) {
+            (Some(versions), _) => versions,
+            (None, With::Level | With::Version(-1)) => Vec::new(),
+            (None, With::Version(number)) => return Err(Error::version_not_found(subject, number)),
+        };
         let text = submitted
             .text
             .as_deref()
             .filter(|text| !text.trim().is_empty())
             .ok_or_else(Error::empty_schema)?;
-        let config = config_in_scope(&**self.live(), subject, self.settings.default_level);
-        let kind = schema_type(submitted.schema_type.as_deref())?;
-        let references = self.resolved(&**self.live(), &subject.context, &submitted.references)?;
-        let strict =
+        let budget = self.work.budget();
+        let config = config_in_scope(&*self.live, subject, self.settings.default_level);
+        let schema_type = schema_type(submitted.schema_type.as_deref())?;
+        let references = self.resolved(&subject.context, &submitted.references).await?;
+        let strictness =
             if config.validate_new_schemas.unwrap_or(true) { Strictness::New } else { Strictness::Stored };
         let normalize = normalize || config.normalize.unwrap_or(false);
-        let candidate = self.candidate(&subject.context, kind, text, references, strict, normalize).await?;
+        let reading = Reading { schema_type, text, strictness, normalize };
+        let candidate = self.candidate(&subject.context, reading, references, &budget).await?;
         let candidate = candidate.labelled(submitted.metadata.clone(), submitted.rule_set.clone());
-        self.judge(subject, &candidate, &Basis { config: &config, versions: &versions }).await
+        let basis = Basis { config: &config, versions: &versions };
+        self.judge(subject, &candidate, &basis, &budget).await
     }
 
     /// Compares with the live versions of a subject.
@@ -77,9 +84,9 @@ impl Registry {
         subject: &Subject,
         candidate: &Candidate,
         basis: &Basis<'_>,
+        budget: &Budget,
     ) -> Result<Verdict> {
         let level = basis.config.compatibility_level.unwrap_or(self.settings.default_level);
-        let policy = basis.config.compatibility_policy.unwrap_or_default();
         let live: Vec<_> = basis.versions.iter().filter(|version| !version.deleted).collect();
         let mut verdict = Verdict::default();
         if basis.config.validate_fields.unwrap_or(false) {
@@ -90,8 +97,7 @@ impl Registry {
             if !level.is_transitive() {
                 older.drain(..older.len().saturating_sub(1));
             }
-            let older = self.older(subject, older).await?;
-            let found = compat::judge(level, policy, &candidate.parsed, &older);
+            let found = self.compare(subject, candidate, basis.config, &older, budget).await?;
             verdict.confluent.extend(found.confluent);
             verdict.explained.extend(found.explained);
         }
@@ -100,6 +106,43 @@ impl Registry {
             verdict.confluent.push(format!("{{validateFields: '{checked}', compatibility: '{level}'}}"));
         }
         Ok(verdict)
+    }
+
+    /// Compares with versions that are given by rising number, the newest first, until one does not fit. One is read at a time:
+    /// all versions of a subject need not fit memory.
+    async fn compare(
+        &self,
+        subject: &Subject,
+        candidate: &Candidate,
+        config: &Config,
+        older: &[&Version],
+        budget: &Budget,
+    ) -> Result<Verdict> {
+        let level = config.compatibility_level.unwrap_or(self.settings.default_level);
+        let policy = config.compatibility_policy.unwrap_or_default();
+        for chunk in older.rchunks(CHUNK) {
+            let ids: Vec<_> = chunk.iter().map(|version| version.id).collect();
+            if ids.len() > 1 {
+                // So that they are at hand, and not asked for one by one.
+                self.live.schemas(&subject.context, &ids).await?;
+            }
+            for version in chunk.iter().rev() {
+                let schema = match self.parsed(&subject.context, version.id, budget).await {
+                    Ok(schema) => schema,
+                    Err(error) if error.status() < 500 && !budget.is_spent() => {
+                        return Ok(unreadable(version.version, &error));
+                    }
+                    Err(error) => return Err(error),
+                };
+                let (new, old) = (Arc::clone(&candidate.parsed), Older { version: version.version, schema });
+                let compare = move || compat::judge(level, policy, &new, &[old]);
+                let verdict = self.work.run(budget, None, compare).await?;
+                if !verdict.is_compatible() {
+                    return Ok(verdict);
+                }
+            }
+        }
+        Ok(Verdict::default())
     }
 
     /// Versions with the same value of the property that the settings name.
@@ -113,23 +156,15 @@ impl Registry {
         let Some(group) = &config.compatibility_group else { return Ok(live) };
         let mine = contract::property(candidate.metadata.as_deref(), group);
         let mut same = Vec::with_capacity(live.len());
-        for version in live {
-            let texts = self.live().texts(&subject.context, version.id).await?;
-            let metadata = texts.as_ref().and_then(|texts| texts.metadata.as_deref());
-            if contract::property(metadata, group) == mine {
-                same.push(version);
-            }
+        for chunk in live.chunks(CHUNK) {
+            let ids: Vec<_> = chunk.iter().map(|version| version.id).collect();
+            let found = self.live.schemas(&subject.context, &ids).await?;
+            same.extend(chunk.iter().filter(|version| {
+                let metadata = found.get(&version.id).and_then(|(_, texts)| texts.metadata.as_deref());
+                contract::property(metadata, group) == mine
+            }));
         }
         Ok(same)
-    }
-
-    async fn older(&self, subject: &Subject, versions: Vec<&Version>) -> Result<Vec<Older>> {
-        let mut older = Vec::with_capacity(versions.len());
-        for version in versions {
-            let schema = self.parsed(&subject.context, version.id).await?;
-            older.push(Older { version: version.version, schema });
-        }
-        Ok(older)
     }
 
     /// Fields that the metadata reserves may not be used, and may not be given up.
@@ -142,7 +177,7 @@ impl Registry {
     ) -> Result<()> {
         let mine = contract::reserved(candidate.metadata.as_deref());
         if let Some(last) = last
-            && let Some(texts) = self.live().texts(&subject.context, last.id).await?
+            && let Some((_, texts)) = self.live.schema(&subject.context, last.id).await?
         {
             for name in contract::reserved(texts.metadata.as_deref()) {
                 if !mine.contains(&name) {
@@ -178,5 +213,19 @@ impl Registry {
             text += &format!(" In other words: {}", verdict.explained.join("; "));
         }
         Error::new(self.settings.incompatible_code, text)
+    }
+}
+
+/// An older version that cannot be read, as one that another registry has accepted, cannot be followed. The new schema is not to
+/// blame.
+fn unreadable(version: i32, error: &Error) -> Verdict {
+    Verdict {
+        confluent: vec![format!(
+            "Could not compare with version {version}, which cannot be read: {}",
+            error.message()
+        )],
+        explained: vec![format!(
+            "version {version} cannot be read: delete it, or set the compatibility to NONE for as long as this is registered"
+        )],
     }
 }

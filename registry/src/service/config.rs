@@ -113,6 +113,10 @@ impl Registry {
         contract::require_valid_rules(update.default_rule_set.value())?;
         contract::require_valid_rules(update.override_rule_set.value())?;
         self.require_settable(subject, received)?;
+        self.require_small(update.default_metadata.value(), update.default_rule_set.value())?;
+        self.require_small(update.override_metadata.value(), update.override_rule_set.value())?;
+        // What changes nothing is not committed, so it must be decided against what is so now.
+        self.live().confirm().await?;
         let (subject, context) = (subject.clone(), subject.context.clone());
         let default = self.settings.default_level;
         self.live()
@@ -132,18 +136,22 @@ impl Registry {
 
     /// Removes what is set; answers what that was.
     pub async fn delete_config(&self, subject: &Subject) -> Result<Config> {
-        let before = match self.config(subject, false).await {
-            Err(error) if error.code() == 40408 => return Err(Error::subject_not_found(subject)),
-            before => before?,
-        };
+        self.live().confirm().await?;
+        let is_top = subject.is_root() && subject.context.is_default();
         let (subject, context) = (subject.clone(), subject.context.clone());
+        let default = self.settings.default_level;
         self.live()
             .write(&context, Scope::Context, 0, move |draft| {
+                let own = draft.state().config(&subject.name).cloned();
+                if own.is_none() && !is_top {
+                    return Err(Error::subject_not_found(&subject));
+                }
                 require_writable(&mut *draft, &subject)?;
-                if draft.state().config(&subject.name).is_some() {
+                let before = config_in_scope(&mut *draft, &subject, default);
+                if own.is_some() {
                     draft.put(Change::Config(Arc::clone(&subject.name), None));
                 }
-                Ok(before.clone())
+                Ok(before)
             })
             .await
     }

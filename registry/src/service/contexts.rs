@@ -17,9 +17,12 @@ impl Registry {
         Ok(named.skip(page.offset).take(page.limit).collect())
     }
 
-    /// Takes an empty context from the list.
+    /// Takes an empty context from the list. One that is not in it stays as it is.
     pub async fn delete_context(&self, context: &Context) -> Result<()> {
         self.live().confirm().await?;
+        if self.live().read(context, |state| state.is_empty() && !state.is_listed()) {
+            return Ok(());
+        }
         let name = context.clone();
         self.live()
             .write(context, Scope::Context, 0, move |draft| {

@@ -4,8 +4,8 @@ use super::register::drop_unused;
 use super::{Registry, latest, require_writable};
 use crate::error::{Error, Result};
 use crate::live::{Draft, Scope};
-use crate::names::Subject;
-use crate::state::{ContextState, Version};
+use crate::names::{Context, Subject};
+use crate::state::Version;
 use crate::store::{Change, SchemaId, VersionRow};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -19,31 +19,19 @@ pub enum Deletion {
     Permanent,
 }
 
-/// Whether a schema that counts refers to a version. `all`: softly deleted ones count, too.
-pub(super) fn is_referenced(draft: &mut Draft<'_>, subject: &Subject, version: i32, all: bool) -> bool {
-    referred(draft, subject, version, all, None)
-}
-
-/// `without` names a subject whose own references do not count.
-fn referred(
+/// Whether a schema that counts refers to a version, in whatever context. `all`: softly deleted ones count, too. `goes` tells which
+/// versions do not count, because they go at the same time.
+pub(super) fn is_referenced(
     draft: &mut Draft<'_>,
     subject: &Subject,
     version: i32,
     all: bool,
-    without: Option<&Subject>,
+    goes: impl Fn(&Context, &str) -> bool,
 ) -> bool {
-    let refers = |state: &ContextState, is_own: bool| {
-        state.referrers(subject, version).any(|id| {
-            state.users(id).any(|(name, user)| {
-                let excluded = is_own && without.is_some_and(|without| without.name == *name);
-                !excluded && (all || !user.deleted)
-            })
-        })
-    };
-    let contexts = draft.contexts();
-    contexts.into_iter().any(|context| {
-        let is_own = context == subject.context;
-        draft.other(&context, |state| refers(state, is_own))
+    draft.is_linked(|context, state| {
+        state
+            .referrers(subject, version)
+            .any(|id| state.users(id).any(|(name, user)| (all || !user.deleted) && !goes(context, name)))
     })
 }
 
@@ -64,7 +52,11 @@ fn soft(draft: &mut Draft<'_>, subject: &Subject, version: &Version) {
     }));
 }
 
+/// The settings of a subject go with it. The subject without a name shares them with its context, which stays.
 fn drop_settings(draft: &mut Draft<'_>, subject: &Subject) {
+    if subject.is_root() {
+        return;
+    }
     if draft.state().config(&subject.name).is_some() {
         draft.put(Change::Config(Arc::clone(&subject.name), None));
     }
@@ -103,7 +95,7 @@ impl Registry {
                 }
                 require_writable(&mut *draft, &subject)?;
                 let all = deletion == Deletion::Permanent;
-                if referred(draft, &subject, found.version, all, None) {
+                if is_referenced(draft, &subject, found.version, all, |_, _| false) {
                     return Err(Error::referenced(&subject, found.version));
                 }
                 match deletion {
@@ -143,8 +135,10 @@ impl Registry {
                 let permanent = deletion == Deletion::Permanent;
                 let concerned: Vec<_> =
                     versions.iter().filter(|version| permanent || !version.deleted).copied().collect();
+                let own =
+                    |context: &Context, name: &str| *context == subject.context && *name == *subject.name;
                 for version in &concerned {
-                    if referred(draft, &subject, version.version, permanent, Some(&subject)) {
+                    if is_referenced(draft, &subject, version.version, permanent, own) {
                         return Err(Error::referenced(&subject, version.version));
                     }
                     if permanent && !version.deleted {

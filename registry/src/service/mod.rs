@@ -3,7 +3,7 @@
 //! One file a question. They read [`Live`]'s state, and write by decisions that are made again where somebody else was faster.
 
 use crate::error::{Error, Result};
-use crate::identity;
+use crate::identity::Content;
 use crate::live::{Draft, Live};
 use crate::names::{Context, Subject};
 use crate::parse::{Parsed, Problem, Strictness};
@@ -11,25 +11,33 @@ use crate::schema::{Dependency, Metadata, Reference, RuleSet, SchemaType};
 use crate::settings::{Config, Level, Mode};
 use crate::state::{ContextState, Version};
 use crate::store::{SchemaId, Texts};
-use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Duration;
 use uuid::Uuid;
+use work::Budget;
 
 mod compatibility;
 mod config;
 mod contexts;
 mod contract;
 mod delete;
+mod list;
 mod lookup;
 mod mode;
 mod parsed;
 mod read;
+mod references;
 mod register;
+#[cfg(test)]
+mod tests;
+mod turns;
+mod work;
 
 pub use compatibility::With;
 pub use config::{ConfigUpdate, Field};
 pub use delete::Deletion;
-pub use read::{ById, Entity, Listed, Page, SchemaQuery};
+pub use list::{Listed, Page, SchemaQuery};
+pub use read::{ById, Entity};
 pub use register::Registered;
 
 /// What can be set for a registry as a whole. Values only.
@@ -43,6 +51,14 @@ pub struct Settings {
     pub max_schema_bytes: usize,
     /// References that a schema may lead to, references of references included.
     pub max_references: usize,
+    /// Bytes of the texts that they lead to.
+    pub max_dependency_bytes: usize,
+    /// Bytes of a schema's metadata and rules, in memory.
+    pub max_label_bytes: usize,
+    /// How long one request may make the processor work.
+    pub work_allowance: Duration,
+    /// How long a request may wait for the processor.
+    pub work_patience: Duration,
     /// Bytes of texts that are kept in memory for stores outside of it.
     pub text_cache_bytes: u64,
     /// Bytes of parsed schemas that are kept, about.
@@ -56,6 +72,10 @@ impl Default for Settings {
             incompatible_code: 409,
             max_schema_bytes: 1 << 20,
             max_references: 1000,
+            max_dependency_bytes: 8 << 20,
+            max_label_bytes: 256 << 10,
+            work_allowance: Duration::from_secs(10),
+            work_patience: Duration::from_secs(10),
             text_cache_bytes: 16 << 20,
             parsed_cache_bytes: 8 << 20,
         }
@@ -67,6 +87,8 @@ pub struct Registry {
     live: Arc<Live>,
     settings: Settings,
     parsed: parsed::Cache,
+    work: work::Pool,
+    turns: turns::Turns,
     now_ms: Box<dyn Fn() -> i64 + Send + Sync>,
 }
 
@@ -109,6 +131,7 @@ pub(crate) struct Candidate {
     references: Arc<[Reference]>,
     metadata: Option<Arc<Metadata>>,
     rule_set: Option<Arc<RuleSet>>,
+    content: Content,
     guid: Uuid,
 }
 
@@ -116,12 +139,7 @@ impl Candidate {
     fn labelled(mut self, metadata: Option<Metadata>, rule_set: Option<RuleSet>) -> Self {
         self.metadata = metadata.map(Arc::new);
         self.rule_set = rule_set.map(Arc::new);
-        self.guid = identity::guid(
-            &self.canonical,
-            &self.references,
-            self.metadata.as_deref(),
-            self.rule_set.as_deref(),
-        );
+        self.guid = self.content.guid(self.metadata.as_deref(), self.rule_set.as_deref());
         self
     }
 
@@ -139,39 +157,42 @@ impl Candidate {
     }
 }
 
-/// Something that contexts can be looked at through: the state as it is, or as a decision sees it.
+/// Something that settings can be looked at through: the state as it is, or as a decision sees it. Of a context that is not a
+/// decision's own only those of the whole context may be looked at.
 pub(crate) trait View {
-    fn look<T>(&mut self, context: &Context, look: impl FnOnce(&ContextState) -> T) -> T;
+    fn settings<T>(&mut self, context: &Context, look: impl FnOnce(&ContextState) -> T) -> T;
 }
 
 impl View for &Live {
-    fn look<T>(&mut self, context: &Context, look: impl FnOnce(&ContextState) -> T) -> T {
+    fn settings<T>(&mut self, context: &Context, look: impl FnOnce(&ContextState) -> T) -> T {
         self.read(context, look)
     }
 }
 
 impl View for &mut Draft<'_> {
-    fn look<T>(&mut self, context: &Context, look: impl FnOnce(&ContextState) -> T) -> T {
-        self.other(context, look)
+    fn settings<T>(&mut self, context: &Context, look: impl FnOnce(&ContextState) -> T) -> T {
+        Draft::settings(self, context, look)
     }
 }
 
 /// The settings that count for a subject: its own, else its context's, else those of all contexts. Own ones without a level get
 /// the server's; what else they lack comes from their context's.
 pub(crate) fn config_in_scope(mut view: impl View, subject: &Subject, default: Level) -> Config {
-    let (own, root) = view.look(&subject.context, |state| {
+    let (own, root) = view.settings(&subject.context, |state| {
         (state.config(&subject.name).filter(|_| !subject.is_root()).cloned(), state.config("").cloned())
     });
     let mut config = match (own, root) {
         (Some(own), root) => filled(own, root),
         (None, Some(root)) => root,
-        (None, None) => view.look(&Context::global(), |state| state.config("").cloned()).unwrap_or_default(),
+        (None, None) => {
+            view.settings(&Context::global(), |state| state.config("").cloned()).unwrap_or_default()
+        }
     };
     config.compatibility_level.get_or_insert(default);
     config
 }
 
-/// What a record lacks, its alias and its level apart, comes from another one.
+/// What a record lacks, its alias and its level apart, comes from its context's: that is one step, and goes no further up.
 fn filled(own: Config, root: Option<Config>) -> Config {
     let Some(root) = root else { return own };
     Config {
@@ -197,13 +218,13 @@ pub(crate) fn mode_in_scope(mut view: impl View, subject: &Subject) -> Mode {
     if let Some(mode) = overriding(&mut view) {
         return mode;
     }
-    let own = view.look(&subject.context, |state| state.mode(&subject.name).or_else(|| state.mode("")));
-    own.or_else(|| view.look(&Context::global(), |state| state.mode(""))).unwrap_or(Mode::Readwrite)
+    let own = view.settings(&subject.context, |state| state.mode(&subject.name).or_else(|| state.mode("")));
+    own.or_else(|| view.settings(&Context::global(), |state| state.mode(""))).unwrap_or(Mode::Readwrite)
 }
 
 fn overriding(view: &mut impl View) -> Option<Mode> {
     let top = [Context::default_context(), Context::global()];
-    let modes = top.map(|context| view.look(&context, |state| state.mode("")));
+    let modes = top.map(|context| view.settings(&context, |state| state.mode("")));
     modes.into_iter().flatten().find(|mode| *mode == Mode::ReadonlyOverride)
 }
 
@@ -242,12 +263,22 @@ impl Registry {
     ) -> Result<Self> {
         let live = Live::open(store, settings.text_cache_bytes).await?;
         let parsed = parsed::Cache::new(settings.parsed_cache_bytes);
-        Ok(Self { live, settings, parsed, now_ms: Box::new(now_ms) })
+        let (work, turns) = (work::Pool::new(&settings), turns::Turns::default());
+        Ok(Self { live, settings, parsed, work, turns, now_ms: Box::new(now_ms) })
     }
 
     /// Its memory of the store.
     pub fn live(&self) -> &Arc<Live> {
         &self.live
+    }
+
+    /// The subject that an alias leads to, one step; nothing where the name is no alias.
+    pub async fn target(&self, subject: &Subject) -> Result<Option<Subject>> {
+        self.live.fresh().await?;
+        let alias =
+            |state: &ContextState| state.config(&subject.name).and_then(|config| config.alias.clone());
+        let alias = self.live.read(&subject.context, alias).filter(|alias| !alias.is_empty());
+        Ok(alias.map(|alias| Subject::parse_in(&alias, &subject.context)))
     }
 
     /// Names that nobody may register under.
@@ -257,151 +288,75 @@ impl Registry {
         if reserved || control(&subject.name) || control(subject.context.as_str()) {
             return Err(Error::invalid_subject(received));
         }
+        if !subject.is_storable() {
+            return Err(Error::long_subject(received));
+        }
         Ok(())
     }
 
-    /// The references of a request with their versions told; each leads somewhere.
-    fn resolved(
-        &self,
-        mut view: impl View,
-        context: &Context,
-        references: &[SubmittedReference],
-    ) -> Result<Vec<Reference>> {
-        let mut resolved = Vec::with_capacity(references.len());
-        for reference in references {
-            let SubmittedReference { name: Some(name), subject: Some(subject), version: Some(version) } =
-                reference
-            else {
-                let word = |text: &Option<String>| {
-                    text.as_ref().map_or("null".to_owned(), |text| format!("'{text}'"))
-                };
-                let version = reference.version.map_or("null".to_owned(), |version| version.to_string());
-                let shown = format!(
-                    "{{name={}, subject={}, version={version}}}",
-                    word(&reference.name),
-                    word(&reference.subject)
-                );
-                return Err(Error::new(
-                    42201,
-                    format!("Invalid schema, details: Invalid reference: {shown}. It needs all three"),
-                ));
-            };
-            let target = Subject::parse_in(subject, context);
-            let found = view.look(&target.context, |state| {
-                let versions = state.versions(&target.name);
-                match version {
-                    -1 => latest(versions).map(|version| version.version),
-                    n => versions.iter().find(|version| version.version == *n).map(|version| version.version),
-                }
-            });
-            let version = found.ok_or_else(|| {
-                Error::new(
-                    42201,
-                    format!(
-                        "Invalid schema, details: No schema reference found for subject \"{subject}\" and version {version}. \
-                         Register what is referred to first"
-                    ),
-                )
-            })?;
-            resolved.push(Reference { name: name.clone(), subject: subject.clone(), version });
+    /// Labels of a size that somebody may have written.
+    fn require_small(&self, metadata: Option<&Metadata>, rules: Option<&RuleSet>) -> Result<()> {
+        let (bytes, most) = (
+            metadata.map_or(0, Metadata::bytes) + rules.map_or(0, RuleSet::bytes),
+            self.settings.max_label_bytes,
+        );
+        if bytes > most {
+            return Err(Error::new(
+                42201,
+                format!(
+                    "Invalid schema, details: its metadata and rules take {bytes} bytes, and {most} are allowed"
+                ),
+            ));
         }
-        Ok(resolved)
-    }
-
-    /// The texts that references lead to, each before what refers to it.
-    async fn dependencies(
-        &self,
-        context: &Context,
-        references: &[Reference],
-    ) -> Result<Vec<(String, Arc<str>)>> {
-        enum Step {
-            Enter(Context, Reference),
-            Leave(String, Arc<str>),
-        }
-        let mut found = Vec::new();
-        let mut seen: HashSet<(String, Subject, i32)> = HashSet::new();
-        let mut steps: Vec<Step> = references
-            .iter()
-            .rev()
-            .map(|reference| Step::Enter(context.clone(), reference.clone()))
-            .collect();
-        while let Some(step) = steps.pop() {
-            let (context, reference) = match step {
-                Step::Enter(context, reference) => (context, reference),
-                Step::Leave(name, text) => {
-                    found.push((name, text));
-                    continue;
-                }
-            };
-            let target = Subject::parse_in(&reference.subject, &context);
-            if !seen.insert((reference.name.clone(), target.clone(), reference.version)) {
-                continue;
-            }
-            if seen.len() > self.settings.max_references {
-                let limit = self.settings.max_references;
-                return Err(Error::new(
-                    42201,
-                    format!("Invalid schema, details: its references lead to more than {limit} schemas"),
-                ));
-            }
-            let row = self.live.read(&target.context, |state| {
-                let versions = state.versions(&target.name);
-                let version = versions.iter().find(|version| version.version == reference.version)?;
-                state.schema(version.id).cloned()
-            });
-            let missing = || {
-                let (subject, version) = (&reference.subject, reference.version);
-                Error::new(
-                    42201,
-                    format!(
-                        "Invalid schema, details: No schema reference found for subject \"{subject}\" and version {version}"
-                    ),
-                )
-            };
-            let row = row.ok_or_else(missing)?;
-            let texts = self.live.texts(&target.context, row.id).await?.ok_or_else(missing)?;
-            steps.push(Step::Leave(reference.name, texts.canonical));
-            let inner = row.references.iter().rev();
-            steps.extend(inner.map(|reference| Step::Enter(target.context.clone(), reference.clone())));
-        }
-        Ok(found)
+        Ok(())
     }
 
     /// Reads a schema that has its references already.
     async fn candidate(
         &self,
         context: &Context,
-        schema_type: SchemaType,
-        text: &str,
+        reading: Reading<'_>,
         references: Vec<Reference>,
-        strictness: Strictness,
-        normalize: bool,
+        budget: &Budget,
     ) -> Result<Candidate> {
+        let Reading { schema_type, text, strictness, normalize } = reading;
         if text.len() > self.settings.max_schema_bytes {
             return Err(Error::too_large(self.settings.max_schema_bytes));
         }
-        let texts = self.dependencies(context, &references).await?;
-        let dependencies: Vec<_> = texts.iter().map(|(name, text)| Dependency { name, text }).collect();
-        let invalid = |problem: Problem| Error::invalid_schema(&schema_type, &problem);
-        let mut parsed = Parsed::parse(schema_type, text, &dependencies, strictness).map_err(invalid)?;
-        let mut references = references;
-        if normalize {
-            let normalized = parsed.normalized();
-            parsed = Parsed::parse(schema_type, &normalized, &dependencies, Strictness::Stored)
-                .map_err(invalid)?;
-            references.sort_by(|one, other| one.name.cmp(&other.name));
-            references.dedup();
-        }
-        let canonical: Arc<str> = parsed.canonical().into();
-        let candidate = Candidate {
-            submitted: (*canonical != *text).then(|| text.into()),
-            canonical,
-            parsed: Arc::new(parsed),
-            references: references.into(),
-            metadata: None,
-            rule_set: None,
-            guid: Uuid::nil(),
+        let found = self.texts_of(&self.targets(context, &references).await?).await?;
+        let bytes = text.len() + found.iter().map(|(_, text)| text.len()).sum::<usize>();
+        let text: Arc<str> = text.into();
+        let read = move || {
+            let dependencies: Vec<_> = found.iter().map(|(name, text)| Dependency { name, text }).collect();
+            let mut parsed = Parsed::parse(schema_type, &text, &dependencies, strictness)?;
+            let mut references = references;
+            if normalize {
+                parsed = Parsed::parse(schema_type, &parsed.normalized(), &dependencies, Strictness::Stored)?;
+                references.sort_by(|one, other| one.name.cmp(&other.name));
+                references.dedup();
+            }
+            let canonical: Arc<str> = parsed.canonical().into();
+            Ok(Candidate {
+                submitted: (canonical != text).then_some(text),
+                content: Content::new(&canonical, &references),
+                canonical,
+                parsed: Arc::new(parsed),
+                references: references.into(),
+                metadata: None,
+                rule_set: None,
+                guid: Uuid::nil(),
+            })
         };
-        Ok(candidate)
+        let read = self.work.run(budget, Some(bytes), read).await?;
+        read.map_err(|problem: Problem| Error::invalid_schema(&schema_type, &problem))
     }
+}
+
+/// How a text is to be read.
+#[derive(Debug, Clone, Copy)]
+struct Reading<'a> {
+    schema_type: SchemaType,
+    text: &'a str,
+    strictness: Strictness,
+    normalize: bool,
 }

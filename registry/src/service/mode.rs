@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::live::{Draft, Scope};
 use crate::names::{Context, Subject};
 use crate::settings::Mode;
-use crate::state::Version;
+use crate::state::{ContextState, Version};
 use crate::store::Change;
 use std::sync::Arc;
 
@@ -39,6 +39,10 @@ impl Registry {
         }
         self.live().confirm().await?;
         let is_top = subject.is_root() && subject.context.is_default();
+        let begins = mode == Some(Mode::Import) && mode_in_scope(&**self.live(), subject) != Mode::Import;
+        if is_top && begins && !force {
+            self.make_room_elsewhere().await?;
+        }
         let (subject, context) = (subject.clone(), subject.context.clone());
         self.live()
             .write(&context, Scope::Context, 0, move |draft| {
@@ -53,6 +57,28 @@ impl Registry {
                 Ok(())
             })
             .await
+    }
+
+    /// All other contexts, one by one: for the top, everything softly deleted goes, wherever it is. Nothing goes where anything is
+    /// live.
+    async fn make_room_elsewhere(&self) -> Result<()> {
+        let contexts = self.live().contexts();
+        let is_live = |state: &ContextState| {
+            state.subjects().any(|(_, versions)| versions.iter().any(|version| !version.deleted))
+        };
+        if contexts.iter().any(|context| self.live().read(context, is_live)) {
+            return Err(in_use());
+        }
+        for context in contexts.into_iter().filter(|context| !context.is_default()) {
+            if self.live().read(&context, ContextState::is_empty) {
+                continue;
+            }
+            let root = Subject::new(context.clone(), "");
+            self.live()
+                .write(&context, Scope::Context, 0, move |draft| make_room(draft, &root, true))
+                .await?;
+        }
+        Ok(())
     }
 
     /// Removes a mode; answers what it was. `recursive`: of a context, those of its subjects too.
@@ -78,33 +104,26 @@ impl Registry {
     }
 }
 
-/// Refuses where a version is live; removes the softly deleted ones for good.
-fn make_room(draft: &mut Draft<'_>, subject: &Subject, is_top: bool) -> Result<()> {
-    let refused = || {
-        Error::not_permitted(
-            "Cannot import since found existing subjects. Delete them, or set the mode with force=true, which keeps them",
-        )
-    };
-    if is_top {
-        let others: Vec<Context> =
-            draft.contexts().into_iter().filter(|other| *other != subject.context).collect();
-        for other in others {
-            let live = draft.other(&other, |state| {
-                state.subjects().any(|(_, versions)| versions.iter().any(|version| !version.deleted))
-            });
-            if live {
-                return Err(refused());
-            }
-        }
-    }
+fn in_use() -> Error {
+    Error::not_permitted(
+        "Cannot import since found existing subjects. Delete them, or set the mode with force=true, which keeps them",
+    )
+}
+
+/// Refuses where a version is live; removes the softly deleted ones for good, which nothing may refer to that stays. `everywhere`:
+/// those of all other contexts go, too.
+fn make_room(draft: &mut Draft<'_>, subject: &Subject, everywhere: bool) -> Result<()> {
     let concerned: Vec<(Arc<str>, Vec<Version>)> = {
         let matching = |name: &str| subject.is_root() || *name == *subject.name;
         let subjects = draft.state().subjects().filter(|(name, _)| matching(name));
         subjects.map(|(name, versions)| (Arc::clone(name), versions.to_vec())).collect()
     };
     if concerned.iter().flat_map(|(_, versions)| versions).any(|version| !version.deleted) {
-        return Err(refused());
+        return Err(in_use());
     }
+    let goes = |context: &Context, name: &str| {
+        *context == subject.context && (subject.is_root() || *name == *subject.name)
+    };
     let gone: Vec<(&Arc<str>, i32)> = concerned
         .iter()
         .flat_map(|(name, versions)| versions.iter().map(move |v| (name, v.version)))
@@ -113,7 +132,7 @@ fn make_room(draft: &mut Draft<'_>, subject: &Subject, is_top: bool) -> Result<(
     for (name, versions) in &concerned {
         let subject = Subject { context: subject.context.clone(), name: Arc::clone(name) };
         for version in versions {
-            if !subject.is_root() && delete::is_referenced(draft, &subject, version.version, false) {
+            if delete::is_referenced(draft, &subject, version.version, !everywhere, goes) {
                 return Err(Error::referenced(&subject, version.version));
             }
             draft.put(Change::VersionGone { subject: Arc::clone(name), version: version.version });

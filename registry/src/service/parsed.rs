@@ -1,6 +1,8 @@
-//! Schemas of ids, parsed. An id never changes what it means, so these need no expiry; only room.
+//! Schemas of ids, parsed. The GUID of an id and those of all that it refers to are in the key, so these need no expiry; only room.
 
 use super::Registry;
+use super::references::fingerprint;
+use super::work::Budget;
 use crate::error::{Error, Result};
 use crate::names::Context;
 use crate::parse::{Parsed, Strictness};
@@ -9,20 +11,24 @@ use crate::store::SchemaId;
 use quick_cache::Weighter;
 use quick_cache::sync::Cache as QuickCache;
 use std::sync::Arc;
+use uuid::Uuid;
 
 /// A parsed schema is about so many times as large as its text.
 const GROWTH: u64 = 6;
 
+/// Context and id for people who look at it; the GUID, and what it refers to.
+type Key = (Context, SchemaId, Uuid, u64);
+
 #[derive(Clone)]
 struct Bytes;
 
-impl Weighter<(Context, SchemaId, u128), Arc<Parsed>> for Bytes {
-    fn weight(&self, _: &(Context, SchemaId, u128), parsed: &Arc<Parsed>) -> u64 {
+impl Weighter<Key, Arc<Parsed>> for Bytes {
+    fn weight(&self, _: &Key, parsed: &Arc<Parsed>) -> u64 {
         500 + GROWTH * parsed.canonical().len() as u64
     }
 }
 
-pub(super) struct Cache(QuickCache<(Context, SchemaId, u128), Arc<Parsed>, Bytes>);
+pub(super) struct Cache(QuickCache<Key, Arc<Parsed>, Bytes>);
 
 impl Cache {
     pub(super) fn new(bytes: u64) -> Self {
@@ -31,20 +37,38 @@ impl Cache {
 }
 
 impl Registry {
-    /// What an id means. The GUID is in the key: an id that a restored database gave to something else is another key.
-    pub(super) async fn parsed(&self, context: &Context, id: SchemaId) -> Result<Arc<Parsed>> {
+    /// What an id means.
+    pub(super) async fn parsed(
+        &self,
+        context: &Context,
+        id: SchemaId,
+        budget: &Budget,
+    ) -> Result<Arc<Parsed>> {
         let gone = || Error::schema_not_found(Some(&id));
-        let row = self.live().read(context, |state| state.schema(id).cloned()).ok_or_else(gone)?;
-        let key = (context.clone(), id, row.guid.as_u128());
-        if let Some(parsed) = self.parsed.0.get(&key) {
+        loop {
+            let row = self.live.read(context, |state| state.schema(id).cloned()).ok_or_else(gone)?;
+            let targets = self.targets(context, &row.references).await?;
+            let key = (context.clone(), id, row.guid, fingerprint(&targets));
+            if let Some(parsed) = self.parsed.0.get(&key) {
+                return Ok(parsed);
+            }
+            let (found, texts) = self.live.schema(context, id).await?.ok_or_else(gone)?;
+            if found != row {
+                continue;
+            }
+            let found = self.texts_of(&targets).await?;
+            let bytes = texts.canonical.len() + found.iter().map(|(_, text)| text.len()).sum::<usize>();
+            let schema_type = row.schema_type;
+            let read = move || {
+                let dependencies: Vec<_> =
+                    found.iter().map(|(name, text)| Dependency { name, text }).collect();
+                Parsed::parse(schema_type, &texts.canonical, &dependencies, Strictness::Stored)
+            };
+            let parsed = self.work.run(budget, Some(bytes), read).await?;
+            let parsed = parsed.map_err(|problem| Error::invalid_schema(&schema_type, &problem))?;
+            let parsed = Arc::new(parsed);
+            self.parsed.0.insert(key, Arc::clone(&parsed));
             return Ok(parsed);
         }
-        let texts = self.live().texts(context, id).await?.ok_or_else(gone)?;
-        let found = self.dependencies(context, &row.references).await?;
-        let dependencies: Vec<_> = found.iter().map(|(name, text)| Dependency { name, text }).collect();
-        let parsed = Parsed::parse(row.schema_type, &texts.canonical, &dependencies, Strictness::Stored);
-        let parsed = Arc::new(parsed.map_err(|problem| Error::invalid_schema(&row.schema_type, &problem))?);
-        self.parsed.0.insert(key, Arc::clone(&parsed));
-        Ok(parsed)
     }
 }

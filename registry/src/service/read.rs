@@ -1,14 +1,16 @@
-//! What there is: versions, schemas by id and GUID, lists.
+//! What there is: versions, and schemas by id and GUID.
 
-use super::{Registry, contract, latest};
+use super::{Listed, Page, Registry, contract, latest};
 use crate::error::{Error, Result};
-use crate::names::{ALL_CONTEXTS, Context, Subject};
-use crate::parse::Parsed;
+use crate::names::{Context, Subject};
 use crate::schema::{Reference, SchemaType};
 use crate::state::{ContextState, Version};
-use crate::store::{SchemaId, Texts};
+use crate::store::{SchemaId, SchemaRow, Texts};
 use std::sync::Arc;
 use uuid::Uuid;
+
+/// Versions whose texts are asked for at once.
+const CHUNK: usize = 32;
 
 /// A version of a subject with its schema.
 #[derive(Debug, Clone)]
@@ -27,56 +29,17 @@ pub struct Entity {
     pub texts: Texts,
 }
 
-/// Which part of a list is wanted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Page {
-    /// Entries left out before it.
-    pub offset: usize,
-    /// Entries at most.
-    pub limit: usize,
-}
-
-impl Page {
-    fn cut<T>(self, list: impl Iterator<Item = T>) -> Vec<T> {
-        list.skip(self.offset).take(self.limit).collect()
+impl Entity {
+    pub(super) fn new(subject: Subject, version: Version, row: SchemaRow, texts: Texts) -> Self {
+        let SchemaRow { guid, schema_type, references, .. } = row;
+        Self { subject, version, guid, schema_type, references, texts }
     }
-}
 
-/// Which entries of a list count.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Listed {
-    /// Those that are not deleted.
-    #[default]
-    Live,
-    /// The softly deleted ones, too.
-    All,
-    /// The softly deleted ones only.
-    Deleted,
-}
-
-impl Listed {
-    fn has(self, deleted: bool) -> bool {
-        match self {
-            Self::Live => !deleted,
-            Self::All => true,
-            Self::Deleted => deleted,
-        }
+    pub(super) fn has_rule(&self, wanted: &str) -> bool {
+        let Some(rules) = &self.texts.rule_set else { return false };
+        let lists = [&rules.migration_rules, &rules.domain_rules, &rules.encoding_rules];
+        lists.into_iter().flatten().flatten().any(|rule| rule.rule_type.as_deref() == Some(wanted))
     }
-}
-
-/// What `GET /schemas` asks for.
-#[derive(Debug, Clone, Default)]
-pub struct SchemaQuery {
-    /// Names begin with it.
-    pub prefix: String,
-    /// Deleted versions, too.
-    pub deleted: bool,
-    /// Only the highest version of each subject.
-    pub latest_only: bool,
-    /// Only schemas with a rule of this type.
-    pub rule_type: Option<String>,
-    /// With the names that stand for a subject.
-    pub aliases: bool,
 }
 
 /// A schema by its id.
@@ -98,35 +61,10 @@ pub struct ById {
     pub texts: Texts,
 }
 
-/// Splits a prefix into the contexts that it means and what names begin with there.
-fn split(prefix: &str) -> (Option<Context>, &str) {
-    if let Some(rest) = prefix.strip_prefix(ALL_CONTEXTS) {
-        return (None, rest);
-    }
-    match prefix.strip_prefix(":.").map(|rest| rest.split_once(':').unwrap_or((rest, ""))) {
-        Some((name, rest)) => (Context::named(&format!(".{name}")), rest),
-        None => (Some(Context::default_context()), prefix),
-    }
-}
-
 impl Registry {
-    /// The contexts that a prefix means, and what is left of it.
-    fn scope<'a>(&self, prefix: &'a str) -> (Vec<Context>, &'a str) {
-        let (context, rest) = split(prefix);
-        (context.map_or_else(|| self.live().contexts(), |context| vec![context]), rest)
-    }
-
     pub(super) async fn entity(&self, subject: &Subject, version: Version) -> Result<Option<Entity>> {
-        let row = self.live().read(&subject.context, |state| state.schema(version.id).cloned());
-        let texts = self.live().texts(&subject.context, version.id).await?;
-        Ok(row.zip(texts).map(|(row, texts)| Entity {
-            subject: subject.clone(),
-            version,
-            guid: row.guid,
-            schema_type: row.schema_type,
-            references: row.references,
-            texts,
-        }))
+        let found = self.live.schema(&subject.context, version.id).await?;
+        Ok(found.map(|(row, texts)| Entity::new(subject.clone(), version, row, texts)))
     }
 
     /// An unqualified subject means the same name in every context where the default one has no hit.
@@ -135,12 +73,12 @@ impl Registry {
         subject: &Subject,
         find: impl Fn(&ContextState) -> Option<T>,
     ) -> Option<(Context, T)> {
-        let own = self.live().read(&subject.context, &find).map(|found| (subject.context.clone(), found));
+        let own = self.live.read(&subject.context, &find).map(|found| (subject.context.clone(), found));
         if own.is_some() || !subject.context.is_default() {
             return own;
         }
-        let others = self.live().contexts().into_iter().filter(|context| !context.is_default());
-        others.filter_map(|context| self.live().read(&context, &find).map(|found| (context, found))).next()
+        let others = self.live.contexts().into_iter().filter(|context| !context.is_default());
+        others.filter_map(|context| self.live.read(&context, &find).map(|found| (context, found))).next()
     }
 
     /// A version of a subject; -1 is the latest.
@@ -155,20 +93,22 @@ impl Registry {
                     .copied(),
             }
         };
-        let found = self.live().find(|_| self.anywhere(subject, find)).await?;
+        let found = self.live.find(|_| self.anywhere(subject, find)).await?;
         if let Some((context, version)) = found {
             let at = Subject { context, name: Arc::clone(&subject.name) };
             if let Some(entity) = self.entity(&at, version).await? {
                 return Ok(entity);
             }
         }
-        let exists = self.live().read(&subject.context, |state| {
+        Err(match self.has_versions(subject, deleted) {
+            true => Error::version_not_found(subject, number),
+            false => Error::subject_not_found(subject),
+        })
+    }
+
+    pub(super) fn has_versions(&self, subject: &Subject, deleted: bool) -> bool {
+        self.live.read(&subject.context, |state| {
             state.versions(&subject.name).iter().any(|version| deleted || !version.deleted)
-        });
-        Err(if exists {
-            Error::version_not_found(subject, number)
-        } else {
-            Error::subject_not_found(subject)
         })
     }
 
@@ -190,29 +130,11 @@ impl Registry {
                 exists.then(|| page.cut(wanted.map(|version| version.version * sign(version))))
             })
         };
-        self.live().find(find).await?.ok_or_else(|| Error::subject_not_found(subject))
+        self.live.find(find).await?.ok_or_else(|| Error::subject_not_found(subject))
     }
 
-    /// Subjects by name. A subject counts as deleted where all its versions are.
-    pub async fn subjects(&self, prefix: &str, listed: Listed, page: Page) -> Result<Vec<String>> {
-        self.live().fresh().await?;
-        let (contexts, rest) = self.scope(prefix);
-        let mut names = Vec::new();
-        for context in contexts {
-            self.live().read(&context, |state| {
-                for (name, versions) in state.subjects() {
-                    let deleted = versions.iter().all(|version| version.deleted);
-                    if name.starts_with(rest) && listed.has(deleted) {
-                        names.push(Subject { context: context.clone(), name: Arc::clone(name) }.to_string());
-                    }
-                }
-            });
-        }
-        names.sort_unstable();
-        Ok(page.cut(names.into_iter()))
-    }
-
-    /// The ids of schemas that refer to a version.
+    /// The ids of schemas that refer to a version, which may itself be deleted. `deleted`: those that only deleted versions are,
+    /// too.
     pub async fn referenced_by(
         &self,
         subject: &Subject,
@@ -220,10 +142,10 @@ impl Registry {
         deleted: bool,
         page: Page,
     ) -> Result<Vec<SchemaId>> {
-        let target = self.version(subject, number, deleted).await?;
+        let target = self.version(subject, number, true).await?;
         let mut found = Vec::new();
-        for context in self.live().contexts() {
-            self.live().read(&context, |state| {
+        for context in self.live.contexts() {
+            self.live.read(&context, |state| {
                 let ids = state.referrers(&target.subject, target.version.version);
                 found.extend(
                     ids.filter(|id| state.users(*id).any(|(_, version)| deleted || !version.deleted)),
@@ -240,114 +162,88 @@ impl Registry {
         pairs: &[(String, String)],
         deleted: bool,
     ) -> Result<Entity> {
-        self.live().fresh().await?;
-        let versions = self.live().read(&subject.context, |state| state.versions(&subject.name).to_vec());
-        let mut exists = false;
-        for version in versions.into_iter().rev().filter(|version| deleted || !version.deleted) {
-            exists = true;
-            let Some(entity) = self.entity(subject, version).await? else { continue };
-            let Some(metadata) = &entity.texts.metadata else { continue };
-            let has =
-                |(name, value): &(String, String)| contract::property(Some(metadata), name) == Some(value);
-            if pairs.iter().all(has) {
-                return Ok(entity);
-            }
+        self.live.fresh().await?;
+        if let Some(found) = self.with_metadata(subject, pairs, deleted).await? {
+            return Ok(found);
         }
-        Err(if exists { Error::schema_not_found(None) } else { Error::subject_not_found(subject) })
+        let seen = self.live.moves();
+        if self.live.confirm().await?
+            && self.live.moves() != seen
+            && let Some(found) = self.with_metadata(subject, pairs, deleted).await?
+        {
+            return Ok(found);
+        }
+        Err(match self.has_versions(subject, deleted) {
+            true => Error::schema_not_found(None),
+            false => Error::subject_not_found(subject),
+        })
     }
 
-    /// Schemas by subject and version, with their aliases where that is asked for.
-    pub async fn schemas(&self, query: &SchemaQuery, page: Page) -> Result<Vec<(Entity, Vec<String>)>> {
-        self.live().fresh().await?;
-        let (contexts, rest) = self.scope(&query.prefix);
-        let mut wanted: Vec<(Subject, Version, Vec<String>)> = Vec::new();
-        for context in contexts {
-            self.live().read(&context, |state| {
-                let mut aliases: std::collections::BTreeMap<String, Vec<String>> = Default::default();
-                for (name, target) in state.aliases().filter(|_| query.aliases) {
-                    let alias = Subject { context: context.clone(), name: Arc::clone(name) }.to_string();
-                    let target = Subject::parse_in(target, &context);
-                    if target.context == context {
-                        aliases.entry(target.name.to_string()).or_default().push(alias);
-                    }
+    async fn with_metadata(
+        &self,
+        subject: &Subject,
+        pairs: &[(String, String)],
+        deleted: bool,
+    ) -> Result<Option<Entity>> {
+        let versions = self.live.read(&subject.context, |state| state.versions(&subject.name).to_vec());
+        let wanted = versions.into_iter().rev().filter(|version| deleted || !version.deleted);
+        let wanted: Vec<_> = wanted.map(|version| (subject.clone(), version)).collect();
+        for chunk in wanted.chunks(CHUNK) {
+            for entity in self.entities(chunk).await? {
+                let Some(metadata) = &entity.texts.metadata else { continue };
+                let has = |(name, value): &(String, String)| {
+                    contract::property(Some(metadata), name) == Some(value)
+                };
+                if pairs.iter().all(has) {
+                    return Ok(Some(entity));
                 }
-                for (name, versions) in state.subjects() {
-                    let names = aliases.get(&**name).cloned().unwrap_or_default();
-                    let prefix = format!("{}{rest}", context.prefix());
-                    if !name.starts_with(rest) && !names.iter().any(|alias| alias.starts_with(&prefix)) {
-                        continue;
-                    }
-                    let subject = Subject { context: context.clone(), name: Arc::clone(name) };
-                    let versions = versions.iter().filter(|version| query.deleted || !version.deleted);
-                    let skip = if query.latest_only { versions.clone().count().saturating_sub(1) } else { 0 };
-                    wanted.extend(
-                        versions.skip(skip).map(|version| (subject.clone(), *version, names.clone())),
-                    );
-                }
-            });
+            }
         }
-        wanted.sort_by_cached_key(|(subject, version, _)| (subject.to_string(), version.version));
-        let filtered = query.rule_type.is_some();
-        let (mut skipped, mut found) = (0, Vec::new());
-        for (subject, version, aliases) in wanted {
-            if !filtered && skipped < page.offset {
-                skipped += 1;
-                continue;
-            }
-            if found.len() >= page.limit {
-                break;
-            }
-            let Some(entity) = self.entity(&subject, version).await? else { continue };
-            if query.rule_type.as_ref().is_some_and(|wanted| !has_rule(&entity, wanted)) {
-                continue;
-            }
-            if skipped < page.offset {
-                skipped += 1;
-                continue;
-            }
-            found.push((entity, aliases));
-        }
-        Ok(found)
+        Ok(None)
     }
 
     /// A schema by its id, softly deleted ones too. Without a subject in the default context; with one in its context; with an
     /// unqualified one wherever the subject has this id, else in the default context.
+    ///
+    /// Where no subject is named, nothing is asked of the store about what is known: an id does not change.
     pub async fn schema(&self, id: SchemaId, subject: Option<&Subject>) -> Result<ById> {
-        let of_subject = |state: &ContextState, name: &str| {
-            let mut versions = state.versions(name).iter().rev();
-            versions.find(|version| version.id == id).copied()
-        };
+        let not_found = || Error::schema_not_found(Some(&id));
         let any = |state: &ContextState| {
             state.schema(id)?;
             state.users(id).last().map(|(name, version)| (Arc::clone(name), version))
         };
-        let look = |live: &crate::live::Live| {
-            let Some(subject) = subject.filter(|subject| !subject.is_root()) else {
+        let found = match subject.filter(|subject| !subject.is_root()) {
+            None => {
                 let context =
                     subject.map_or_else(Context::default_context, |subject| subject.context.clone());
-                let of = live.read(&context, any)?;
-                return Some((context, subject.is_some().then_some(of)));
-            };
-            let named = self.anywhere(subject, |state| of_subject(state, &subject.name));
-            if let Some((context, version)) = named {
-                return Some((context, Some((Arc::clone(&subject.name), version))));
+                let of = self.live.find_kept(|live| live.read(&context, any)).await?;
+                of.map(|of| (context, subject.is_some().then_some(of)))
             }
-            if !subject.context.is_default() {
-                return None;
+            Some(named) => {
+                let target = self.target(named).await?;
+                let named = target.as_ref().unwrap_or(named);
+                let of_subject = |state: &ContextState| {
+                    let mut versions = state.versions(&named.name).iter().rev();
+                    versions.find(|version| version.id == id).copied()
+                };
+                let look = |live: &crate::live::Live| {
+                    if let Some((context, version)) = self.anywhere(named, of_subject) {
+                        return Some((context, Some((Arc::clone(&named.name), version))));
+                    }
+                    let of = live.read(&named.context, any).filter(|_| named.context.is_default())?;
+                    Some((named.context.clone(), Some(of)))
+                };
+                self.live.find(look).await?
             }
-            let of = live.read(&subject.context, any)?;
-            Some((subject.context.clone(), Some(of)))
         };
-        let not_found = || Error::schema_not_found(Some(&id));
-        let (context, of) = self.live().find(look).await?.ok_or_else(not_found)?;
-        let row = self.live().read(&context, |state| state.schema(id).cloned()).ok_or_else(not_found)?;
-        let texts = self.live().texts(&context, id).await?.ok_or_else(not_found)?;
+        let (context, of) = found.ok_or_else(not_found)?;
+        let (row, texts) = self.live.schema(&context, id).await?.ok_or_else(not_found)?;
         let of = of.map(|(name, version)| (Subject { context: context.clone(), name }, version));
         let (guid, schema_type, references) = (row.guid, row.schema_type, row.references);
         Ok(ById { context, id, of, guid, schema_type, references, texts })
     }
 
-    /// The versions that are a schema, by subject.
+    /// The versions that are a schema, by subject. `subject` says only which context is meant.
     pub async fn users(
         &self,
         id: SchemaId,
@@ -355,6 +251,11 @@ impl Registry {
         deleted: bool,
         page: Page,
     ) -> Result<Vec<(String, i32)>> {
+        let target = match subject.filter(|subject| !subject.is_root()) {
+            Some(named) => self.target(named).await?,
+            None => None,
+        };
+        let subject = target.as_ref().or(subject);
         let context = subject.map_or_else(Context::default_context, |subject| subject.context.clone());
         let look = |live: &crate::live::Live| {
             live.read(&context, |state| {
@@ -369,12 +270,12 @@ impl Registry {
                 Some(page.cut(named))
             })
         };
-        self.live().find(look).await?.ok_or_else(|| Error::schema_not_found(None))
+        self.live.find(look).await?.ok_or_else(|| Error::schema_not_found(None))
     }
 
     /// The highest id that a context has given.
     pub fn max_id(&self, context: &Context) -> SchemaId {
-        self.live().read(context, |state| state.head().next_id.saturating_sub(1))
+        self.live.read(context, |state| state.head().next_id.saturating_sub(1))
     }
 
     /// Where a GUID is: context and id, the default context first.
@@ -387,7 +288,7 @@ impl Registry {
             }
             (!found.is_empty()).then_some(found)
         };
-        self.live().find(look).await?.ok_or_else(|| Error::schema_not_found(Some(guid)))
+        self.live.find_kept(look).await?.ok_or_else(|| Error::schema_not_found(Some(guid)))
     }
 
     /// A text in another form, as `format` asks for; the canonical one where the type does not know the format.
@@ -398,14 +299,10 @@ impl Registry {
         format: Option<&str>,
     ) -> Result<Option<String>> {
         let Some(format) = format.filter(|format| !format.is_empty()) else { return Ok(None) };
-        let parsed: Arc<Parsed> = self.parsed(context, id).await?;
-        let problem = |problem| Error::invalid_schema(&parsed.schema_type(), &problem);
-        parsed.formatted(format).map_err(problem)
+        let budget = self.work.budget();
+        let parsed = self.parsed(context, id, &budget).await?;
+        let (schema_type, format) = (parsed.schema_type(), format.to_owned());
+        let made = self.work.run(&budget, None, move || parsed.formatted(&format)).await?;
+        made.map_err(|problem| Error::invalid_schema(&schema_type, &problem))
     }
-}
-
-fn has_rule(entity: &Entity, wanted: &str) -> bool {
-    let Some(rules) = &entity.texts.rule_set else { return false };
-    let lists = [&rules.migration_rules, &rules.domain_rules, &rules.encoding_rules];
-    lists.into_iter().flatten().flatten().any(|rule| rule.rule_type.as_deref() == Some(wanted))
 }

@@ -1,26 +1,31 @@
 //! Registering a schema: the one question that everything else exists for.
 //!
 //! ```text
-//! prepare   read the text, complete metadata and rules, compare with older versions      (slow, before anything waits for it)
-//! decide    is what that was based on still so? then number, id, and the rows            (one step; else prepare again)
+//! known     has the subject this text already?  then that is the answer            (nobody waits for anybody)
+//! prepare   read the text, complete metadata and rules, compare with older versions (one registration of a subject at a time)
+//! decide    is what that was based on still so? then number, id, and the rows       (one step; else prepare again)
 //! ```
 
 use super::compatibility::Basis;
 use super::contract::{self, Labels};
-use super::{Candidate, Registry, Submitted, config_in_scope, latest, mode_in_scope, named};
+use super::work::Budget;
+use super::{Candidate, Reading, Registry, Submitted, config_in_scope, latest, mode_in_scope, named};
 use crate::error::{Error, Result};
 use crate::live::{Draft, Scope};
 use crate::names::{Context, Subject};
 use crate::parse::Strictness;
 use crate::schema::SchemaType;
 use crate::settings::{Config, Mode};
-use crate::state::{ContextState, Version};
+use crate::state::Version;
 use crate::store::{Change, SchemaId, SchemaRow, Texts, VersionRow};
 use std::sync::Arc;
 use uuid::Uuid;
 
-/// How often a registration is prepared anew, because the subject was changed meanwhile.
-const ATTEMPTS: usize = 1000;
+/// How often a registration is prepared anew, because another instance has changed the subject meanwhile.
+const ATTEMPTS: usize = 100;
+
+/// The highest id and the highest number of a version that clients can hold.
+const HIGHEST_ID: SchemaId = i32::MAX as SchemaId;
 
 /// What was registered, or had been before.
 #[derive(Debug, Clone)]
@@ -60,27 +65,35 @@ impl Registry {
     ) -> Result<Registered> {
         contract::require_valid_rules(submitted.rule_set.as_ref())?;
         self.require_valid(subject, received)?;
-        let mut submitted = submitted.clone();
-        self.live().fresh().await?;
-        for _ in 0..ATTEMPTS {
-            let seen = self.seen(subject);
-            let normalize = normalize || seen.config.normalize.unwrap_or(false);
-            if let Some(known) = self.known(subject, &submitted, &seen, normalize).await? {
-                return Ok(known);
+        self.require_small(submitted.metadata.as_ref(), submitted.rule_set.as_ref())?;
+        let budget = self.work.budget();
+        self.live.fresh().await?;
+        let mut seen = self.seen(subject);
+        if let Some(known) = self.known(subject, submitted, &seen, normalize, &budget).await? {
+            return Ok(known);
+        }
+        let _turn = self.turns.take(subject).await;
+        for attempt in 0..ATTEMPTS {
+            let now = self.seen(subject);
+            if attempt > 0 || now != seen {
+                seen = now;
+                if let Some(known) = self.known(subject, submitted, &seen, normalize, &budget).await? {
+                    return Ok(known);
+                }
             }
             require_mode(subject, seen.mode, submitted.id)?;
-            let (candidate, number) = self.prepare(subject, &mut submitted, &seen, normalize).await?;
-            if let Some(known) = self.equal(subject, &candidate, &submitted, &seen).await? {
+            let (candidate, number) = self.prepare(subject, submitted, &seen, normalize, &budget).await?;
+            if let Some(known) = self.equal(subject, &candidate, submitted, &seen, &budget).await? {
                 return Ok(known);
             }
             if !is_import(seen.mode) {
                 let basis = Basis { config: &seen.config, versions: &seen.versions };
-                let verdict = self.judge(subject, &candidate, &basis).await?;
+                let verdict = self.judge(subject, &candidate, &basis, &budget).await?;
                 if !verdict.is_compatible() {
                     return Err(self.incompatible(subject, &verdict));
                 }
             }
-            if let Some(registered) = self.settle(subject, candidate, &submitted, seen, number).await? {
+            if let Some(registered) = self.settle(subject, candidate, submitted, &seen, number).await? {
                 return Ok(registered);
             }
         }
@@ -92,59 +105,61 @@ impl Registry {
 
     fn seen(&self, subject: &Subject) -> Seen {
         Seen {
-            mode: mode_in_scope(&**self.live(), subject),
-            config: config_in_scope(&**self.live(), subject, self.settings.default_level),
-            versions: self.live().read(&subject.context, |state| state.versions(&subject.name).to_vec()),
+            mode: mode_in_scope(&*self.live, subject),
+            config: config_in_scope(&*self.live, subject, self.settings.default_level),
+            versions: self.live.read(&subject.context, |state| state.versions(&subject.name).to_vec()),
         }
     }
 
-    /// Before any look at the mode: what the subject has already may be registered again in every one of them.
+    /// Before any look at the mode: what the subject has already may be registered again in every one of them. With a number, only
+    /// the version of that number and id counts, as who repeats an import asks for it.
     async fn known(
         &self,
         subject: &Subject,
         submitted: &Submitted,
         seen: &Seen,
         normalize: bool,
+        budget: &Budget,
     ) -> Result<Option<Registered>> {
         let Some(text) = submitted.text.as_deref().filter(|text| !text.trim().is_empty()) else {
             return Ok(None);
         };
-        if submitted.version > 0 || contract::is_governed(&seen.config) {
+        if (submitted.version > 0 && submitted.id.is_none()) || contract::is_governed(&seen.config) {
             return Ok(None);
         }
         let schema_type = schema_type(submitted.schema_type.as_deref())?;
-        let references = self.resolved(&**self.live(), &subject.context, &submitted.references)?;
-        let strictness = Strictness::Stored;
-        let candidate =
-            self.candidate(&subject.context, schema_type, text, references, strictness, normalize).await?;
+        let references = self.resolved(&subject.context, &submitted.references).await?;
+        let normalize = normalize || seen.config.normalize.unwrap_or(false);
+        let reading = Reading { schema_type, text, strictness: Strictness::Stored, normalize };
+        let candidate = self.candidate(&subject.context, reading, references, budget).await?;
         let candidate = candidate.labelled(submitted.metadata.clone(), submitted.rule_set.clone());
-        let found = self.find_version(subject, &candidate, false).await?;
-        let found = found.filter(|found| submitted.id.is_none_or(|id| id == found.id));
         let latest = latest(&seen.versions).map(|version| version.version);
-        let found = found.filter(|found| submitted.version != -1 || latest == Some(found.version));
-        match found {
-            Some(found) => self.registered(subject, found, true).await,
+        let wanted = |version: &Version| {
+            !version.deleted
+                && submitted.id.is_none_or(|id| id == version.id)
+                && match submitted.version {
+                    -1 => latest == Some(version.version),
+                    0 => true,
+                    number => version.version == number,
+                }
+        };
+        match self.find_version(subject, &candidate, wanted, budget).await? {
+            Some(found) => self.registered(subject, found).await,
             None => Ok(None),
         }
     }
 
     /// What a version of the subject is, as an answer.
-    pub(super) async fn registered(
-        &self,
-        subject: &Subject,
-        version: Version,
-        known: bool,
-    ) -> Result<Option<Registered>> {
-        let row = self.live().read(&subject.context, |state| state.schema(version.id).cloned());
-        let texts = self.live().texts(&subject.context, version.id).await?;
-        Ok(row.zip(texts).map(|(row, texts)| Registered {
+    async fn registered(&self, subject: &Subject, version: Version) -> Result<Option<Registered>> {
+        let found = self.live.schema(&subject.context, version.id).await?;
+        Ok(found.map(|(row, texts)| Registered {
             id: version.id,
             version: version.version,
             guid: row.guid,
             schema_type: row.schema_type,
             references: row.references,
             texts,
-            known,
+            known: true,
         }))
     }
 
@@ -152,37 +167,44 @@ impl Registry {
     async fn prepare(
         &self,
         subject: &Subject,
-        submitted: &mut Submitted,
+        submitted: &Submitted,
         seen: &Seen,
         normalize: bool,
+        budget: &Budget,
     ) -> Result<(Candidate, i32)> {
         let import = is_import(seen.mode);
         let before = latest(&seen.versions).filter(|_| !import);
         let before = match before {
-            Some(version) => self.registered(subject, *version, true).await?,
+            Some(version) => self.registered(subject, *version).await?,
             None => None,
         };
-        let given = submitted.text.clone().filter(|text| !text.trim().is_empty());
-        let references = self.resolved(&**self.live(), &subject.context, &submitted.references)?;
+        let given = submitted.text.as_deref().filter(|text| !text.trim().is_empty());
+        let references = self.resolved(&subject.context, &submitted.references).await?;
         let (schema_type, text, references) = match (given, &before) {
             (Some(text), _) => (schema_type(submitted.schema_type.as_deref())?, text, references),
             (None, Some(before)) => {
-                (before.schema_type, before.texts.canonical.to_string(), before.references.to_vec())
+                (before.schema_type, &*before.texts.canonical, before.references.to_vec())
             }
             (None, None) => return Err(Error::empty_schema()),
         };
         let checked = submitted.id.is_none() && !import && seen.config.validate_new_schemas.unwrap_or(true);
         let strictness = if checked { Strictness::New } else { Strictness::Stored };
-        let candidate = self
-            .candidate(&subject.context, schema_type, &text, references, strictness, normalize && !import)
-            .await?;
-        let next = seen.versions.last().map_or(1, |version| version.version.saturating_add(1));
-        let number = if submitted.version > 0 { submitted.version } else { next };
+        let normalize = (normalize || seen.config.normalize.unwrap_or(false)) && !import;
+        let reading = Reading { schema_type, text, strictness, normalize };
+        let candidate = self.candidate(&subject.context, reading, references, budget).await?;
+        let number = match submitted.version {
+            number if number > 0 => number,
+            _ => next_number(&seen.versions).ok_or_else(|| {
+                Error::not_permitted(format!(
+                    "Subject {subject} has no number left for another version. Register under another subject"
+                ))
+            })?,
+        };
         let labels: Labels = (submitted.metadata.clone(), submitted.rule_set.clone());
         let labels = if import {
             labels
         } else {
-            let before = before.map_or((None, None), |before| {
+            let before = before.as_ref().map_or((None, None), |before| {
                 (before.texts.metadata.as_deref().cloned(), before.texts.rule_set.as_deref().cloned())
             });
             contract::completed(labels, before, &seen.config, submitted.version != 0, number)
@@ -197,15 +219,18 @@ impl Registry {
         candidate: &Candidate,
         submitted: &Submitted,
         seen: &Seen,
+        budget: &Budget,
     ) -> Result<Option<Registered>> {
         if submitted.version != 0 {
             return Ok(None);
         }
-        let found = self.find_version(subject, candidate, false).await?;
-        let found = found
-            .filter(|found| submitted.id.is_none_or(|id| id == found.id) && seen.versions.contains(found));
-        match found {
-            Some(found) => self.registered(subject, found, true).await,
+        let wanted = |version: &Version| {
+            !version.deleted
+                && submitted.id.is_none_or(|id| id == version.id)
+                && seen.versions.contains(version)
+        };
+        match self.find_version(subject, candidate, wanted, budget).await? {
+            Some(found) => self.registered(subject, found).await,
             None => Ok(None),
         }
     }
@@ -216,19 +241,21 @@ impl Registry {
         subject: &Subject,
         candidate: Candidate,
         submitted: &Submitted,
-        seen: Seen,
+        seen: &Seen,
         number: i32,
     ) -> Result<Option<Registered>> {
         let bytes = candidate.texts().bytes();
         let (subject, asked) = (subject.clone(), (submitted.id, submitted.version));
         let (default, now_ms) = (self.settings.default_level, (self.now_ms)());
-        // An import may remove what it overwrites, and a number may be anything.
-        let scope = match is_import(seen.mode) || submitted.version > 0 {
-            true => Scope::Context,
-            false => Scope::Subject(Arc::clone(&subject.name)),
-        };
-        let context = subject.context.clone();
-        self.live()
+        // An import may remove what it overwrites, and a number may be anything; and who removes a deleted twin looks at all that
+        // may refer to it.
+        let scope =
+            match is_import(seen.mode) || submitted.version > 0 || self.has_twins(&subject, &candidate) {
+                true => Scope::Context,
+                false => Scope::Subject(Arc::clone(&subject.name)),
+            };
+        let (context, seen) = (subject.context.clone(), seen.clone());
+        self.live
             .write(&context, scope, bytes, move |draft| {
                 let now = Seen {
                     mode: mode_in_scope(&mut *draft, &subject),
@@ -241,6 +268,14 @@ impl Registry {
                 decide(draft, &subject, &candidate, asked, &seen, number, now_ms).map(Some)
             })
             .await
+    }
+
+    /// The subject has had this content, and it was deleted softly.
+    fn has_twins(&self, subject: &Subject, candidate: &Candidate) -> bool {
+        self.live.read(&subject.context, |state| {
+            let deleted = state.versions(&subject.name).iter().filter(|version| version.deleted);
+            deleted.into_iter().any(|version| state.ids_of(&candidate.identity()).any(|id| id == version.id))
+        })
     }
 }
 
@@ -277,11 +312,13 @@ fn require_mode(subject: &Subject, mode: Mode, id: Option<SchemaId>) -> Result<(
 fn references_exist(draft: &mut Draft<'_>, candidate: &Candidate, context: &Context) -> bool {
     candidate.references.iter().all(|reference| {
         let target = Subject::parse_in(&reference.subject, context);
-        let exists = |state: &ContextState| {
-            state.versions(&target.name).iter().any(|version| version.version == reference.version)
-        };
-        draft.other(&target.context, exists)
+        draft.version(&target, reference.version).is_some()
     })
+}
+
+/// The number of the next version; nothing behind the last that there can be.
+fn next_number(versions: &[Version]) -> Option<i32> {
+    versions.last().map_or(Some(1), |version| version.version.checked_add(1))
 }
 
 fn decide(
@@ -294,8 +331,9 @@ fn decide(
     now_ms: i64,
 ) -> Result<Registered> {
     let import = is_import(seen.mode);
-    let next = seen.versions.last().map_or(1, |version| version.version.saturating_add(1));
-    if asked_version > 0 && number != next && !import {
+    let next = next_number(&seen.versions);
+    if asked_version > 0 && Some(number) != next && !import {
+        let next = next.map_or("none".to_owned(), |next| next.to_string());
         let text = format!(
             "Version is not one more than previous version: {number} was asked for, and the next version of subject {subject} is {next}"
         );
@@ -332,6 +370,12 @@ fn decide(
         }
         None => {
             let id = draft.next_id();
+            if id > HIGHEST_ID {
+                return Err(Error::not_permitted(format!(
+                    "Context {} has no id left for another schema: {HIGHEST_ID} was given. Register in another context",
+                    subject.context
+                )));
+            }
             put_schema(draft, id, candidate);
             id
         }
@@ -382,7 +426,7 @@ fn drop_deleted_twins(draft: &mut Draft<'_>, subject: &Subject, id: SchemaId, nu
         twins.map(|old| old.version).collect()
     };
     for version in twins {
-        if !super::delete::is_referenced(draft, subject, version, true) {
+        if !super::delete::is_referenced(draft, subject, version, true, |_, _| false) {
             draft.put(Change::VersionGone { subject: Arc::clone(&subject.name), version });
         }
     }

@@ -13,7 +13,8 @@
 //! still under way. With SERIAL, the default, that holds across data centres; losing so many nodes that no majority of all
 //! replicas is left stops registration, and reading goes on.
 //!
-//! Weaker than in the other stores: the contexts of `guards` are looked at just before the batch and not in it; texts that no schema
+//! Weaker than in the other stores: what a commit relies on in other contexts is looked at just before the batch and not in it, so a
+//! version may be deleted at the very moment at which another context begins to refer to it; texts that no schema
 //! names any more stay in `texts`; `schemas` is written after the commit, so a registry that dies in between leaves a row of
 //! it behind the truth until that version is next changed. Nothing reads `schemas` but people.
 //!
@@ -24,7 +25,7 @@
 
 use super::rows::{self, Rows};
 use super::tries::{self, Tries, Try};
-use super::{Change, Commit, Head, Heads, Result, Revision, SchemaId, Store, StoreError, Texts};
+use super::{Change, Commit, Guard, Head, Heads, Key, Result, Revision, SchemaId, Store, StoreError, Texts};
 use crate::names::Context;
 use crate::secret::Secret;
 use async_trait::async_trait;
@@ -169,7 +170,7 @@ impl Store for CassandraStore {
         self.limited(self.read_heads()).await
     }
 
-    async fn changes(&self, context: &Context, since: Revision) -> Result<(Head, Vec<Change>)> {
+    async fn changes(&self, context: &Context, since: Head) -> Result<(Head, Vec<Change>)> {
         self.limited(self.read_changes(context, since)).await
     }
 

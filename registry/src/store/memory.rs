@@ -1,33 +1,11 @@
-//! Keeps everything in memory, and nothing after the process ends.
+//! Keeps everything in memory, and nothing after the process ends. Nobody else can write to it, so what is gone leaves no row behind.
 
-use super::{Change, Commit, Head, Heads, Result, Revision, SchemaId, Store, StoreError, Texts};
+use super::{Change, Commit, Head, Heads, Key, Result, Revision, SchemaId, Store, StoreError, Texts};
 use crate::names::Context;
 use async_trait::async_trait;
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use uuid::Uuid;
-
-/// The key of a row: what a later change of the same key replaces.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Key {
-    Schema(SchemaId),
-    Version(Arc<str>, i32),
-    Config(Arc<str>),
-    Mode(Arc<str>),
-    Listed,
-}
-
-pub(super) fn key(change: &Change) -> Key {
-    match change {
-        Change::Schema(row) => Key::Schema(row.id),
-        Change::SchemaGone(id) => Key::Schema(*id),
-        Change::Version(row) => Key::Version(Arc::clone(&row.subject), row.version),
-        Change::VersionGone { subject, version } => Key::Version(Arc::clone(subject), *version),
-        Change::Config(subject, _) => Key::Config(Arc::clone(subject)),
-        Change::Mode(subject, _) => Key::Mode(Arc::clone(subject)),
-        Change::Listed(_) => Key::Listed,
-    }
-}
 
 #[derive(Debug)]
 struct Table {
@@ -36,11 +14,42 @@ struct Table {
     texts: HashMap<SchemaId, Texts>,
 }
 
+#[derive(Debug, Default)]
+struct Tables {
+    contexts: BTreeMap<Context, Table>,
+    links: Revision,
+}
+
+impl Tables {
+    fn head(&self, context: &Context) -> Head {
+        self.contexts.get(context).map_or(Head::EMPTY, |table| table.head)
+    }
+
+    fn is_fresh(&self, commit: &Commit) -> bool {
+        let written = |context: &Context, key: &Key, seen: Revision| {
+            let row = self.contexts.get(context).and_then(|table| table.rows.get(key));
+            match (row, key) {
+                (Some((revision, _)), _) => *revision > seen,
+                (None, Key::Config(subject) | Key::Mode(subject)) if subject.is_empty() => false,
+                // What is gone has left no row: that its context has moved is all that is known.
+                (None, _) => self.head(context).revision != seen,
+            }
+        };
+        let kept = |guard: &super::Guard| {
+            self.head(&guard.context).revision >= guard.seen
+                && !guard.rows.iter().any(|key| written(&guard.context, key, guard.seen))
+        };
+        self.head(&commit.context) == commit.expected
+            && commit.guards.iter().all(kept)
+            && commit.links_seen.is_none_or(|seen| seen == self.links)
+    }
+}
+
 /// A store for tests and for trying things out.
 #[derive(Debug)]
 pub struct MemoryStore {
     epoch: Uuid,
-    tables: Mutex<BTreeMap<Context, Table>>,
+    tables: Mutex<Tables>,
 }
 
 impl MemoryStore {
@@ -49,8 +58,17 @@ impl MemoryStore {
         Self { epoch, tables: Mutex::default() }
     }
 
-    fn tables(&self) -> MutexGuard<'_, BTreeMap<Context, Table>> {
+    fn tables(&self) -> MutexGuard<'_, Tables> {
         self.tables.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The settings of a whole context are guarded also where there are none, so what is gone is kept of them, and of nothing else.
+fn leaves_nothing(change: &Change) -> bool {
+    match change {
+        Change::SchemaGone(_) | Change::VersionGone { .. } => true,
+        Change::Config(subject, None) | Change::Mode(subject, None) => !subject.is_empty(),
+        _ => false,
     }
 }
 
@@ -65,35 +83,38 @@ impl Store for MemoryStore {
     }
 
     async fn heads(&self) -> Result<Heads> {
-        let contexts = self.tables().iter().map(|(context, table)| (context.clone(), table.head)).collect();
-        Ok(Heads { epoch: self.epoch, contexts })
+        let tables = self.tables();
+        let contexts = tables.contexts.iter().map(|(context, table)| (context.clone(), table.head)).collect();
+        Ok(Heads { epoch: self.epoch, contexts, links: tables.links })
     }
 
-    async fn changes(&self, context: &Context, since: Revision) -> Result<(Head, Vec<Change>)> {
+    async fn changes(&self, context: &Context, since: Head) -> Result<(Head, Vec<Change>)> {
         let tables = self.tables();
-        let Some(table) = tables.get(context) else { return Ok((Head::EMPTY, Vec::new())) };
-        let changed = table.rows.values().filter(|(revision, _)| *revision > since);
-        Ok((table.head, changed.map(|(_, change)| change.clone()).collect()))
+        let head = tables.head(context);
+        if since.revision > head.revision
+            || (since.revision == head.revision && since.attempt != head.attempt)
+        {
+            return Err(StoreError::Forked(format!("context {context} is at revision {}", head.revision)));
+        }
+        let rows = tables.contexts.get(context).into_iter().flat_map(|table| table.rows.values());
+        let changed = rows.filter(|(revision, _)| *revision > since.revision);
+        Ok((head, changed.map(|(_, change)| change.clone()).collect()))
     }
 
     async fn texts(&self, context: &Context, ids: &[SchemaId]) -> Result<Vec<(SchemaId, Texts)>> {
         let tables = self.tables();
-        let Some(table) = tables.get(context) else { return Ok(Vec::new()) };
+        let Some(table) = tables.contexts.get(context) else { return Ok(Vec::new()) };
         Ok(ids.iter().filter_map(|id| Some((*id, table.texts.get(id)?.clone()))).collect())
     }
 
     async fn commit(&self, commit: &Commit) -> Result<Head> {
         let mut tables = self.tables();
-        let head = |context: &Context, tables: &BTreeMap<Context, Table>| {
-            tables.get(context).map_or(Head::EMPTY, |table| table.head)
-        };
-        let stale =
-            commit.guards.iter().any(|(context, revision)| head(context, &tables).revision != *revision);
-        if stale || head(&commit.context, &tables) != commit.expected {
+        if !tables.is_fresh(commit) {
             return Err(StoreError::Conflict);
         }
         let (head, schemas) = (commit.head(), commit.schemas()?);
-        let table = tables.entry(commit.context.clone()).or_insert_with(|| Table {
+        tables.links += u64::from(commit.adds_links);
+        let table = tables.contexts.entry(commit.context.clone()).or_insert_with(|| Table {
             head,
             rows: BTreeMap::new(),
             texts: HashMap::new(),
@@ -104,7 +125,11 @@ impl Store for MemoryStore {
             if let Change::SchemaGone(id) = change {
                 table.texts.remove(id);
             }
-            table.rows.insert(key(change), (head.revision, change.clone()));
+            if leaves_nothing(change) {
+                table.rows.remove(&change.key());
+            } else {
+                table.rows.insert(change.key(), (head.revision, change.clone()));
+            }
         }
         Ok(head)
     }
@@ -120,8 +145,29 @@ mod tests {
         suite::passes(&MemoryStore::new(Uuid::new_v4()), "memory").await;
     }
 
+    #[tokio::test]
+    async fn what_is_gone_takes_no_room() {
+        let store = MemoryStore::new(Uuid::new_v4());
+        let first = suite::first_commit("gone");
+        store.commit(&first).await.expect("a commit");
+        let rows = store.tables().contexts[&first.context].rows.len();
+        let mut next = suite::next_commit(&first);
+        store.commit(&next).await.expect("a second one");
+        for _ in 0..50 {
+            let (id, version) = (next.next_id - 1, i32::try_from(next.next_id - 1).expect("few"));
+            let changes = vec![Change::VersionGone { subject: "s".into(), version }, Change::SchemaGone(id)];
+            let gone =
+                Commit { attempt: Uuid::new_v4(), expected: next.head(), changes, texts: vec![], ..next };
+            store.commit(&gone).await.expect("a removal");
+            next = suite::next_commit(&gone);
+            store.commit(&next).await.expect("another one");
+        }
+        assert_eq!(store.tables().contexts[&first.context].rows.len(), rows + 2);
+    }
+
     #[tokio::test(flavor = "multi_thread")]
     async fn survives_races() {
-        suite::survives_races(vec![Arc::new(MemoryStore::new(Uuid::new_v4()))], "memory", 50, 20).await;
+        suite::survives_races(vec![std::sync::Arc::new(MemoryStore::new(Uuid::new_v4()))], "memory", 50, 20)
+            .await;
     }
 }

@@ -10,14 +10,17 @@
 //! schema   id                   -> type, references, hashes   and, apart because they are large, the texts
 //! config   subject or the root  -> settings
 //! mode     subject or the root  -> mode
+//! links                     how many commits had references from one context into another
 //! ```
 //!
 //! # What a store promises
 //!
 //! - A commit happens whole or not at all, and only if the head still has the revision that the writer has seen. That makes
 //!   "check and insert" one atomic step on every store, and ids unique, rising and without gaps.
-//! - Every row carries the revision that wrote it, and what was removed leaves a row behind that says so; thus
-//!   [`Store::changes`] can tell what happened since a revision.
+//! - What a commit relies on in other contexts ([`Guard`], [`Commit::links_seen`]) is looked at row by row: a context that is
+//!   written to all the time stops nobody else, as long as the rows that count stay as they are.
+//! - Every row carries the revision that wrote it, and what was removed leaves a row behind that says so (not in a store that
+//!   nobody else writes to); thus [`Store::changes`] can tell what happened since a revision.
 //! - Once [`Store::commit`] has said yes, the commit survives the loss of the process and, where the store is asked for
 //!   durable writes, of the machine.
 //! - The texts of an id never change.
@@ -28,7 +31,7 @@ use crate::names::Context;
 use crate::schema::{Metadata, Reference, RuleSet, SchemaType};
 use crate::settings::{Config, Mode};
 use async_trait::async_trait;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 use uuid::Uuid;
@@ -74,6 +77,8 @@ pub struct Heads {
     pub epoch: Uuid,
     /// Every context that was ever written to.
     pub contexts: BTreeMap<Context, Head>,
+    /// How many commits had references from one context into another.
+    pub links: Revision,
 }
 
 /// A version of a subject.
@@ -122,22 +127,10 @@ pub struct Texts {
 impl Texts {
     /// How large it is in memory, about.
     pub fn bytes(&self) -> usize {
-        let properties = |metadata: &Arc<Metadata>| {
-            metadata.properties.iter().flatten().map(|(name, value)| name.len() + value.len()).sum::<usize>()
-        };
-        let rules = |rules: &Arc<RuleSet>| {
-            let lists = [&rules.migration_rules, &rules.domain_rules, &rules.encoding_rules];
-            lists
-                .into_iter()
-                .flatten()
-                .flatten()
-                .map(|rule| 200 + rule.expr.as_ref().map_or(0, String::len))
-                .sum::<usize>()
-        };
         self.canonical.len()
             + self.submitted.as_ref().map_or(0, |text| text.len())
-            + self.metadata.as_ref().map_or(0, properties)
-            + self.rule_set.as_ref().map_or(0, rules)
+            + self.metadata.as_ref().map_or(0, |metadata| metadata.bytes())
+            + self.rule_set.as_ref().map_or(0, |rules| rules.bytes())
     }
 }
 
@@ -165,6 +158,47 @@ pub enum Change {
     Listed(bool),
 }
 
+impl Change {
+    /// The row that it is about.
+    pub fn key(&self) -> Key {
+        match self {
+            Self::Schema(row) => Key::Schema(row.id),
+            Self::SchemaGone(id) => Key::Schema(*id),
+            Self::Version(row) => Key::Version(Arc::clone(&row.subject), row.version),
+            Self::VersionGone { subject, version } => Key::Version(Arc::clone(subject), *version),
+            Self::Config(subject, _) => Key::Config(Arc::clone(subject)),
+            Self::Mode(subject, _) => Key::Mode(Arc::clone(subject)),
+            Self::Listed(_) => Key::Listed,
+        }
+    }
+}
+
+/// What names a row: of several changes of one key, the last one counts.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Key {
+    /// A schema by its id.
+    Schema(SchemaId),
+    /// A version by its subject and number.
+    Version(Arc<str>, i32),
+    /// The settings of a subject, or of the context where that is empty.
+    Config(Arc<str>),
+    /// The mode of a subject, or of the context where that is empty.
+    Mode(Arc<str>),
+    /// Whether the context is listed.
+    Listed,
+}
+
+/// What a commit relies on in another context.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Guard {
+    /// The context.
+    pub context: Context,
+    /// The revision at which it was looked at.
+    pub seen: Revision,
+    /// The rows that must not have been written since: versions, settings and modes, whether they are there or not.
+    pub rows: BTreeSet<Key>,
+}
+
 /// Changes that become true together.
 #[derive(Debug, Clone)]
 pub struct Commit {
@@ -172,9 +206,13 @@ pub struct Commit {
     pub context: Context,
     /// The head that the writer has seen.
     pub expected: Head,
-    /// Other contexts that were looked at, because references lead there, and their revisions. Where a store cannot check them in
-    /// the same step (Cassandra), it checks them just before.
-    pub guards: Vec<(Context, Revision)>,
+    /// What was looked at in other contexts, one guard for each. Where a store cannot check them in the same step (Cassandra), it
+    /// checks them just before.
+    pub guards: Vec<Guard>,
+    /// Nothing refers to what is removed, whatever the context: true as long as [`Heads::links`] is this.
+    pub links_seen: Option<Revision>,
+    /// It has references into other contexts, so [`Heads::links`] rises by one.
+    pub adds_links: bool,
     /// Chosen anew for each commit: by it a writer finds out whether its commit came true.
     pub attempt: Uuid,
     /// The head's next id afterwards.
@@ -218,6 +256,8 @@ pub enum StoreError {
     Unknown(String),
     /// What the store holds makes no sense: say so, and stop writing.
     Corrupt(String),
+    /// What was seen before is not in the store's history: an older copy of it was put in place. Stop writing.
+    Forked(String),
 }
 
 impl fmt::Display for StoreError {
@@ -230,6 +270,12 @@ impl fmt::Display for StoreError {
                 write!(f, "the store was lost during a commit, which may have come true: {why}")
             }
             Self::Corrupt(why) => write!(f, "the store holds what makes no sense: {why}"),
+            Self::Forked(why) => {
+                write!(
+                    f,
+                    "the store has another history than before, as after an older copy was put in place: {why}"
+                )
+            }
         }
     }
 }
@@ -260,8 +306,9 @@ pub trait Store: Send + Sync + 'static {
     async fn heads(&self) -> Result<Heads>;
 
     /// The head of a context, and everything that a reader who has seen `since` must change to be there. Both belong to one
-    /// moment. The order within is: schemas, versions, the rest.
-    async fn changes(&self, context: &Context, since: Revision) -> Result<(Head, Vec<Change>)>;
+    /// moment. The order within is: schemas, versions, the rest. [`StoreError::Forked`] where the commit that made `since` is not
+    /// one of this history, as far back as the store remembers.
+    async fn changes(&self, context: &Context, since: Head) -> Result<(Head, Vec<Change>)>;
 
     /// The texts of schemas; what is gone is left out.
     async fn texts(&self, context: &Context, ids: &[SchemaId]) -> Result<Vec<(SchemaId, Texts)>>;

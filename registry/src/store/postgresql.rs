@@ -9,7 +9,7 @@
 use super::rows::{self, Rows};
 use super::sql::{self, Fault, Kind, Place, Sql, SqlSettings, SslMode};
 use super::tries::{self, Tries, Try};
-use super::{Change, Commit, Head, Heads, Pool, Result, Revision, SchemaId, Store, StoreError, Texts};
+use super::{Change, Commit, Guard, Head, Heads, Key, Pool, Result, SchemaId, Store, StoreError, Texts};
 use crate::names::Context;
 use async_trait::async_trait;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgSslMode, Postgres};
@@ -151,7 +151,7 @@ impl Store for PostgresqlStore {
         sql::limited(&self.place, self.deadline(), self.read(statements::heads)).await
     }
 
-    async fn changes(&self, context: &Context, since: Revision) -> Result<(Head, Vec<Change>)> {
+    async fn changes(&self, context: &Context, since: Head) -> Result<(Head, Vec<Change>)> {
         let read = self.read(async |connection: &mut PgConnection| {
             statements::changes(connection, context, since).await
         });

@@ -1,7 +1,7 @@
 //! The rows of a commit, and the plain values that databases keep of them. Shared by all durable stores: what is a number, a
 //! text or JSON in one of them is the same in the others. No database is known here.
 
-use super::{Change, Commit, Head, Result, SchemaId, SchemaRow, StoreError, Texts, VersionRow};
+use super::{Change, Commit, Guard, Head, Heads, Result, SchemaId, SchemaRow, StoreError, Texts, VersionRow};
 use crate::names::Context;
 use crate::schema::{Metadata, Reference, RuleSet};
 use crate::settings::{Config, Mode};
@@ -70,20 +70,58 @@ impl<'a> Rows<'a> {
     }
 }
 
-/// The contexts that a commit locks: its own and its guards, by name, so that two commits lock in the same order.
+/// The name under which the tables of contexts count the commits that have references from one context into another. No context
+/// can have it.
+pub(crate) const LINKS: &str = ":links";
+
+/// The rows in the table of contexts that a commit locks: its own and its guards', by name, so that two commits lock in the same
+/// order.
 pub(crate) fn locked(commit: &Commit) -> Vec<&str> {
-    let mut names: Vec<&str> = commit.guards.iter().map(|(context, _)| context.as_str()).collect();
+    let mut names: Vec<&str> = commit.guards.iter().map(|guard| guard.context.as_str()).collect();
     names.push(commit.context.as_str());
+    names.extend((commit.adds_links || commit.links_seen.is_some()).then_some(LINKS));
     names.sort_unstable();
     names.dedup();
     names
 }
 
-/// Whether a commit may be made on these heads.
-pub(crate) fn is_fresh(commit: &Commit, heads: &BTreeMap<String, Head>) -> bool {
+/// Some of the rows to be locked may not be there yet.
+pub(crate) fn may_be_new(commit: &Commit) -> bool {
+    let links = commit.adds_links || commit.links_seen.is_some();
+    commit.expected.revision == 0 || links || commit.guards.iter().any(|guard| guard.seen == 0)
+}
+
+/// Whether a commit may be made on these heads; of guards whose contexts have moved the rows must be looked at.
+pub(crate) fn is_fresh<'c>(commit: &'c Commit, heads: &BTreeMap<String, Head>) -> Option<Vec<&'c Guard>> {
     let head = |name: &str| heads.get(name).copied().unwrap_or(Head::EMPTY);
-    head(commit.context.as_str()) == commit.expected
-        && commit.guards.iter().all(|(context, revision)| head(context.as_str()).revision == *revision)
+    let revision = |guard: &Guard| head(guard.context.as_str()).revision;
+    let fresh = head(commit.context.as_str()) == commit.expected
+        && commit.guards.iter().all(|guard| revision(guard) >= guard.seen)
+        && commit.links_seen.is_none_or(|seen| head(LINKS).revision == seen);
+    fresh.then(|| commit.guards.iter().filter(|guard| revision(guard) != guard.seen).collect())
+}
+
+/// Refuses to go on from a head that another history has made. `made_by` is who made its revision here, where that is known.
+pub(crate) fn require_history(
+    context: &Context,
+    since: Head,
+    now: Head,
+    made_by: Option<&str>,
+) -> Result<()> {
+    let remembered = i128::from(now.revision) - i128::from(REMEMBERED_COMMITS);
+    let same = match made_by {
+        _ if since.revision == 0 => true,
+        _ if since.revision == now.revision => since.attempt == now.attempt,
+        Some(made_by) => made_by == since.attempt.to_string(),
+        None => since.revision < now.revision && i128::from(since.revision) <= remembered,
+    };
+    if same {
+        return Ok(());
+    }
+    Err(StoreError::Forked(format!(
+        "context {context} is at revision {}, and what was its revision {} before is not in its history",
+        now.revision, since.revision
+    )))
 }
 
 /// Says what makes no sense.
@@ -102,6 +140,18 @@ pub(crate) fn head(revision: i64, attempt: &str, next_id: i64) -> Result<Head> {
         attempt: uuid("the last commit of a context", attempt)?,
         next_id: next_id.try_into().map_err(|error| corrupt("the next id of a context", error))?,
     })
+}
+
+/// The heads as the table of contexts has them.
+pub(crate) fn heads(epoch: Uuid, found: impl IntoIterator<Item = (String, Head)>) -> Result<Heads> {
+    let mut heads = Heads { epoch, contexts: BTreeMap::new(), links: 0 };
+    for (name, head) in found {
+        match &*name {
+            LINKS => heads.links = head.revision,
+            name => drop(heads.contexts.insert(context(name)?, head)),
+        }
+    }
+    Ok(heads)
 }
 
 pub(crate) fn context(name: &str) -> Result<Context> {

@@ -10,7 +10,7 @@
 //! `sqlite/connection.rs` opens the file, `sqlite/statements.rs` reads and writes rows.
 
 use super::rows::Rows;
-use super::{Change, Commit, Head, Heads, Pool, Result, Revision, SchemaId, Store, StoreError, Texts};
+use super::{Change, Commit, Guard, Head, Heads, Key, Pool, Result, SchemaId, Store, StoreError, Texts};
 use crate::names::Context;
 use async_trait::async_trait;
 use rusqlite::{Connection, InterruptHandle};
@@ -151,7 +151,7 @@ impl Store for SqliteStore {
         .await
     }
 
-    async fn changes(&self, context: &Context, since: Revision) -> Result<(Head, Vec<Change>)> {
+    async fn changes(&self, context: &Context, since: Head) -> Result<(Head, Vec<Change>)> {
         let context = context.clone();
         self.read(move |file, connection| {
             statements::changes(connection, &context, since).map_err(|error| file.words("read", error))

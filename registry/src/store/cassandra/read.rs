@@ -1,10 +1,9 @@
 //! Questions.
 
 use super::{
-    AT_ONCE, CassandraStore, Change, Commit, Context, Head, Heads, Result, Revision, SchemaId, StoreError,
-    StreamExt, Texts, TryStreamExt, before, log, rows, sleep, stream,
+    AT_ONCE, CassandraStore, Change, Commit, Context, Guard, Head, Heads, Key, Result, Revision, SchemaId,
+    StoreError, StreamExt, Texts, TryStreamExt, before, log, rows, sleep, stream,
 };
-use crate::store::memory::{Key, key};
 use scylla::response::query_result::QueryRowsResult;
 use scylla::serialize::row::SerializeRow;
 use scylla::statement::prepared::PreparedStatement;
@@ -72,21 +71,24 @@ impl CassandraStore {
             .map_err(|error| self.strange(&error))?;
         let epoch = found.first().and_then(|(epoch, ..)| *epoch);
         let epoch = epoch.ok_or_else(|| self.strange(&"the store has lost its epoch"))?;
+        // Before the heads: what is counted there has been written when they are read.
+        let links = self.read_head(&self.statements.head, rows::LINKS).await?.revision;
         let names = found.into_iter().filter_map(|(.., name)| name);
         let heads: Vec<(Context, Head)> = stream::iter(names)
             .map(|name| async move {
                 let context = rows::context(&name)?;
-                let head = self.read_head(&self.statements.head, &context).await?;
+                let head = self.read_head(&self.statements.head, context.as_str()).await?;
                 Ok::<_, StoreError>((context, head))
             })
             .buffered(AT_ONCE)
             .try_collect()
             .await?;
-        Ok(Heads { epoch, contexts: heads.into_iter().filter(|(_, head)| *head != Head::EMPTY).collect() })
+        let contexts = heads.into_iter().filter(|(_, head)| *head != Head::EMPTY).collect();
+        Ok(Heads { epoch, contexts, links })
     }
 
-    pub(super) async fn read_head(&self, statement: &PreparedStatement, context: &Context) -> Result<Head> {
-        let found = self.ask(statement, (context.as_str(),)).await?;
+    pub(super) async fn read_head(&self, statement: &PreparedStatement, context: &str) -> Result<Head> {
+        let found = self.ask(statement, (context,)).await?;
         let row = found.maybe_first_row::<(String, Option<i64>, Option<Uuid>, Option<i64>)>();
         match row.map_err(|error| self.strange(&error))? {
             Some((_, revision, attempt, next_id)) => head((revision, attempt, next_id)),
@@ -96,24 +98,20 @@ impl CassandraStore {
 
     /// Whether a commit is the one that made its revision. Reading at SERIAL ends what was under way.
     pub(super) async fn made(&self, commit: &Commit) -> Result<bool> {
-        let now = self.read_head(&self.statements.settled_head, &commit.context).await?;
+        let now = self.read_head(&self.statements.settled_head, commit.context.as_str()).await?;
         if now.revision <= commit.head().revision {
             return Ok(now == commit.head());
         }
         let revision = rows::number(commit.head().revision)?;
-        let found = self.ask(&self.statements.settled_log, (commit.context.as_str(), revision)).await?;
-        let row = found.maybe_first_row::<(Option<String>,)>().map_err(|error| self.strange(&error))?;
-        Ok(row.and_then(|(made_by,)| made_by) == Some(commit.attempt.to_string()))
+        Ok(self.made_by(&commit.context, revision).await? == Some(commit.attempt.to_string()))
     }
 
-    pub(super) async fn read_changes(
-        &self,
-        context: &Context,
-        since: Revision,
-    ) -> Result<(Head, Vec<Change>)> {
+    pub(super) async fn read_changes(&self, context: &Context, seen: Head) -> Result<(Head, Vec<Change>)> {
+        let since = seen.revision;
         loop {
-            let head = self.read_head(&self.statements.head, context).await?;
-            if head.revision <= since {
+            let head = self.read_head(&self.statements.head, context.as_str()).await?;
+            self.require_history(context, seen, head).await?;
+            if head.revision == since {
                 return Ok((head, Vec::new()));
             }
             if since > 0
@@ -129,6 +127,49 @@ impl CassandraStore {
         }
     }
 
+    /// Who made a revision is in the log, for as long as that is kept.
+    async fn require_history(&self, context: &Context, since: Head, now: Head) -> Result<()> {
+        if since.revision == 0 || since.revision >= now.revision {
+            return rows::require_history(context, since, now, None);
+        }
+        let revision = rows::number(since.revision)?;
+        match self.made_by(context, revision).await? {
+            Some(made_by) => rows::require_history(context, since, now, Some(&made_by)),
+            None => Ok(()),
+        }
+    }
+
+    async fn made_by(&self, context: &Context, revision: i64) -> Result<Option<String>> {
+        let found = self.ask(&self.statements.settled_log, (context.as_str(), revision)).await?;
+        let row = found.maybe_first_row::<(Option<String>,)>().map_err(|error| self.strange(&error))?;
+        Ok(row.and_then(|(made_by,)| made_by))
+    }
+
+    /// Whether what a commit relies on in another context has been written since it was looked at.
+    pub(super) async fn is_outdated(&self, guard: &Guard) -> Result<bool> {
+        let (context, seen) = (guard.context.as_str(), rows::number(guard.seen)?);
+        let now = self.read_head(&self.statements.settled_head, context).await?.revision;
+        if now == guard.seen {
+            return Ok(false);
+        }
+        for key in &guard.rows {
+            let (kind, subject, number) = match key {
+                Key::Version(subject, version) => ("version", subject, i64::from(*version)),
+                Key::Config(subject) => ("config", subject, 0),
+                Key::Mode(subject) => ("mode", subject, 0),
+                // Nobody relies on these in another context.
+                Key::Schema(_) | Key::Listed => return Ok(true),
+            };
+            let bound = (context, kind, &**subject, number);
+            let found = self.ask(&self.statements.settled_row, bound).await?;
+            let row = found.maybe_first_row::<(i64,)>().map_err(|error| self.strange(&error))?;
+            if row.is_some_and(|(at,)| at > seen) {
+                return Ok(true);
+            }
+        }
+        Ok(now < guard.seen)
+    }
+
     /// What the log knows, where it is whole.
     async fn read_log(&self, context: &Context, since: Revision, head: Head) -> Result<Option<Vec<Change>>> {
         let bounds = (context.as_str(), rows::number(since)?, rows::number(head.revision)?);
@@ -139,7 +180,7 @@ impl CassandraStore {
         for entry in entries.map_err(|error| self.strange(&error))? {
             let (_, entry, ..) = entry.map_err(|error| self.strange(&error))?;
             let Some(entry) = entry else { return Ok(None) };
-            last.extend(log::changes(&entry)?.into_iter().map(|change| (key(&change), change)));
+            last.extend(log::changes(&entry)?.into_iter().map(|change| (change.key(), change)));
             count += 1;
         }
         Ok((count == head.revision - since).then(|| last.into_values().collect()))
@@ -223,7 +264,7 @@ impl CassandraStore {
         others.rotate_left(versions.unwrap_or(0));
         schemas.append(&mut others);
         // The head may have moved behind the last row.
-        Ok((self.read_head(&self.statements.head, context).await? == at).then_some(schemas))
+        Ok((self.read_head(&self.statements.head, context.as_str()).await? == at).then_some(schemas))
     }
 
     pub(super) async fn read_texts(

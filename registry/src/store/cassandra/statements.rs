@@ -40,6 +40,8 @@ pub(super) struct Statements {
     pub(super) all_rows: PreparedStatement,
     pub(super) log: PreparedStatement,
     pub(super) settled_log: PreparedStatement,
+    /// The revision that wrote a row.
+    pub(super) settled_row: PreparedStatement,
     pub(super) hashes: PreparedStatement,
     pub(super) text: PreparedStatement,
     pub(super) add_text: PreparedStatement,
@@ -89,6 +91,11 @@ impl Statements {
             settled_log: prepare(
                 serial,
                 "SELECT guid FROM KS.rows WHERE context = ? AND kind = 'log' AND subject = '' AND number = ?",
+            )
+            .await?,
+            settled_row: prepare(
+                serial,
+                "SELECT at FROM KS.rows WHERE context = ? AND kind = ? AND subject = ? AND number = ?",
             )
             .await?,
             hashes: read("SELECT number, gone, type, hash FROM KS.rows WHERE context = ? AND kind = 'schema' AND subject = '' AND number IN ?").await?,

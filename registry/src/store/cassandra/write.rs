@@ -74,12 +74,34 @@ impl CassandraStore {
         }
         let texts: Vec<_> = rows.new_schemas().map(|(row, texts)| self.write_text(row.id, texts)).collect();
         let hashes = stream::iter(texts).buffer_unordered(AT_ONCE).try_collect().await?;
-        for (context, revision) in &commit.guards {
-            if self.read_head(&self.statements.settled_head, context).await?.revision != *revision {
+        if commit.adds_links || commit.links_seen.is_some() {
+            self.look_at_links(commit).await?;
+        }
+        for guard in &commit.guards {
+            if self.is_outdated(guard).await? {
                 return Err(StoreError::Conflict);
             }
         }
         self.batch(commit, rows, &hashes)
+    }
+
+    /// Nothing may refer to what goes; and who refers to another context says so before he does.
+    async fn look_at_links(&self, commit: &Commit) -> Result<()> {
+        let now = self.read_head(&self.statements.settled_head, rows::LINKS).await?;
+        if commit.links_seen.is_some_and(|seen| seen != now.revision) {
+            return Err(StoreError::Conflict);
+        }
+        if !commit.adds_links {
+            return Ok(());
+        }
+        let (revision, attempt) = (rows::number(now.revision)?, commit.attempt);
+        // Where another one was faster, it has been said all the same.
+        if now == Head::EMPTY {
+            return self.tell(&self.statements.first_head, (revision + 1, attempt, 1_i64, rows::LINKS)).await;
+        }
+        let values =
+            (revision + 1, attempt, 1_i64, rows::LINKS, revision, now.attempt, i64::from(now.next_id));
+        self.tell(&self.statements.next_head, values).await
     }
 
     /// Writes a text under its hash, and answers that.

@@ -2,7 +2,7 @@
 
 use super::rows::{self, FORGET_EVERY, REMEMBERED_COMMITS, Rows};
 use super::sql::{self, Place, Sql};
-use super::{Change, Commit, Head, Heads, MIGRATIONS, Revision, SchemaId, StoreError, Texts};
+use super::{Change, Commit, Guard, Head, Heads, Key, MIGRATIONS, SchemaId, StoreError, Texts};
 use crate::names::Context;
 use futures::TryStreamExt;
 use sqlx::mysql::{MySql, MySqlRow};
@@ -70,29 +70,37 @@ pub(super) async fn heads(connection: &mut MySqlConnection) -> Sql<Heads> {
         return Err(StoreError::Corrupt("the store has lost its epoch".into()).into());
     };
     let epoch = rows::uuid("the epoch of the store", first.try_get(0)?)?;
-    let mut heads = Heads { epoch, contexts: BTreeMap::new() };
+    let mut all = Vec::with_capacity(found.len());
     for row in &found {
-        let Some(name) = row.try_get::<Option<&str>, _>(1)? else { continue };
-        heads.contexts.insert(rows::context(name)?, head(row)?);
+        let Some(name) = row.try_get::<Option<String>, _>(1)? else { continue };
+        all.push((name, head(row)?));
     }
-    Ok(heads)
+    Ok(rows::heads(epoch, all)?)
 }
 
 pub(super) async fn changes(
     connection: &mut MySqlConnection,
     context: &Context,
-    since: Revision,
+    since: Head,
 ) -> Sql<(Head, Vec<Change>)> {
     // Of the next transaction only.
     sqlx::raw_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ").execute(&mut *connection).await?;
     let mut snapshot = connection.begin_with("START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY").await?;
-    let sql = "SELECT revision, attempt, next_id, listed, listed_revision FROM contexts WHERE context = ? AND revision > 0";
-    let found = sqlx::query(sql).bind(context.as_str()).fetch_optional(&mut *snapshot).await?;
-    let Some(row) = found else {
+    let sql = "SELECT revision, attempt, next_id, listed, listed_revision,
+            (SELECT m.attempt FROM commits m WHERE m.context = c.context AND m.revision = ?) AS made_by
+        FROM contexts c WHERE context = ? AND revision > 0";
+    let question = sqlx::query(sql).bind(rows::number(since.revision)?).bind(context.as_str());
+    let Some(row) = question.fetch_optional(&mut *snapshot).await? else {
         snapshot.rollback().await?;
+        rows::require_history(context, since, Head::EMPTY, None)?;
         return Ok((Head::EMPTY, Vec::new()));
     };
-    let (head, since) = (head(&row)?, rows::number(since)?);
+    let head = head(&row)?;
+    if let Err(forked) = rows::require_history(context, since, head, row.try_get("made_by")?) {
+        snapshot.rollback().await?;
+        return Err(forked.into());
+    }
+    let since = rows::number(since.revision)?;
     let mut changes = schemas(&mut snapshot, context, since).await?;
     changes.extend(versions(&mut snapshot, context, since).await?);
     changes.extend(settings(&mut snapshot, context, since).await?);
@@ -177,7 +185,7 @@ pub(super) async fn prepare<'c>(
 ) -> Sql<Transaction<'c, MySql>> {
     let mut transaction = connection.begin().await?;
     let names = rows::locked(commit);
-    if commit.expected.revision == 0 || commit.guards.iter().any(|(_, revision)| *revision == 0) {
+    if rows::may_be_new(commit) {
         make_lockable(&mut transaction, &names).await?;
     }
     let sql = "SELECT context, revision, attempt, next_id FROM contexts WHERE context IN (";
@@ -191,12 +199,56 @@ pub(super) async fn prepare<'c>(
     for row in question.build().persistent(names.len() == 1).fetch_all(&mut *transaction).await? {
         heads.insert(row.try_get(0)?, head(&row)?);
     }
-    if !rows::is_fresh(commit, &heads) {
+    let Some(moved) = rows::is_fresh(commit, &heads) else {
         transaction.rollback().await?;
         return Err(StoreError::Conflict.into());
+    };
+    for guard in moved {
+        if written_since(&mut transaction, guard).await? {
+            transaction.rollback().await?;
+            return Err(StoreError::Conflict.into());
+        }
     }
     write(&mut transaction, commit, rows).await?;
     Ok(transaction)
+}
+
+/// Whether a row that somebody relies on was written after it was looked at.
+async fn written_since(connection: &mut MySqlConnection, guard: &Guard) -> Sql<bool> {
+    let (context, seen) = (guard.context.as_str(), rows::number(guard.seen)?);
+    for key in &guard.rows {
+        let found = match key {
+            Key::Version(subject, version) => {
+                let sql = "SELECT 1 FROM versions WHERE context = ? AND revision > ? AND subject = ? AND version = ?";
+                let question = sqlx::query(sql).bind(context).bind(seen).bind(&**subject).bind(version);
+                question.fetch_optional(&mut *connection).await?
+            }
+            Key::Config(subject) => {
+                let sql = "SELECT 1 FROM configs WHERE context = ? AND revision > ? AND subject = ?";
+                sqlx::query(sql)
+                    .bind(context)
+                    .bind(seen)
+                    .bind(&**subject)
+                    .fetch_optional(&mut *connection)
+                    .await?
+            }
+            Key::Mode(subject) => {
+                let sql = "SELECT 1 FROM modes WHERE context = ? AND revision > ? AND subject = ?";
+                sqlx::query(sql)
+                    .bind(context)
+                    .bind(seen)
+                    .bind(&**subject)
+                    .fetch_optional(&mut *connection)
+                    .await?
+            }
+            // Nobody relies on these in another context.
+            Key::Schema(_) | Key::Listed => return Ok(true),
+        };
+        if found.is_some() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// A row that is not there cannot be locked.
@@ -240,6 +292,10 @@ async fn write(connection: &mut MySqlConnection, commit: &Commit, rows: &Rows<'_
     }
     let sql = "REPLACE INTO commits (context, revision, attempt) VALUES (?, ?, ?)";
     sqlx::query(sql).bind(context).bind(revision).bind(&attempt).execute(&mut *connection).await?;
+    if commit.adds_links {
+        let sql = "UPDATE contexts SET revision = revision + 1, attempt = ? WHERE context = ?";
+        sqlx::query(sql).bind(&attempt).bind(rows::LINKS).execute(&mut *connection).await?;
+    }
     if head.revision.is_multiple_of(FORGET_EVERY) {
         let sql = "DELETE FROM commits WHERE context = ? AND revision <= ?";
         let forgotten = revision - REMEMBERED_COMMITS;

@@ -3,7 +3,7 @@
 use super::rows::{self, FORGET_EVERY, REMEMBERED_COMMITS, Rows};
 use super::sql::{self, Place, Sql};
 use super::{
-    Change, Commit, Head, Heads, MIGRATION_LOCK, MIGRATIONS, Result, Revision, SchemaId, StoreError, Texts,
+    Change, Commit, Guard, Head, Heads, Key, MIGRATION_LOCK, MIGRATIONS, Result, SchemaId, StoreError, Texts,
 };
 use crate::names::Context;
 use futures::TryStreamExt;
@@ -67,24 +67,35 @@ pub(super) async fn heads(connection: &mut PgConnection) -> Sql<Heads> {
         return Err(StoreError::Corrupt("the store has lost its epoch".into()).into());
     };
     let epoch = rows::uuid("the epoch of the store", first.try_get(0)?)?;
-    let mut heads = Heads { epoch, contexts: BTreeMap::new() };
+    let mut all = Vec::with_capacity(found.len());
     for row in &found {
-        let Some(name) = row.try_get::<Option<&str>, _>(1)? else { continue };
-        heads.contexts.insert(rows::context(name)?, head(row)?);
+        let Some(name) = row.try_get::<Option<String>, _>(1)? else { continue };
+        all.push((name, head(row)?));
     }
-    Ok(heads)
+    Ok(rows::heads(epoch, all)?)
 }
 
 pub(super) async fn changes(
     connection: &mut PgConnection,
     context: &Context,
-    since: Revision,
+    since: Head,
 ) -> Sql<(Head, Vec<Change>)> {
     let mut snapshot = connection.begin_with(SNAPSHOT).await?;
-    let sql = "SELECT revision, attempt, next_id, listed, listed_revision FROM contexts WHERE context = $1 AND revision > 0";
-    let found = sqlx::query(sql).bind(context.as_str()).fetch_optional(&mut *snapshot).await?;
-    let Some(row) = found else { return Ok((Head::EMPTY, Vec::new())) };
-    let (head, since) = (head(&row)?, rows::number(since)?);
+    let sql = "SELECT revision, attempt, next_id, listed, listed_revision,
+            (SELECT attempt FROM commits WHERE context = $1 AND revision = $2) AS made_by
+        FROM contexts WHERE context = $1 AND revision > 0";
+    let question = sqlx::query(sql).bind(context.as_str()).bind(rows::number(since.revision)?);
+    let Some(row) = question.fetch_optional(&mut *snapshot).await? else {
+        snapshot.rollback().await?;
+        rows::require_history(context, since, Head::EMPTY, None)?;
+        return Ok((Head::EMPTY, Vec::new()));
+    };
+    let head = head(&row)?;
+    if let Err(forked) = rows::require_history(context, since, head, row.try_get("made_by")?) {
+        snapshot.rollback().await?;
+        return Err(forked.into());
+    }
+    let since = rows::number(since.revision)?;
     let mut changes = schemas(&mut snapshot, context, since).await?;
     changes.extend(versions(&mut snapshot, context, since).await?);
     changes.extend(settings(&mut snapshot, context, since).await?);
@@ -160,7 +171,7 @@ pub(super) async fn prepare<'c>(
 ) -> Sql<Transaction<'c, Postgres>> {
     let mut transaction = connection.begin_with("BEGIN ISOLATION LEVEL READ COMMITTED").await?;
     let names = rows::locked(commit);
-    if commit.expected.revision == 0 || commit.guards.iter().any(|(_, revision)| *revision == 0) {
+    if rows::may_be_new(commit) {
         make_lockable(&mut transaction, &names).await?;
     }
     let sql = "SELECT context, revision, attempt, next_id FROM contexts WHERE context = ANY($1) ORDER BY context FOR UPDATE";
@@ -169,12 +180,56 @@ pub(super) async fn prepare<'c>(
     for row in &locked {
         heads.insert(row.try_get(0)?, head(row)?);
     }
-    if !rows::is_fresh(commit, &heads) {
+    let Some(moved) = rows::is_fresh(commit, &heads) else {
         transaction.rollback().await?;
         return Err(StoreError::Conflict.into());
+    };
+    for guard in moved {
+        if written_since(&mut transaction, guard).await? {
+            transaction.rollback().await?;
+            return Err(StoreError::Conflict.into());
+        }
     }
     write(&mut transaction, commit, rows).await?;
     Ok(transaction)
+}
+
+/// Whether a row that somebody relies on was written after it was looked at.
+async fn written_since(connection: &mut PgConnection, guard: &Guard) -> Sql<bool> {
+    let (context, seen) = (guard.context.as_str(), rows::number(guard.seen)?);
+    for key in &guard.rows {
+        let found = match key {
+            Key::Version(subject, version) => {
+                let sql = "SELECT 1 FROM versions WHERE context = $1 AND revision > $2 AND subject = $3 AND version = $4";
+                let question = sqlx::query(sql).bind(context).bind(seen).bind(&**subject).bind(version);
+                question.fetch_optional(&mut *connection).await?
+            }
+            Key::Config(subject) => {
+                let sql = "SELECT 1 FROM configs WHERE context = $1 AND revision > $2 AND subject = $3";
+                sqlx::query(sql)
+                    .bind(context)
+                    .bind(seen)
+                    .bind(&**subject)
+                    .fetch_optional(&mut *connection)
+                    .await?
+            }
+            Key::Mode(subject) => {
+                let sql = "SELECT 1 FROM modes WHERE context = $1 AND revision > $2 AND subject = $3";
+                sqlx::query(sql)
+                    .bind(context)
+                    .bind(seen)
+                    .bind(&**subject)
+                    .fetch_optional(&mut *connection)
+                    .await?
+            }
+            // Nobody relies on these in another context.
+            Key::Schema(_) | Key::Listed => return Ok(true),
+        };
+        if found.is_some() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// A row that is not there cannot be locked.
@@ -219,6 +274,10 @@ async fn write(connection: &mut PgConnection, commit: &Commit, rows: &Rows<'_>) 
         .bind(rows.listed)
         .execute(&mut *connection)
         .await?;
+    if commit.adds_links {
+        let sql = "UPDATE contexts SET revision = revision + 1, attempt = $2 WHERE context = $1";
+        sqlx::query(sql).bind(rows::LINKS).bind(head.attempt.to_string()).execute(&mut *connection).await?;
+    }
     if head.revision.is_multiple_of(FORGET_EVERY) {
         let sql = "DELETE FROM commits WHERE context = $1 AND revision <= $2";
         let forgotten = revision - REMEMBERED_COMMITS;

@@ -1,7 +1,7 @@
 //! What is said to SQLite.
 
 use super::connection::File;
-use super::{Change, Commit, Head, Heads, Result, Revision, SchemaId, StoreError, Texts};
+use super::{Change, Commit, Guard, Head, Heads, Key, Result, SchemaId, StoreError, Texts};
 use crate::names::Context;
 use crate::store::rows::{self, FORGET_EVERY, REMEMBERED_COMMITS, Rows};
 use rusqlite::{Connection, ErrorCode, OptionalExtension, Transaction, TransactionBehavior, params};
@@ -73,25 +73,37 @@ pub(super) fn heads(connection: &Connection) -> Sql<Heads> {
         let epoch = rows::uuid("the epoch of the store", text(row, 0)?)?;
         let Some(name) = optional(row, 1)? else { return Ok((epoch, None)) };
         let head = rows::head(row.get(2)?, text(row, 3)?, row.get(4)?)?;
-        Ok((epoch, Some((rows::context(name)?, head))))
+        Ok((epoch, Some((name.to_owned(), head))))
     })?;
     let Some((epoch, _)) = found.first() else {
         return Err(StoreError::Corrupt("the store has lost its epoch".into()).into());
     };
-    Ok(Heads { epoch: *epoch, contexts: found.into_iter().filter_map(|(_, context)| context).collect() })
+    let epoch = *epoch;
+    Ok(rows::heads(epoch, found.into_iter().filter_map(|(_, context)| context))?)
 }
 
 pub(super) fn changes(
     connection: &mut Connection,
     context: &Context,
-    since: Revision,
+    since: Head,
 ) -> Sql<(Head, Vec<Change>)> {
     let snapshot = connection.transaction_with_behavior(TransactionBehavior::Deferred)?;
-    let (head, since) = (head_of(&snapshot, context.as_str())?, rows::number(since)?);
+    let (head, seen, since) = (head_of(&snapshot, context.as_str())?, since, rows::number(since.revision)?);
+    if since > 0 {
+        let made_by = made_by(&snapshot, context.as_str(), since)?;
+        rows::require_history(context, seen, head, made_by.as_deref())?;
+    }
     let mut changes = schemas(&snapshot, context, since)?;
     changes.extend(versions(&snapshot, context, since)?);
     changes.extend(settings(&snapshot, context, since)?);
     Ok((head, changes))
+}
+
+/// Who made a revision, as far as that is remembered.
+fn made_by(connection: &Connection, context: &str, revision: i64) -> Sql<Option<String>> {
+    let sql = "SELECT attempt FROM commits WHERE context = ?1 AND revision = ?2";
+    let mut found = each(connection, sql, params![context, revision], |row| Ok(text(row, 0)?.to_owned()))?;
+    Ok(found.pop())
 }
 
 /// Who has seen nothing need not hear of what is gone.
@@ -179,10 +191,37 @@ fn prepare(transaction: &Transaction<'_>, commit: &Commit, rows: &Rows<'_>) -> S
     for name in rows::locked(commit) {
         heads.insert(name.to_owned(), head_of(transaction, name)?);
     }
-    if !rows::is_fresh(commit, &heads) {
-        return Err(StoreError::Conflict.into());
+    let Some(moved) = rows::is_fresh(commit, &heads) else { return Err(StoreError::Conflict.into()) };
+    for guard in moved {
+        for key in &guard.rows {
+            if written_since(transaction, guard, key)? {
+                return Err(StoreError::Conflict.into());
+            }
+        }
     }
     write(transaction, commit, rows)
+}
+
+/// Whether a row that somebody relies on was written after it was looked at.
+fn written_since(connection: &Connection, guard: &Guard, key: &Key) -> Sql<bool> {
+    let (context, seen) = (guard.context.as_str(), rows::number(guard.seen)?);
+    let asked = |sql: &str, bound: &[&dyn rusqlite::ToSql]| connection.prepare_cached(sql)?.exists(bound);
+    Ok(match key {
+        Key::Version(subject, version) => asked(
+            "SELECT 1 FROM versions WHERE context = ?1 AND revision > ?2 AND subject = ?3 AND version = ?4",
+            params![context, seen, &**subject, version],
+        )?,
+        Key::Config(subject) => asked(
+            "SELECT 1 FROM configs WHERE context = ?1 AND revision > ?2 AND subject = ?3",
+            params![context, seen, &**subject],
+        )?,
+        Key::Mode(subject) => asked(
+            "SELECT 1 FROM modes WHERE context = ?1 AND revision > ?2 AND subject = ?3",
+            params![context, seen, &**subject],
+        )?,
+        // Nobody relies on these in another context.
+        Key::Schema(_) | Key::Listed => true,
+    })
 }
 
 fn write(transaction: &Transaction<'_>, commit: &Commit, rows: &Rows<'_>) -> Sql<()> {
@@ -246,6 +285,13 @@ fn write(transaction: &Transaction<'_>, commit: &Commit, rows: &Rows<'_>) -> Sql
                 listed_revision = CASE WHEN ?5 IS NULL THEN listed_revision ELSE ?2 END",
         params![context, revision, attempt, head.next_id, rows.listed],
     )?;
+    if commit.adds_links {
+        run(
+            "INSERT INTO contexts (context, revision, attempt, next_id) VALUES (?1, 1, ?2, 1)
+                ON CONFLICT DO UPDATE SET revision = revision + 1, attempt = ?2",
+            params![rows::LINKS, attempt],
+        )?;
+    }
     run(
         "INSERT OR REPLACE INTO commits (context, revision, attempt) VALUES (?1, ?2, ?3)",
         params![context, revision, attempt],
