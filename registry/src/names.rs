@@ -77,16 +77,19 @@ impl Subject {
         Self { context, name: name.into() }
     }
 
-    /// Takes `:.context:subject` apart. What has no such prefix lies in the default context, whatever it looks like.
+    /// Takes `:.context:subject` apart; `:.context` is the context itself. What has no such prefix lies in the default context,
+    /// whatever it looks like.
     pub fn parse(text: &str) -> Self {
         Self::parse_in(text, &Context::default_context())
     }
 
     /// As [`Self::parse`], with the context that an unqualified name belongs to.
     pub fn parse_in(text: &str, context: &Context) -> Self {
-        let qualified = text.strip_prefix(":.").and_then(|rest| rest.split_once(':'));
-        match qualified {
-            Some((name, subject)) => Self::new(Context(format!(".{name}").into()), subject),
+        match text.strip_prefix(":.") {
+            Some(rest) => {
+                let (name, subject) = rest.split_once(':').unwrap_or((rest, ""));
+                Self::new(Context(format!(".{name}").into()), subject)
+            }
             None => Self::new(context.clone(), text),
         }
     }
@@ -105,5 +108,21 @@ impl fmt::Display for Subject {
         } else {
             write!(f, ":{}:{}", self.context, self.name)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_context_without_a_second_colon_is_the_context_itself() {
+        for text in [":.c", ":.c:"] {
+            let subject = Subject::parse(text);
+            assert_eq!((subject.context.as_str(), subject.is_root()), (".c", true), "{text}");
+            assert_eq!(subject.to_string(), ":.c:");
+        }
+        assert!(Subject::parse(":.").context.is_default());
+        assert_eq!(Subject::parse(":abc:x").to_string(), ":abc:x");
     }
 }

@@ -28,10 +28,12 @@ async fn found(call: &Call<'_>, subject: Option<&Subject>) -> Result<(ById, Opti
 }
 
 pub(super) async fn by_id(call: &Call<'_>) -> Result<Made> {
-    let subject = call.query.subject();
+    let subject = call.subject_of_query();
     let (found, text) = found(call, subject.as_ref()).await?;
     let max_id = call.query.flag("fetchMaxId").then(|| call.registry().max_id(&found.context));
+    let tags: Vec<&str> = call.query.all("findTags").collect();
     let shape = Shape::of_id(&found, text.as_deref(), max_id);
+    let shape = shape.tagged(&tags, found.schema_type, &found.texts.canonical);
     json(&match call.query.get("referenceFormat") {
         Some("qualified") => shape.qualified(&found.context),
         _ => shape,
@@ -39,14 +41,14 @@ pub(super) async fn by_id(call: &Call<'_>) -> Result<Made> {
 }
 
 pub(super) async fn text_by_id(call: &Call<'_>) -> Result<Made> {
-    let subject = call.query.subject();
+    let subject = call.subject_of_query();
     let (found, text) = found(call, subject.as_ref()).await?;
     let text = text.unwrap_or_else(|| found.texts.canonical.to_string());
     Ok(Made::Json(text.into_bytes().into()))
 }
 
 pub(super) async fn subjects(call: &Call<'_>) -> Result<Made> {
-    let (subject, deleted) = (call.query.subject(), call.query.flag("deleted"));
+    let (subject, deleted) = (call.subject_of_query(), call.query.flag("deleted"));
     let whole = crate::service::Page { offset: 0, limit: usize::MAX };
     let users = call.registry().users(id(call)?, subject.as_ref(), deleted, whole).await?;
     let mut names: Vec<String> = users.into_iter().map(|(subject, _)| subject).collect();
@@ -56,7 +58,7 @@ pub(super) async fn subjects(call: &Call<'_>) -> Result<Made> {
 }
 
 pub(super) async fn versions(call: &Call<'_>) -> Result<Made> {
-    let (subject, deleted) = (call.query.subject(), call.query.flag("deleted"));
+    let (subject, deleted) = (call.subject_of_query(), call.query.flag("deleted"));
     let users = call.registry().users(id(call)?, subject.as_ref(), deleted, call.query.page()?).await?;
     let shape = |(subject, version)| object!({ "subject": subject, "version": version });
     json(&users.into_iter().map(shape).collect::<Vec<_>>())

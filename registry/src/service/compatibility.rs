@@ -5,8 +5,9 @@ use super::register::schema_type;
 use super::{Candidate, Registry, Submitted, config_in_scope};
 use crate::compat::{self, Older, Verdict};
 use crate::error::{Error, Result};
-use crate::names::Subject;
+use crate::names::{Context, Subject};
 use crate::parse::Strictness;
+use crate::schema::SchemaType;
 use crate::settings::{Config, Level};
 use crate::state::Version;
 
@@ -23,6 +24,17 @@ pub enum With {
     Level,
     /// One; -1 for the latest.
     Version(i32),
+}
+
+/// A schema in the form that `normalize` gives it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NormalForm {
+    /// Its type.
+    pub schema_type: SchemaType,
+    /// Its text.
+    pub text: String,
+    /// The same for all schemas that decide alike how bytes are read.
+    pub fingerprint: String,
 }
 
 impl Registry {
@@ -69,6 +81,18 @@ impl Registry {
         let candidate = self.candidate(&subject.context, kind, text, references, strict, normalize).await?;
         let candidate = candidate.labelled(submitted.metadata.clone(), submitted.rule_set.clone());
         self.judge(subject, &candidate, &Basis { config: &config, versions: &versions }).await
+    }
+
+    /// Reads a schema as if it were registered now, and answers its normal form.
+    pub async fn normal_form(&self, context: &Context, submitted: &Submitted) -> Result<NormalForm> {
+        self.live().fresh().await?;
+        let text = submitted.text.as_deref().unwrap_or("");
+        let schema_type = schema_type(submitted.schema_type.as_deref())?;
+        let references = self.resolved(&**self.live(), context, &submitted.references)?;
+        let candidate = self.candidate(context, schema_type, text, references, Strictness::New, true).await?;
+        let fingerprint = crate::identity::content(&candidate.parsed.reduced(), &candidate.references);
+        let fingerprint = fingerprint.iter().map(|byte| format!("{byte:02x}")).collect();
+        Ok(NormalForm { schema_type, text: candidate.canonical.to_string(), fingerprint })
     }
 
     /// Compares with the live versions of a subject.

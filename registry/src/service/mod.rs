@@ -20,17 +20,21 @@ mod config;
 mod contexts;
 mod contract;
 mod delete;
+mod dependencies;
 mod lookup;
 mod mode;
 mod parsed;
 mod read;
 mod register;
+mod scan;
 
-pub use compatibility::With;
+pub use compatibility::{NormalForm, With};
 pub use config::{ConfigUpdate, Field};
 pub use delete::Deletion;
+pub use dependencies::{Dependencies, Link};
 pub use read::{ById, Entity, Listed, Page, SchemaQuery};
 pub use register::Registered;
+pub use scan::{Latest, Statistics};
 
 /// What can be set for a registry as a whole. Values only.
 #[derive(Debug, Clone)]
@@ -39,6 +43,10 @@ pub struct Settings {
     pub default_level: Level,
     /// The error number of an incompatible schema: 409, or 40901 for clients of newer releases.
     pub incompatible_code: u32,
+    /// Modes may be changed.
+    pub mode_mutability: bool,
+    /// Nothing may be registered under an empty name.
+    pub reject_empty_subject: bool,
     /// Bytes of a schema's text at most.
     pub max_schema_bytes: usize,
     /// References that a schema may lead to, references of references included.
@@ -54,6 +62,8 @@ impl Default for Settings {
         Self {
             default_level: Level::Backward,
             incompatible_code: 409,
+            mode_mutability: true,
+            reject_empty_subject: false,
             max_schema_bytes: 1 << 20,
             max_references: 1000,
             text_cache_bytes: 16 << 20,
@@ -67,6 +77,8 @@ pub struct Registry {
     live: Arc<Live>,
     settings: Settings,
     parsed: parsed::Cache,
+    /// One walk through all texts at a time: each of them costs as much as many other requests.
+    scanning: tokio::sync::Mutex<()>,
     now_ms: Box<dyn Fn() -> i64 + Send + Sync>,
 }
 
@@ -87,6 +99,8 @@ pub struct Submitted {
     pub id: Option<SchemaId>,
     /// The number that it is to have; 0 stands for the next one.
     pub version: i32,
+    /// Register it even where it does not fit older versions.
+    pub force: bool,
 }
 
 /// A reference as a request has it.
@@ -242,7 +256,7 @@ impl Registry {
     ) -> Result<Self> {
         let live = Live::open(store, settings.text_cache_bytes).await?;
         let parsed = parsed::Cache::new(settings.parsed_cache_bytes);
-        Ok(Self { live, settings, parsed, now_ms: Box::new(now_ms) })
+        Ok(Self { live, settings, parsed, scanning: tokio::sync::Mutex::default(), now_ms: Box::new(now_ms) })
     }
 
     /// Its memory of the store.
@@ -254,7 +268,8 @@ impl Registry {
     fn require_valid(&self, subject: &Subject, received: &str) -> Result<()> {
         let reserved = matches!(&*subject.name, "__GLOBAL" | "__EMPTY") || subject.context.is_global();
         let control = |text: &str| text.contains(char::is_control);
-        if reserved || control(&subject.name) || control(subject.context.as_str()) {
+        let empty = subject.is_root() && self.settings.reject_empty_subject;
+        if reserved || empty || control(&subject.name) || control(subject.context.as_str()) {
             return Err(Error::invalid_subject(received));
         }
         Ok(())

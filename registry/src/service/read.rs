@@ -88,6 +88,8 @@ pub struct ById {
     pub id: SchemaId,
     /// The version, where a subject was named.
     pub of: Option<(Subject, Version)>,
+    /// The version that it was found by, whether or not a subject was named.
+    pub of_any: Option<Version>,
     /// Its GUID.
     pub guid: Uuid,
     /// Its type.
@@ -188,6 +190,26 @@ impl Registry {
                 let sign = |version: &Version| if negative && version.deleted { -1 } else { 1 };
                 let wanted = versions.iter().filter(|version| all.has(version.deleted));
                 exists.then(|| page.cut(wanted.map(|version| version.version * sign(version))))
+            })
+        };
+        self.live().find(find).await?.ok_or_else(|| Error::subject_not_found(subject))
+    }
+
+    /// The versions of a subject with the types of their schemas.
+    pub async fn history(
+        &self,
+        subject: &Subject,
+        listed: Listed,
+        page: Page,
+    ) -> Result<Vec<(Version, SchemaType)>> {
+        let find = |live: &crate::live::Live| {
+            live.read(&subject.context, |state| {
+                let wanted =
+                    state.versions(&subject.name).iter().filter(|version| listed.has(version.deleted));
+                let typed =
+                    wanted.filter_map(|version| Some((*version, state.schema(version.id)?.schema_type)));
+                let typed: Vec<_> = typed.collect();
+                (!typed.is_empty()).then(|| page.cut(typed.into_iter()))
             })
         };
         self.live().find(find).await?.ok_or_else(|| Error::subject_not_found(subject))
@@ -326,25 +348,25 @@ impl Registry {
                 let context =
                     subject.map_or_else(Context::default_context, |subject| subject.context.clone());
                 let of = live.read(&context, any)?;
-                return Some((context, subject.is_some().then_some(of)));
+                return Some((context, of, subject.is_some()));
             };
             let named = self.anywhere(subject, |state| of_subject(state, &subject.name));
             if let Some((context, version)) = named {
-                return Some((context, Some((Arc::clone(&subject.name), version))));
+                return Some((context, (Arc::clone(&subject.name), version), true));
             }
             if !subject.context.is_default() {
                 return None;
             }
             let of = live.read(&subject.context, any)?;
-            Some((subject.context.clone(), Some(of)))
+            Some((subject.context.clone(), of, true))
         };
         let not_found = || Error::schema_not_found(Some(&id));
-        let (context, of) = self.live().find(look).await?.ok_or_else(not_found)?;
+        let (context, (name, version), is_named) = self.live().find(look).await?.ok_or_else(not_found)?;
         let row = self.live().read(&context, |state| state.schema(id).cloned()).ok_or_else(not_found)?;
         let texts = self.live().texts(&context, id).await?.ok_or_else(not_found)?;
-        let of = of.map(|(name, version)| (Subject { context: context.clone(), name }, version));
+        let of = is_named.then(|| (Subject { context: context.clone(), name }, version));
         let (guid, schema_type, references) = (row.guid, row.schema_type, row.references);
-        Ok(ById { context, id, of, guid, schema_type, references, texts })
+        Ok(ById { context, id, of, of_any: Some(version), guid, schema_type, references, texts })
     }
 
     /// The versions that are a schema, by subject.

@@ -73,7 +73,7 @@ impl Registry {
             if let Some(known) = self.equal(subject, &candidate, &submitted, &seen).await? {
                 return Ok(known);
             }
-            if !is_import(seen.mode) {
+            if !is_import(seen.mode) && !submitted.force {
                 let basis = Basis { config: &seen.config, versions: &seen.versions };
                 let verdict = self.judge(subject, &candidate, &basis).await?;
                 if !verdict.is_compatible() {
