@@ -7,7 +7,7 @@ use super::subjects::number;
 use super::{Call, Made, json};
 use crate::error::{Error, Result};
 use crate::names::Subject;
-use crate::service::{Deletion, Page};
+use crate::service::{Deletion, Listed, Page};
 use serde_json::{Value, json as object};
 
 /// Schemas of one request at most.
@@ -69,7 +69,7 @@ async fn import(call: &Call<'_>, one: &Object) -> Result<i32> {
 /// Versions with all that belongs to them, as far as one answer holds; `next_offset` says where the rest begins.
 pub(super) async fn export(call: &Call<'_>) -> Result<Made> {
     let (deleted, page) = (call.query.flag("deleted"), call.query.page()?);
-    let listed = call.query.listed();
+    let listed = if deleted { Listed::All } else { Listed::Live };
     let whole = Page { offset: page.offset, limit: page.limit.saturating_add(1) };
     let numbers = call.registry().versions(&call.subject, listed, false, whole).await?;
     let (mut versions, mut bytes) = (Vec::new(), 0);

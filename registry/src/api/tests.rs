@@ -141,6 +141,8 @@ async fn settings_may_forbid_modes_and_empty_subjects() {
     let body = r#"{"schema":"\"int\""}"#;
     let (_, document) = ask(&api, "POST", "/subjects/:.c:/versions", body).await;
     assert_eq!(document["error_code"], 42208);
+    let (answer, _) = ask(&api, "PUT", "/config/:.c:", r#"{"compatibility":"FULL"}"#).await;
+    assert_eq!(answer.status, 200, "the settings of a context are no schema");
 }
 
 #[tokio::test]

@@ -268,11 +268,19 @@ impl Registry {
     fn require_valid(&self, subject: &Subject, received: &str) -> Result<()> {
         let reserved = matches!(&*subject.name, "__GLOBAL" | "__EMPTY") || subject.context.is_global();
         let control = |text: &str| text.contains(char::is_control);
-        let empty = subject.is_root() && self.settings.reject_empty_subject;
-        if reserved || empty || control(&subject.name) || control(subject.context.as_str()) {
+        if reserved || control(&subject.name) || control(subject.context.as_str()) {
             return Err(Error::invalid_subject(received));
         }
         Ok(())
+    }
+
+    /// Names that may be used, but not for schemas.
+    fn require_registrable(&self, subject: &Subject, received: &str) -> Result<()> {
+        self.require_valid(subject, received)?;
+        match subject.is_root() && self.settings.reject_empty_subject {
+            true => Err(Error::invalid_subject(received)),
+            false => Ok(()),
+        }
     }
 
     /// The references of a request with their versions told; each leads somewhere.

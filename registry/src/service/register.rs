@@ -59,7 +59,7 @@ impl Registry {
         normalize: bool,
     ) -> Result<Registered> {
         contract::require_valid_rules(submitted.rule_set.as_ref())?;
-        self.require_valid(subject, received)?;
+        self.require_registrable(subject, received)?;
         let mut submitted = submitted.clone();
         self.live().fresh().await?;
         for _ in 0..ATTEMPTS {
