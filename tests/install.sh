@@ -4,6 +4,7 @@
 #   tests/install.sh NAME...
 #
 # Names: build-deps jdk kafka-3.9 kafka-4 versitygw toxiproxy azurite fake-gcs avro-java protobuf postgresql mariadb cassandra
+#        client-python client-node client-go
 #
 # Everything except Debian packages lands in ${XDG_CACHE_HOME:-$HOME/.cache}/replevin/servers/<name-version>/, with a
 # link <name> beside it. A folder appears there only when it is whole, so a run that was killed leaves nothing half done,
@@ -21,8 +22,10 @@ AVRO_JAVA=1.11.4
 PROTOBUF=1.85.1
 CASSANDRA=5.0.9
 
+clients=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)/clients
 servers=${XDG_CACHE_HOME:-$HOME/.cache}/replevin/servers
 names='build-deps jdk kafka-3.9 kafka-4 versitygw toxiproxy azurite fake-gcs avro-java protobuf postgresql mariadb cassandra'
+names+=' client-python client-node client-go'
 
 say() { printf 'install: %s\n' "$*" >&2; }
 fail() { say "$*"; exit 1; }
@@ -208,6 +211,24 @@ fetch_cassandra() {
 LOG
 }
 
+# The registry clients that people use, each in its language. Their versions are in the files of tests/clients, and the folder's
+# name is a digest of these: other versions are installed beside the old ones.
+version_of() { cat "$@" | sha256sum | cut -c 1-12; }
+
+fetch_client_python() { python3 -m pip install --quiet --target packages -r "$clients/python/requirements.txt"; }
+
+fetch_client_node() {
+    cp "$clients/node/package.json" .
+    npm install --no-audit --no-fund --no-progress --no-package-lock --omit=dev
+    [[ -d node_modules/kafkajs ]]
+}
+
+fetch_client_go() {
+    local here=$PWD modules=$PWD/.modules
+    (cd "$clients/go" && GOMODCACHE=$modules GOFLAGS=-modcacherw GOTOOLCHAIN=auto CGO_ENABLED=0 go build -o "$here/clients" .)
+    rm -rf "$modules"
+}
+
 for name in "$@"; do
     case $name in
     build-deps)
@@ -261,6 +282,18 @@ for name in "$@"; do
         apt_needs java openjdk-17-jre-headless
         [[ -d $servers/cassandra-$CASSANDRA ]] || apt_needs mvn maven
         install cassandra "$CASSANDRA" fetch_cassandra
+        ;;
+    client-python)
+        apt_needs pip3 python3-pip
+        install client-python "$(version_of "$clients/python/requirements.txt")" fetch_client_python
+        ;;
+    client-node)
+        apt_needs node nodejs npm
+        install client-node "$(version_of "$clients/node/package.json")" fetch_client_node
+        ;;
+    client-go)
+        apt_needs go golang
+        install client-go "$(version_of "$clients"/go/*)" fetch_client_go
         ;;
     esac
 done

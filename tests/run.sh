@@ -96,7 +96,8 @@ step 'fuzz targets compile' cargo check --manifest-path formats/fuzz/Cargo.toml 
 if $quick; then finish; fi
 
 if [[ -d tests/reader ]]; then step 'reader in Python' reader; fi
-step 'servers' tests/install.sh kafka-3.9 kafka-4 versitygw toxiproxy azurite fake-gcs avro-java protobuf postgresql mariadb cassandra || finish
+step 'servers' tests/install.sh kafka-3.9 kafka-4 versitygw toxiproxy azurite fake-gcs avro-java protobuf postgresql mariadb cassandra \
+    client-python client-node client-go || finish
 # The binary's own tests, which this begins with, have it built. More tests at once than cores: most of their time they wait
 # for a server to start, to notice a dead member or to clean a log.
 step 'tests with real servers' env RUST_TEST_THREADS=4 cargo test --workspace --features replevin/failpoints --locked --no-fail-fast --test '*'

@@ -14,6 +14,8 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Error {
     code: u32,
+    /// Where it is not the one that the number begins with.
+    status: Option<u16>,
     message: String,
 }
 
@@ -28,7 +30,13 @@ impl std::error::Error for Error {}
 impl Error {
     /// An error by its number.
     pub fn new(code: u32, message: impl Into<String>) -> Self {
-        Self { code, message: message.into() }
+        Self { code, status: None, message: message.into() }
+    }
+
+    /// The same number under another HTTP status.
+    pub fn with_status(mut self, status: u16) -> Self {
+        self.status = Some(status);
+        self
     }
 
     /// The number of the body.
@@ -36,10 +44,13 @@ impl Error {
         self.code
     }
 
-    /// The HTTP status. A store that is away is 503, whatever number says so.
+    /// The HTTP status. A store that is away is 503, whatever its number begins with.
     pub fn status(&self) -> u16 {
+        if let Some(status) = self.status {
+            return status;
+        }
         let status = match self.code {
-            50001 | 50002 => 503,
+            50001 => 503,
             code if code < 1000 => code,
             code => code / 100,
         };

@@ -52,6 +52,24 @@ impl Content {
     }
 }
 
+/// The hash over what decides how bytes are read: a reduced text and what it refers to. Documentation, metadata and rules are no
+/// part of it.
+pub fn content(reduced: &str, references: &[Reference]) -> [u8; 16] {
+    let mut hash = Md5::new();
+    let mut part = |bytes: &[u8]| {
+        // Lengths, so that no two lists of parts run into the same bytes.
+        hash.update((bytes.len() as u64).to_be_bytes());
+        hash.update(bytes);
+    };
+    part(reduced.as_bytes());
+    for reference in references {
+        part(reference.name.as_bytes());
+        part(reference.subject.as_bytes());
+        part(&reference.version.to_be_bytes());
+    }
+    hash.finalize().into()
+}
+
 fn add(hash: &mut Md5, text: Option<&str>) {
     if let Some(text) = text {
         hash.update(text);

@@ -82,7 +82,8 @@ impl Subject {
         Self { context, name: name.into() }
     }
 
-    /// Takes `:.context:subject` apart; `:.context` alone is the context itself. What has no such prefix lies in the default context, whatever it looks like.
+    /// Takes `:.context:subject` apart; `:.context` is the context itself. What has no such prefix lies in the default context,
+    /// whatever it looks like.
     pub fn parse(text: &str) -> Self {
         Self::parse_in(text, &Context::default_context())
     }

@@ -23,6 +23,7 @@ pub mod postgres;
 pub mod process;
 pub mod proxy;
 pub mod raw;
+pub mod registry;
 pub mod s3;
 pub mod scratch;
 mod signing;

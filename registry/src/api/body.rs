@@ -87,7 +87,38 @@ impl Object {
         self.field(name, rules)
     }
 
-    fn integer(&self, name: &str) -> Result<Option<i32>> {
+    /// A boolean; absent is false.
+    pub fn flag(&self, name: &str) -> Result<bool> {
+        Ok(self.value(name).map(|value| flag(name, value)).transpose()?.unwrap_or(false))
+    }
+
+    /// A number of any kind.
+    pub fn float(&self, name: &str) -> Result<Option<f64>> {
+        let read = |value: &Value| value.as_f64().ok_or_else(|| wrong(name, "Double", value));
+        self.value(name).map(read).transpose()
+    }
+
+    /// A list of texts; absent is empty.
+    pub fn texts(&self, name: &str) -> Result<Vec<String>> {
+        match self.value(name) {
+            None => Ok(Vec::new()),
+            Some(Value::Array(list)) => list.iter().map(|value| text(name, value)).collect(),
+            Some(other) => Err(wrong(name, "ArrayList", other)),
+        }
+    }
+
+    /// A list of objects; absent is empty.
+    pub fn objects(&self, name: &str) -> Result<Vec<Self>> {
+        let object = |value: &Value| Self::of(name, value)?.ok_or_else(|| wrong(name, "object", value));
+        match self.value(name) {
+            None => Ok(Vec::new()),
+            Some(Value::Array(list)) => list.iter().map(object).collect(),
+            Some(other) => Err(wrong(name, "ArrayList", other)),
+        }
+    }
+
+    /// A whole number.
+    pub fn integer(&self, name: &str) -> Result<Option<i32>> {
         let Some(value) = self.value(name) else { return Ok(None) };
         let bad = || wrong(name, "Integer", value);
         match value {
@@ -112,6 +143,7 @@ impl Object {
             rule_set: self.value("ruleSet").map(|value| rules("ruleSet", value)).transpose()?,
             id: id.and_then(|id| u32::try_from(id).ok()),
             version: self.integer("version")?.unwrap_or(0),
+            force: false,
         })
     }
 
@@ -211,7 +243,7 @@ fn rules(name: &str, value: &Value) -> Result<RuleSet> {
 }
 
 fn rule(name: &str, value: &Value) -> Result<Rule> {
-    let Some(object) = Object::of(name, value)? else { return Err(Error::new(42210, "Missing rule name")) };
+    let object = Object::of(name, value)?.unwrap_or_default();
     let kind = |text: String| {
         [RuleKind::Transform, RuleKind::Condition].into_iter().find(|kind| kind.name() == text).ok_or_else(
             || {
@@ -238,7 +270,8 @@ fn rule(name: &str, value: &Value) -> Result<Rule> {
         })
     };
     Ok(Rule {
-        name: object.text("name")?.ok_or_else(|| Error::new(42210, "Missing rule name"))?,
+        // Who registers it is told that it needs a name; who only looks it up does not find it.
+        name: object.text("name")?.unwrap_or_default(),
         doc: object.text("doc")?,
         kind: Some(object.text("kind")?.map(kind).transpose()?.unwrap_or(RuleKind::Transform)),
         mode: Some(object.text("mode")?.map(mode).transpose()?.unwrap_or(RuleMode::Writeread)),

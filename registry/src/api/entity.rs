@@ -1,7 +1,9 @@
 //! Answers about schemas, in Confluent's shapes: members in its order, what is empty left out, the type left out where it is Avro.
 
+use crate::parse::outline::{Kind, outline};
 use crate::schema::{Metadata, Reference, RuleSet, SchemaType};
 use crate::service::{ById, Entity, Registered};
+use crate::settings::Level;
 use serde::Serialize;
 
 /// A schema in an answer.
@@ -32,8 +34,68 @@ pub(super) struct Shape<'a> {
     pub(super) ts: Option<i64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) deleted: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) schema_tags: Option<Vec<Tagged>>,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     pub(super) aliases: Vec<String>,
+}
+
+/// The tags that a text gives one of its parts.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Tagged {
+    schema_entity: TaggedEntity,
+    tags: Vec<String>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct TaggedEntity {
+    entity_path: String,
+    entity_type: &'static str,
+}
+
+/// A version as it is exported: everything that an import needs.
+#[derive(Debug, Serialize)]
+pub(super) struct Exported<'a> {
+    subject: String,
+    version: i32,
+    id: u32,
+    guid: String,
+    schema: &'a str,
+    schema_type: &'static str,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    references: &'a [Reference],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    metadata: Option<&'a Metadata>,
+    #[serde(rename = "ruleSet", skip_serializing_if = "Option::is_none")]
+    rule_set: Option<&'a RuleSet>,
+    deleted: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    compatibility_level: Option<&'static str>,
+}
+
+impl<'a> Exported<'a> {
+    pub(super) fn of(entity: &'a Entity) -> Self {
+        Self {
+            subject: entity.subject.to_string(),
+            version: entity.version.version,
+            id: entity.version.id,
+            guid: entity.guid.to_string(),
+            schema: &entity.texts.canonical,
+            schema_type: entity.schema_type.name(),
+            references: &entity.references,
+            metadata: entity.texts.metadata.as_deref(),
+            rule_set: entity.texts.rule_set.as_deref(),
+            deleted: entity.version.deleted,
+            compatibility_level: None,
+        }
+    }
+
+    /// With the level that counts for its subject.
+    pub(super) fn under(self, level: Option<Level>) -> Self {
+        Self { compatibility_level: level.map(Level::name), ..self }
+    }
 }
 
 fn named(schema_type: SchemaType) -> Option<&'static str> {
@@ -96,8 +158,30 @@ impl<'a> Shape<'a> {
             rule_set: found.texts.rule_set.as_deref(),
             schema: Some(text.unwrap_or(&found.texts.canonical)),
             max_id,
+            ts: found.of_any.map(|version| version.time_ms),
+            deleted: found.of_any.map(|version| version.deleted),
             ..Self::default()
         }
+    }
+
+    /// With the tags that the text gives its parts, of those names that are wanted: `findTags`, where `*` stands for all.
+    pub(super) fn tagged(mut self, wanted: &[&str], schema_type: SchemaType, text: &str) -> Self {
+        if !wanted.is_empty() {
+            let is_wanted = |tag: &String| wanted.contains(&"*") || wanted.contains(&tag.as_str());
+            let parts = outline(schema_type, text).into_iter();
+            let tagged = parts.filter(|part| part.tags.iter().any(is_wanted)).map(|part| Tagged {
+                schema_entity: TaggedEntity {
+                    entity_path: part.entity,
+                    entity_type: match part.kind {
+                        Kind::Record => "sr_record",
+                        Kind::Field => "sr_field",
+                    },
+                },
+                tags: part.tags,
+            });
+            self.schema_tags = Some(tagged.collect()).filter(|list: &Vec<_>| !list.is_empty());
+        }
+        self
     }
 
     /// References to subjects of the schema's own context are written with it: `referenceFormat=qualified`.

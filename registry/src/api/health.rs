@@ -15,6 +15,18 @@ pub(super) fn root(call: &Call<'_>) -> Result<Made> {
     json(&object!({}))
 }
 
+/// Karapace's word for [`ready`].
+pub(super) async fn karapace(call: &Call<'_>) -> Result<Made> {
+    let ready = call.registry().live().ready().await.is_ok();
+    let body = object!({ "healthy": ready, "status": { "schema_registry_ready": ready } });
+    Ok(Made::Status(if ready { 200 } else { 503 }, body.to_string().into_bytes().into()))
+}
+
+/// Every instance writes by itself, so that there is a master as long as the store answers.
+pub(super) async fn master(call: &Call<'_>) -> Result<Made> {
+    json(&object!({ "master_available": call.registry().live().ready().await.is_ok() }))
+}
+
 /// The process answers.
 pub(super) fn live() -> Result<Made> {
     json(&object!({ "status": "UP" }))

@@ -18,3 +18,7 @@ pub(super) fn version(call: &Call<'_>) -> Result<Made> {
         &object!({ "version": about.version, "commitId": about.commit, "commit": about.commit, "build_time": "" }),
     )
 }
+
+pub(super) fn deployment() -> Result<Made> {
+    json(&object!({ "attributes": ["opensource"] }))
+}

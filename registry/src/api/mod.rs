@@ -12,6 +12,7 @@ use futures::FutureExt;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
+mod analysis;
 pub mod body;
 mod compatibility;
 mod config;
@@ -19,14 +20,19 @@ mod contexts;
 mod endpoint;
 mod entity;
 mod health;
+mod import;
 mod metadata;
 mod mode;
+pub mod openapi;
 mod path;
 mod query;
 mod schemas;
+mod search;
 mod subjects;
+#[cfg(test)]
+mod tests;
 
-pub use endpoint::Endpoint;
+pub use endpoint::{Endpoint, Route};
 
 /// The type of an answer where the request asks for none of the others.
 pub const JSON: &str = "application/vnd.schemaregistry.v1+json";
@@ -62,6 +68,8 @@ pub struct Answer {
     pub body: Bytes,
     /// What the request was taken for; nothing where there is no such path.
     pub endpoint: Option<Endpoint>,
+    /// `Allow`: the methods of the path, where the answer is about them.
+    pub allow: Option<String>,
 }
 
 /// What is told about the process that answers.
@@ -73,6 +81,8 @@ pub struct About {
     pub commit: String,
     /// The name of the Kafka cluster that the schemas belong to, where one was given.
     pub cluster_id: String,
+    /// `/docs`, `/openapi.json` and `/openapi.yaml` exist.
+    pub docs_enabled: bool,
 }
 
 /// The API of a registry.
@@ -89,6 +99,15 @@ enum Made {
     Nothing,
     /// A document under another status.
     Status(u16, Bytes),
+    /// A document of another type.
+    Typed(&'static str, Bytes),
+}
+
+/// What a request is about.
+enum Asked {
+    Endpoint(path::Routed),
+    /// `OPTIONS`, or a method that the path does not have.
+    Methods(Vec<&'static str>),
 }
 
 fn json(value: &impl serde::Serialize) -> Result<Made> {
@@ -109,26 +128,60 @@ impl Api {
         &self.registry
     }
 
-    /// Answers a request. There is an answer for everything, and it is JSON.
+    /// Answers a request. There is an answer for everything, and but for the pages for people it is JSON. The answer to `HEAD` is
+    /// that to `GET`: whoever sends it leaves the body away.
     pub async fn answer(&self, request: &Request) -> Answer {
         let content_type = accepted(request.accept.as_deref());
-        let (endpoint, made) = match route(request) {
-            Ok(routed) => {
+        let (endpoint, allow, made) = match self.route(request) {
+            Ok(Asked::Endpoint(routed)) => {
                 let endpoint = Some(routed.endpoint);
                 // Whatever fails at a request fails at that one only.
                 let handled = AssertUnwindSafe(self.handle(request, routed)).catch_unwind().await;
                 let failed = || Err(Error::new(500, "The registry has failed at this request. Report it"));
-                (endpoint, handled.unwrap_or_else(|_| failed()))
+                (endpoint, None, handled.unwrap_or_else(|_| failed()))
             }
-            Err((endpoint, error)) => (endpoint, Err(error)),
+            Ok(Asked::Methods(methods)) => {
+                let allow = methods.join(", ");
+                let made = match request.method.as_str() {
+                    "OPTIONS" => Ok(Made::Nothing),
+                    _ => Err(Error::new(405, format!("HTTP 405 Method Not Allowed. Allowed here: {allow}"))),
+                };
+                (None, Some(allow), made)
+            }
+            Err((endpoint, error)) => (endpoint, None, Err(error)),
         };
-        let (status, body) = match made {
-            Ok(Made::Json(body)) => (200, body),
-            Ok(Made::Nothing) => (204, Bytes::new()),
-            Ok(Made::Status(status, body)) => (status, body),
-            Err(error) => (error.status(), error_body(error.code(), error.message())),
+        let (status, content_type, body) = match made {
+            Ok(Made::Json(body)) => (200, content_type, body),
+            Ok(Made::Nothing) => (204, content_type, Bytes::new()),
+            Ok(Made::Status(status, body)) => (status, content_type, body),
+            Ok(Made::Typed(content_type, body)) => (200, content_type, body),
+            Err(error) => (error.status(), content_type, error_body(error.code(), error.message())),
         };
-        Answer { status, content_type, body, endpoint }
+        Answer { status, content_type, body, endpoint, allow }
+    }
+
+    fn route(&self, request: &Request) -> std::result::Result<Asked, (Option<Endpoint>, Error)> {
+        let query = query::Query::parse(&request.query);
+        let method = if request.method == "HEAD" { "GET" } else { request.method.as_str() };
+        let found = path::route(method, &request.path, query).map_err(|error| (None, error))?;
+        let routed = match found {
+            path::Found::Endpoint(routed) => routed,
+            path::Found::Only(methods) => return Ok(Asked::Methods(methods)),
+        };
+        let is_docs =
+            matches!(routed.endpoint, Endpoint::Docs | Endpoint::OpenApiJson | Endpoint::OpenApiYaml);
+        if is_docs && !self.about.docs_enabled {
+            return Err((None, Error::not_found()));
+        }
+        let has_body = matches!(request.method.as_str(), "POST" | "PUT");
+        if has_body && !is_json(request.content_type.as_deref()) {
+            let endpoint = Some(routed.endpoint);
+            return Err((
+                endpoint,
+                Error::new(415, "HTTP 415 Unsupported Media Type. Send Content-Type: application/json"),
+            ));
+        }
+        Ok(Asked::Endpoint(routed))
     }
 
     async fn handle(&self, request: &Request, routed: path::Routed) -> Result<Made> {
@@ -137,9 +190,11 @@ impl Api {
         let path::Routed { endpoint, subject, received, segments, query } = routed;
         let call = Call { api: self, request, subject, received, segments, query };
         match endpoint {
-            Endpoint::Root => health::root(&call),
+            Endpoint::Root | Endpoint::PostRoot => health::root(&call),
             Endpoint::Live => health::live(),
             Endpoint::Ready | Endpoint::Startup => health::ready(&call).await,
+            Endpoint::KarapaceHealth => health::karapace(&call).await,
+            Endpoint::MasterAvailable => health::master(&call).await,
             Endpoint::Types => schemas::types(),
             Endpoint::Schemas => schemas::list(&call).await,
             Endpoint::SchemaById => schemas::by_id(&call).await,
@@ -148,43 +203,55 @@ impl Api {
             Endpoint::VersionsOfId => schemas::versions(&call).await,
             Endpoint::SchemaByGuid => schemas::by_guid(&call).await,
             Endpoint::IdsOfGuid => schemas::ids_of_guid(&call).await,
+            Endpoint::ValidateSchema => analysis::validate(&call).await,
+            Endpoint::NormalizeSchema => analysis::normalize(&call).await,
+            Endpoint::SearchSchemas => search::texts(&call).await,
+            Endpoint::SearchFields => search::fields(&call).await,
+            Endpoint::SearchTypes => search::types(&call).await,
             Endpoint::Subjects => subjects::list(&call).await,
+            Endpoint::CountSubjects => subjects::count(&call).await,
+            Endpoint::ValidateSubject => search::validate_subject(&call).await,
+            Endpoint::MatchSubjects => search::match_subjects(&call).await,
             Endpoint::LookUp => subjects::look_up(&call).await,
             Endpoint::DeleteSubject => subjects::delete(&call).await,
             Endpoint::ByMetadata => subjects::by_metadata(&call).await,
+            Endpoint::History => subjects::history(&call).await,
+            Endpoint::ExportSubject => import::export(&call).await,
+            Endpoint::Diff => analysis::diff(&call).await,
             Endpoint::Versions => subjects::versions(&call).await,
+            Endpoint::CountVersions => subjects::count_versions(&call).await,
             Endpoint::Register => subjects::register(&call).await,
             Endpoint::Version => subjects::version(&call).await,
             Endpoint::VersionText => subjects::text(&call).await,
             Endpoint::ReferencedBy => subjects::referenced_by(&call).await,
+            Endpoint::Dependencies => subjects::dependencies(&call).await,
+            Endpoint::ExportVersion => import::export_version(&call).await,
             Endpoint::DeleteVersion => subjects::delete_version(&call).await,
             Endpoint::CheckVersion | Endpoint::CheckSubject => compatibility::check(&call).await,
+            Endpoint::Explain => compatibility::explain(&call).await,
+            Endpoint::Suggest => compatibility::suggest(&call).await,
+            Endpoint::CheckSubjects => compatibility::check_subjects(&call).await,
+            Endpoint::CompareSubjects => analysis::compare(&call).await,
             Endpoint::Config | Endpoint::ConfigOfSubject => config::get(&call).await,
             Endpoint::SetConfig | Endpoint::SetConfigOfSubject => config::put(&call).await,
             Endpoint::DeleteConfig | Endpoint::DeleteConfigOfSubject => config::delete(&call).await,
             Endpoint::Mode | Endpoint::ModeOfSubject => mode::get(&call).await,
             Endpoint::SetMode | Endpoint::SetModeOfSubject => mode::put(&call).await,
             Endpoint::DeleteMode | Endpoint::DeleteModeOfSubject => mode::delete(&call).await,
+            Endpoint::Import => import::schemas(&call).await,
+            Endpoint::Statistics => analysis::statistics(&call).await,
+            Endpoint::FieldStatistics => search::field_usages(&call).await,
+            Endpoint::PatternStatistics => search::patterns(&call).await,
             Endpoint::Contexts => contexts::list(&call).await,
             Endpoint::DeleteContext => contexts::delete(&call).await,
             Endpoint::MetadataId => metadata::id(&call),
             Endpoint::MetadataVersion => metadata::version(&call),
+            Endpoint::MetadataDeployment => metadata::deployment(),
+            Endpoint::OpenApiJson => json(openapi::document(&self.about)?.as_ref()),
+            Endpoint::OpenApiYaml => Ok(Made::Typed("application/yaml", openapi::yaml(&self.about)?.into())),
+            Endpoint::Docs => Ok(Made::Typed("text/html; charset=utf-8", openapi::PAGE.into())),
         }
     }
-}
-
-fn route(request: &Request) -> std::result::Result<path::Routed, (Option<Endpoint>, Error)> {
-    let query = query::Query::parse(&request.query);
-    let routed = path::route(&request.method, &request.path, query).map_err(|error| (None, error))?;
-    let has_body = matches!(request.method.as_str(), "POST" | "PUT");
-    if has_body && !is_json(request.content_type.as_deref()) {
-        let endpoint = Some(routed.endpoint);
-        return Err((
-            endpoint,
-            Error::new(415, "HTTP 415 Unsupported Media Type. Send Content-Type: application/json"),
-        ));
-    }
-    Ok(routed)
 }
 
 /// What a handler is given.
@@ -222,10 +289,24 @@ pub fn error_body(code: u32, message: &str) -> Bytes {
     body.to_string().into_bytes().into()
 }
 
+/// The type that a client prefers among ours: the one with the highest weight, of equal ones the one that it names first. Who
+/// takes none of them gets JSON all the same.
 fn accepted(accept: Option<&str>) -> &'static str {
-    let Some(accept) = accept else { return JSON };
-    let mut asked = accept.split(',').map(|part| part.split(';').next().unwrap_or("").trim());
-    asked.find_map(|asked| TYPES.into_iter().find(|known| known.eq_ignore_ascii_case(asked))).unwrap_or(JSON)
+    let mut best: Option<(f32, &'static str)> = None;
+    for part in accept.unwrap_or("").split(',') {
+        let mut parameters = part.split(';').map(str::trim);
+        let asked = parameters.next().unwrap_or("");
+        let known = TYPES.into_iter().find(|known| known.eq_ignore_ascii_case(asked));
+        let weight =
+            parameters.find_map(|parameter| parameter.strip_prefix("q=")?.trim().parse::<f32>().ok());
+        let weight = weight.unwrap_or(1.0);
+        if let Some(known) = known
+            && weight > best.map_or(0.0, |(weight, _)| weight)
+        {
+            best = Some((weight, known));
+        }
+    }
+    best.map_or(JSON, |(_, known)| known)
 }
 
 fn is_json(content_type: Option<&str>) -> bool {

@@ -31,7 +31,9 @@ pub(super) async fn by_id(call: &Call<'_>) -> Result<Made> {
     let subject = call.query.subject();
     let (found, text) = found(call, subject.as_ref()).await?;
     let max_id = call.query.flag("fetchMaxId").then(|| call.registry().max_id(&found.context));
+    let tags: Vec<&str> = call.query.all("findTags").collect();
     let shape = Shape::of_id(&found, text.as_deref(), max_id);
+    let shape = shape.tagged(&tags, found.schema_type, &found.texts.canonical);
     json(&match call.query.get("referenceFormat") {
         Some("qualified") => shape.qualified(&found.context),
         _ => shape,

@@ -3,7 +3,9 @@
 use super::entity::Shape;
 use super::{Call, Made, json};
 use crate::error::{Error, Result};
-use crate::service::{Deletion, Entity, Registered, Submitted};
+use crate::names::Subject;
+use crate::service::{Deletion, Entity, Listed, Page, Registered, Submitted};
+use serde_json::{Value, json as object};
 
 /// A version by its text: a number, or `latest`.
 pub(super) fn number(text: &str) -> Result<i32> {
@@ -29,7 +31,9 @@ pub(super) async fn list(call: &Call<'_>) -> Result<Made> {
 async fn shaped(call: &Call<'_>, entity: Entity) -> Result<Made> {
     let text =
         call.registry().formatted(&entity.subject.context, entity.version.id, call.query.format()).await?;
+    let tags: Vec<&str> = call.query.all("findTags").collect();
     let shape = Shape::of_version(&entity, text.as_deref());
+    let shape = shape.tagged(&tags, entity.schema_type, &entity.texts.canonical);
     json(&match call.query.get("referenceFormat") {
         Some("qualified") => shape.qualified(&entity.subject.context),
         _ => shape,
@@ -37,14 +41,19 @@ async fn shaped(call: &Call<'_>, entity: Entity) -> Result<Made> {
 }
 
 pub(super) async fn look_up(call: &Call<'_>) -> Result<Made> {
+    look_up_in(call, &call.subject).await
+}
+
+pub(super) async fn look_up_in(call: &Call<'_>, subject: &Subject) -> Result<Made> {
     let submitted = call.body("lookUpSchemaUnderSubject.arg5")?.submitted()?;
     let (normalize, deleted) = (call.query.flag("normalize"), call.query.flag("deleted"));
-    let entity = call.registry().look_up(&call.subject, &submitted, normalize, deleted).await?;
+    let entity = call.registry().look_up(subject, &submitted, normalize, deleted).await?;
     shaped(call, entity).await
 }
 
 pub(super) async fn register(call: &Call<'_>) -> Result<Made> {
-    let submitted = call.body("register.arg5")?.submitted()?;
+    let mut submitted = call.body("register.arg5")?.submitted()?;
+    submitted.force = call.query.flag("force");
     let normalize = call.query.flag("normalize");
     let registered = call.registry().register(&call.subject, &call.received, &submitted, normalize).await?;
     if !is_filled(&submitted, &registered) {
@@ -92,6 +101,54 @@ pub(super) async fn text(call: &Call<'_>) -> Result<Made> {
         call.registry().formatted(&entity.subject.context, entity.version.id, call.query.format()).await?;
     let text = text.unwrap_or_else(|| entity.texts.canonical.to_string());
     Ok(Made::Json(text.into_bytes().into()))
+}
+
+pub(super) async fn count(call: &Call<'_>) -> Result<Made> {
+    json(&object!({ "count": call.registry().statistics(&call.subject.context).await?.subjects }))
+}
+
+pub(super) async fn count_versions(call: &Call<'_>) -> Result<Made> {
+    let whole = Page { offset: 0, limit: usize::MAX };
+    let versions = call.registry().versions(&call.subject, Listed::Live, false, whole).await?;
+    json(&object!({ "subject": call.subject.to_string(), "count": versions.len() }))
+}
+
+pub(super) async fn history(call: &Call<'_>) -> Result<Made> {
+    let (listed, page) = (call.query.listed(), call.query.page()?);
+    let versions: Vec<Value> = call
+        .registry()
+        .history(&call.subject, listed, page)
+        .await?
+        .into_iter()
+        .map(|(version, schema_type)| {
+            object!({
+                "version": version.version,
+                "schema_id": version.id,
+                "schema_type": schema_type.name(),
+                "ts": version.time_ms,
+                "deleted": version.deleted,
+            })
+        })
+        .collect();
+    json(&object!({ "subject": call.subject.to_string(), "count": versions.len(), "history": versions }))
+}
+
+pub(super) async fn dependencies(call: &Call<'_>) -> Result<Made> {
+    let found = call.registry().around(&call.subject, number(call.segment(0))?).await?;
+    let place = |(subject, version): &(String, i32)| object!({ "subject": subject, "version": version });
+    let links: Vec<Value> = found
+        .links
+        .iter()
+        .map(|link| object!({ "from": place(&link.from), "name": link.name, "to": place(&link.to), "schema_id": link.id }))
+        .collect();
+    json(&object!({
+        "subject": found.entity.subject.to_string(),
+        "version": found.entity.version.version,
+        "schema_id": found.entity.version.id,
+        "references": links,
+        "referenced_by": found.referenced_by.iter().map(place).collect::<Vec<_>>(),
+        "truncated": found.is_cut,
+    }))
 }
 
 pub(super) async fn by_metadata(call: &Call<'_>) -> Result<Made> {

@@ -8,6 +8,7 @@
 
 pub mod avro;
 pub mod json_schema;
+pub mod outline;
 pub mod protobuf;
 
 use crate::schema::{Dependency, SchemaType};
@@ -98,6 +99,15 @@ impl Parsed {
             Self::Avro(schema) => schema.normalized(),
             Self::Json(schema) => schema.normalized(),
             Self::Protobuf(schema) => schema.normalized(),
+        }
+    }
+
+    /// The text by which content is the same whatever it is called, documented and ordered: of Avro the Parsing Canonical Form.
+    pub fn reduced(&self) -> String {
+        match self {
+            Self::Avro(schema) => schema.reduced(),
+            Self::Json(schema) => schema.reduced(),
+            Self::Protobuf(schema) => schema.reduced(),
         }
     }
 

@@ -6,8 +6,9 @@ use super::work::Budget;
 use super::{Candidate, Reading, Registry, Submitted, config_in_scope};
 use crate::compat::{self, Older, Verdict};
 use crate::error::{Error, Result};
-use crate::names::Subject;
+use crate::names::{Context, Subject};
 use crate::parse::Strictness;
+use crate::schema::SchemaType;
 use crate::settings::{Config, Level};
 use crate::state::Version;
 use std::sync::Arc;
@@ -28,6 +29,17 @@ pub enum With {
     Level,
     /// One; -1 for the latest.
     Version(i32),
+}
+
+/// A schema in the form that `normalize` gives it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NormalForm {
+    /// Its type.
+    pub schema_type: SchemaType,
+    /// Its text.
+    pub text: String,
+    /// The same for all schemas that decide alike how bytes are read.
+    pub fingerprint: String,
 }
 
 impl Registry {
@@ -76,6 +88,19 @@ impl Registry {
         let candidate = candidate.labelled(submitted.metadata.clone(), submitted.rule_set.clone());
         let basis = Basis { config: &config, versions: &versions };
         self.judge(subject, &candidate, &basis, &budget).await
+    }
+
+    /// Reads a schema as if it were registered now, and answers its normal form.
+    pub async fn normal_form(&self, context: &Context, submitted: &Submitted) -> Result<NormalForm> {
+        self.live().fresh().await?;
+        let text = submitted.text.as_deref().unwrap_or("");
+        let schema_type = schema_type(submitted.schema_type.as_deref())?;
+        let references = self.resolved(context, &submitted.references).await?;
+        let reading = Reading { schema_type, text, strictness: Strictness::New, normalize: true };
+        let candidate = self.candidate(context, reading, references, &self.work.budget()).await?;
+        let fingerprint = crate::identity::content(&candidate.parsed.reduced(), &candidate.references);
+        let fingerprint = fingerprint.iter().map(|byte| format!("{byte:02x}")).collect();
+        Ok(NormalForm { schema_type, text: candidate.canonical.to_string(), fingerprint })
     }
 
     /// Compares with the live versions of a subject.

@@ -157,7 +157,7 @@ impl Registry {
     }
 
     /// As for registering, but the context of all contexts is settable.
-    pub(super) fn require_settable(&self, subject: &Subject, received: &str) -> Result<()> {
+    pub(crate) fn require_settable(&self, subject: &Subject, received: &str) -> Result<()> {
         if subject.context.is_global() && subject.is_root() {
             return Ok(());
         }

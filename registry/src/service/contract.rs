@@ -44,7 +44,7 @@ fn require_valid_rule(rule: &Rule) -> Result<()> {
     let name = &rule.name;
     let is_letter = |c: char| c.is_alphabetic() || c == '_';
     if name.is_empty() {
-        return Err(Error::invalid_rules("Empty rule name"));
+        return Err(Error::invalid_rules("Missing or empty rule name"));
     }
     if !name.starts_with(is_letter) {
         return Err(Error::invalid_rules(format!("Illegal initial character in rule name: {name}")));

@@ -125,10 +125,10 @@ impl Registry {
     }
 
     /// Visits the subjects of a scope in the order of their printed names, until that is enough.
-    fn walk(
+    fn visit(
         &self,
         scope: &Scope<'_>,
-        mut visit: impl FnMut(&Context, &Arc<str>, &[Version]) -> ControlFlow<()>,
+        mut each: impl FnMut(&Context, &Arc<str>, &[Version]) -> ControlFlow<()>,
     ) {
         for Piece { context, from, to } in self.pieces(scope) {
             let flow = self.live.read(&context, |state| {
@@ -137,7 +137,7 @@ impl Registry {
                     if !name.starts_with(scope.name) || to.as_ref().is_some_and(|to| **name >= **to) {
                         break;
                     }
-                    visit(&context, name, versions)?;
+                    each(&context, name, versions)?;
                 }
                 ControlFlow::Continue(())
             });
@@ -152,7 +152,7 @@ impl Registry {
         self.live.fresh().await?;
         let (mut skipped, mut names) = (0, Vec::new());
         let Some(scope) = Scope::of(prefix).filter(|_| page.limit > 0) else { return Ok(names) };
-        self.walk(&scope, |context, name, versions| {
+        self.visit(&scope, |context, name, versions| {
             if !listed.has(versions.iter().all(|version| version.deleted)) {
                 return ControlFlow::Continue(());
             }
@@ -177,7 +177,7 @@ impl Registry {
         let (mut skipped, mut wanted) = (0, Vec::new());
         // A subject is listed for an alias in the scope, wherever it is itself.
         let walked = if query.aliases { Scope::EVERYTHING } else { scope.clone() };
-        self.walk(&walked, |context, name, versions| {
+        self.visit(&walked, |context, name, versions| {
             let subject = Subject { context: context.clone(), name: Arc::clone(name) };
             let names = aliases.get(&subject).map_or(&[][..], Vec::as_slice);
             if !scope.has(&subject) && !names.iter().any(|alias| scope.has(alias)) {

@@ -21,6 +21,7 @@ mod config;
 mod contexts;
 mod contract;
 mod delete;
+mod dependencies;
 mod list;
 mod lookup;
 mod mode;
@@ -28,17 +29,20 @@ mod parsed;
 mod read;
 mod references;
 mod register;
+mod scan;
 #[cfg(test)]
 mod tests;
 mod turns;
 mod work;
 
-pub use compatibility::With;
+pub use compatibility::{NormalForm, With};
 pub use config::{ConfigUpdate, Field};
 pub use delete::Deletion;
+pub use dependencies::{Dependencies, Link};
 pub use list::{Listed, Page, SchemaQuery};
 pub use read::{ById, Entity};
 pub use register::Registered;
+pub use scan::{Latest, Statistics};
 
 /// What can be set for a registry as a whole. Values only.
 #[derive(Debug, Clone)]
@@ -47,6 +51,10 @@ pub struct Settings {
     pub default_level: Level,
     /// The error number of an incompatible schema: 409, or 40901 for clients of newer releases.
     pub incompatible_code: u32,
+    /// Modes may be changed.
+    pub mode_mutability: bool,
+    /// Nothing may be registered under an empty name.
+    pub reject_empty_subject: bool,
     /// Bytes of a schema's text at most.
     pub max_schema_bytes: usize,
     /// References that a schema may lead to, references of references included.
@@ -70,6 +78,8 @@ impl Default for Settings {
         Self {
             default_level: Level::Backward,
             incompatible_code: 409,
+            mode_mutability: true,
+            reject_empty_subject: false,
             max_schema_bytes: 1 << 20,
             max_references: 1000,
             max_dependency_bytes: 8 << 20,
@@ -89,6 +99,8 @@ pub struct Registry {
     parsed: parsed::Cache,
     work: work::Pool,
     turns: turns::Turns,
+    /// One walk through all texts at a time: each of them costs as much as many other requests.
+    scanning: tokio::sync::Mutex<()>,
     now_ms: Box<dyn Fn() -> i64 + Send + Sync>,
 }
 
@@ -109,6 +121,8 @@ pub struct Submitted {
     pub id: Option<SchemaId>,
     /// The number that it is to have; 0 stands for the next one.
     pub version: i32,
+    /// Register it even where it does not fit older versions.
+    pub force: bool,
 }
 
 /// A reference as a request has it.
@@ -264,7 +278,8 @@ impl Registry {
         let live = Live::open(store, settings.text_cache_bytes).await?;
         let parsed = parsed::Cache::new(settings.parsed_cache_bytes);
         let (work, turns) = (work::Pool::new(&settings), turns::Turns::default());
-        Ok(Self { live, settings, parsed, work, turns, now_ms: Box::new(now_ms) })
+        let scanning = tokio::sync::Mutex::default();
+        Ok(Self { live, settings, parsed, work, turns, scanning, now_ms: Box::new(now_ms) })
     }
 
     /// Its memory of the store.
@@ -292,6 +307,15 @@ impl Registry {
             return Err(Error::long_subject(received));
         }
         Ok(())
+    }
+
+    /// Names that may be used, but not for schemas.
+    fn require_registrable(&self, subject: &Subject, received: &str) -> Result<()> {
+        self.require_valid(subject, received)?;
+        match subject.is_root() && self.settings.reject_empty_subject {
+            true => Err(Error::invalid_subject(received)),
+            false => Ok(()),
+        }
     }
 
     /// Labels of a size that somebody may have written.

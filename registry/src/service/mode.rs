@@ -34,6 +34,7 @@ impl Registry {
         force: bool,
     ) -> Result<()> {
         self.require_settable(subject, received)?;
+        self.require_mutable_modes()?;
         if mode == Some(Mode::Forward) && !subject.context.is_global() {
             return Err(Error::invalid_mode());
         }
@@ -83,6 +84,7 @@ impl Registry {
 
     /// Removes a mode; answers what it was. `recursive`: of a context, those of its subjects too.
     pub async fn delete_mode(&self, subject: &Subject, recursive: bool) -> Result<Mode> {
+        self.require_mutable_modes()?;
         self.live().confirm().await?;
         let (subject, context) = (subject.clone(), subject.context.clone());
         self.live()
@@ -101,6 +103,27 @@ impl Registry {
                 Ok(mode)
             })
             .await
+    }
+}
+
+impl Registry {
+    /// Refuses where schemas do not come with their ids.
+    pub async fn require_import(&self, subject: &Subject) -> Result<()> {
+        match self.mode(subject, true).await? {
+            Mode::Import => Ok(()),
+            mode => Err(Error::not_permitted(format!(
+                "Schemas are imported in mode IMPORT only, and the mode is {mode}. PUT /mode with IMPORT first"
+            ))),
+        }
+    }
+
+    fn require_mutable_modes(&self) -> Result<()> {
+        match self.settings.mode_mutability {
+            true => Ok(()),
+            false => Err(Error::not_permitted(
+                "Mode changes are not allowed. The registry's settings say so (mode mutability)",
+            )),
+        }
     }
 }
 

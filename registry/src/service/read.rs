@@ -51,6 +51,8 @@ pub struct ById {
     pub id: SchemaId,
     /// The version, where a subject was named.
     pub of: Option<(Subject, Version)>,
+    /// The version that it was found by, whether or not a subject was named.
+    pub of_any: Option<Version>,
     /// Its GUID.
     pub guid: Uuid,
     /// Its type.
@@ -131,6 +133,26 @@ impl Registry {
             })
         };
         self.live.find(find).await?.ok_or_else(|| Error::subject_not_found(subject))
+    }
+
+    /// The versions of a subject with the types of their schemas.
+    pub async fn history(
+        &self,
+        subject: &Subject,
+        listed: Listed,
+        page: Page,
+    ) -> Result<Vec<(Version, SchemaType)>> {
+        let find = |live: &crate::live::Live| {
+            live.read(&subject.context, |state| {
+                let wanted =
+                    state.versions(&subject.name).iter().filter(|version| listed.has(version.deleted));
+                let typed =
+                    wanted.filter_map(|version| Some((*version, state.schema(version.id)?.schema_type)));
+                let typed: Vec<_> = typed.collect();
+                (!typed.is_empty()).then(|| page.cut(typed.into_iter()))
+            })
+        };
+        self.live().find(find).await?.ok_or_else(|| Error::subject_not_found(subject))
     }
 
     /// The ids of schemas that refer to a version, which may itself be deleted. `deleted`: those that only deleted versions are,
@@ -217,7 +239,7 @@ impl Registry {
                 let context =
                     subject.map_or_else(Context::default_context, |subject| subject.context.clone());
                 let of = self.live.find_kept(|live| live.read(&context, any)).await?;
-                of.map(|of| (context, subject.is_some().then_some(of)))
+                of.map(|of| (context, of, subject.is_some()))
             }
             Some(named) => {
                 let target = self.target(named).await?;
@@ -228,19 +250,19 @@ impl Registry {
                 };
                 let look = |live: &crate::live::Live| {
                     if let Some((context, version)) = self.anywhere(named, of_subject) {
-                        return Some((context, Some((Arc::clone(&named.name), version))));
+                        return Some((context, (Arc::clone(&named.name), version), true));
                     }
                     let of = live.read(&named.context, any).filter(|_| named.context.is_default())?;
-                    Some((named.context.clone(), Some(of)))
+                    Some((named.context.clone(), of, true))
                 };
                 self.live.find(look).await?
             }
         };
-        let (context, of) = found.ok_or_else(not_found)?;
+        let (context, (name, version), is_named) = found.ok_or_else(not_found)?;
         let (row, texts) = self.live.schema(&context, id).await?.ok_or_else(not_found)?;
-        let of = of.map(|(name, version)| (Subject { context: context.clone(), name }, version));
+        let of = is_named.then(|| (Subject { context: context.clone(), name }, version));
         let (guid, schema_type, references) = (row.guid, row.schema_type, row.references);
-        Ok(ById { context, id, of, guid, schema_type, references, texts })
+        Ok(ById { context, id, of, of_any: Some(version), guid, schema_type, references, texts })
     }
 
     /// The versions that are a schema, by subject. `subject` says only which context is meant.

@@ -64,7 +64,7 @@ impl Registry {
         normalize: bool,
     ) -> Result<Registered> {
         contract::require_valid_rules(submitted.rule_set.as_ref())?;
-        self.require_valid(subject, received)?;
+        self.require_registrable(subject, received)?;
         self.require_small(submitted.metadata.as_ref(), submitted.rule_set.as_ref())?;
         let budget = self.work.budget();
         self.live.fresh().await?;
@@ -86,7 +86,7 @@ impl Registry {
             if let Some(known) = self.equal(subject, &candidate, submitted, &seen, &budget).await? {
                 return Ok(known);
             }
-            if !is_import(seen.mode) {
+            if !is_import(seen.mode) && !submitted.force {
                 let basis = Basis { config: &seen.config, versions: &seen.versions };
                 let verdict = self.judge(subject, &candidate, &basis, &budget).await?;
                 if !verdict.is_compatible() {

@@ -170,6 +170,13 @@ fn empty() -> Problem {
     Problem::new("the schema is empty; send the text of a .proto file")
 }
 
+/// The tree of a text alone, maps as map fields, where it can be read.
+pub(crate) fn tree(text: &str) -> Option<File> {
+    let mut file = read_any(text).ok()?;
+    element::restore_maps(&mut file);
+    Some(file)
+}
+
 /// Text first; what is no text may be base64 of a descriptor.
 fn read_any(text: &str) -> Result<File, Problem> {
     if text.trim().is_empty() {

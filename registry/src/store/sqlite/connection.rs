@@ -5,7 +5,7 @@ use super::{FILE, Result, StoreError};
 use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// The version of the tables that this program writes; step n of [`MIGRATIONS`] leads to version n + 1.
 const MIGRATIONS: &[&str] = &[include_str!("tables.sql")];
@@ -103,7 +103,7 @@ fn identity(_: &fs::Metadata) -> (u64, u64) {
 }
 
 pub(super) fn open(file: &File, busy: Duration) -> Result<Connection> {
-    let opened = || {
+    let opened = || -> rusqlite::Result<Connection> {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(&file.path, flags)?;
         connection.busy_timeout(busy)?;
@@ -113,7 +113,18 @@ pub(super) fn open(file: &File, busy: Duration) -> Result<Connection> {
         connection.set_prepared_statement_cache_capacity(32);
         Ok(connection)
     };
-    opened().map_err(|error: rusqlite::Error| file.words("open", error.into()))
+    let begun = Instant::now();
+    loop {
+        match opened() {
+            // To switch to WAL it needs the file for itself, and does not wait for that.
+            Err(error)
+                if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) && begun.elapsed() < busy =>
+            {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            opened => return opened.map_err(|error| file.words("open", error.into())),
+        }
+    }
 }
 
 /// Brings the tables to the newest version. Of several processes that start at once, one does it and the others wait.

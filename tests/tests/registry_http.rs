@@ -1,0 +1,49 @@
+//! The scenarios of the registry, asked over HTTP of `replevin registry serve`: each in a context of its own of one process, and in
+//! a process of its own where it needs one that nothing was registered in.
+
+#[path = "../../registry/tests/scenarios/http.rs"]
+mod http;
+#[path = "../../registry/tests/scenarios/runner.rs"]
+mod runner;
+
+use http::Http;
+use sandbox::registry::Registry;
+use std::sync::OnceLock;
+
+fn address(registry: &Registry) -> String {
+    registry.url().trim_start_matches("http://").to_owned()
+}
+
+/// Runs all scenarios of the files whose number leaves this rest, so that several tests share the work.
+async fn run(rest: usize, parts: usize) {
+    static SHARED: OnceLock<Registry> = OnceLock::new();
+    let mut files: Vec<String> = std::fs::read_dir(runner::folder())
+        .expect("the folder of scenarios")
+        .map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned())
+        .collect();
+    files.sort();
+    let mut failures = Vec::new();
+    for (n, file) in files.iter().enumerate().filter(|(n, _)| n % parts == rest) {
+        for (m, scenario) in runner::scenarios(file).iter().enumerate() {
+            let outcome = if scenario.fresh.is_some() {
+                let own = Registry::start();
+                runner::run(&Http { address: address(&own), context: None }, scenario).await
+            } else {
+                let address = address(SHARED.get_or_init(Registry::start));
+                runner::run(&Http { address, context: Some(format!(".f{n}-{m}")) }, scenario).await
+            };
+            failures.extend(outcome.err().map(|why| format!("{file}: {why}")));
+        }
+    }
+    assert!(failures.is_empty(), "\n{}", failures.join("\n"));
+}
+
+#[tokio::test]
+async fn the_first_half_of_the_scenarios_holds_over_http() {
+    run(0, 2).await;
+}
+
+#[tokio::test]
+async fn the_second_half_of_the_scenarios_holds_over_http() {
+    run(1, 2).await;
+}
