@@ -24,7 +24,7 @@ pub(super) const NO_PLACE: &str = "There are too many connections. Try again";
 const FREE: usize = 16 << 10;
 /// Room is asked for in steps of this, and counted in KiB.
 const STEP: usize = 256 << 10;
-/// How long to wait for room. Bodies that wait hold room themselves, so this is short.
+/// How long to wait for room. Who waits holds memory already, so this is short.
 const ROOM_TIME: Duration = Duration::from_secs(1);
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Characters of a request's own id that are given back.
@@ -98,7 +98,7 @@ pub(super) async fn respond<H: Handler>(
         state.leave_unread();
     }
     if reply.body.len() > FREE {
-        match shared.answers.take(reply.body.len(), shared.limits.write).await {
+        match shared.answers.take(reply.body.len(), ROOM_TIME).await {
             Some(room) => reply.body = Bytes::from_owner(Held { bytes: reply.body, _room: room }),
             None => reply = busy("Too many large answers are being read by slow clients. Try again"),
         }

@@ -55,7 +55,8 @@ pub(super) fn variables(
             return;
         }
         match surroundings.variable(name) {
-            Ok(Some(text)) if !text.is_empty() && !(is_port && is_link_value(&text)) => {
+            Ok(Some(text)) if text.is_empty() || (is_port && is_link_value(&text)) => {}
+            Ok(Some(text)) => {
                 said.push(Outside { name, path: path.to_vec(), text });
             }
             Ok(_) => {}
