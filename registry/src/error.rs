@@ -36,10 +36,10 @@ impl Error {
         self.code
     }
 
-    /// The HTTP status. A store that is away is 503, and not 500 as its number says.
+    /// The HTTP status. A store that is away is 503, whatever number says so.
     pub fn status(&self) -> u16 {
         let status = match self.code {
-            50001 => 503,
+            50001 | 50002 => 503,
             code if code < 1000 => code,
             code => code / 100,
         };

@@ -167,7 +167,7 @@ async fn answered<H: Handler>(
             "The answer took too long; what was asked for may still happen. Look before trying again",
         ),
     };
-    if reply.status == 405 {
+    if reply.status == 405 && reply.allow.is_none() {
         reply.allow = Some(allow(path));
     }
     Ok(reply)
@@ -204,9 +204,34 @@ async fn read<H>(shared: &Shared<H>, mut body: Incoming) -> Result<Read, Reply> 
     Ok(Read { bytes: bytes.freeze(), _room: room })
 }
 
-/// The methods of a path, as `Allow` has them.
+/// The methods of a path, as `Allow` has them; nothing where there is no such path.
 fn allow(path: &str) -> String {
-    api::allowed(path).join(", ")
+    let mut words: Vec<&str> = path.split('/').filter(|word| !word.is_empty()).collect();
+    if words.len() > 2 && words[0] == "contexts" {
+        words.drain(..2);
+    }
+    let fits = |endpoint: &&api::Endpoint| {
+        let template: Vec<&str> = endpoint.path().split('/').filter(|word| !word.is_empty()).collect();
+        let is_it = |(part, word): (&&str, &&str)| part.starts_with('{') || part == word;
+        template.len() == words.len() && template.iter().zip(&words).all(is_it)
+    };
+    let mut methods: Vec<&str> = Vec::new();
+    for endpoint in api::Endpoint::ALL.iter().filter(fits) {
+        methods.push(endpoint.method());
+        if endpoint.method() == "GET" {
+            methods.push("HEAD");
+        }
+    }
+    // Clients of old proxies ask for the root with POST.
+    if words.is_empty() {
+        methods.push("POST");
+    }
+    if !methods.is_empty() {
+        methods.push("OPTIONS");
+    }
+    methods.sort_unstable();
+    methods.dedup();
+    methods.join(", ")
 }
 
 fn options(path: &str) -> Reply {

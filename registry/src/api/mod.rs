@@ -27,7 +27,6 @@ mod schemas;
 mod subjects;
 
 pub use endpoint::Endpoint;
-pub use path::allowed;
 
 /// The type of an answer where the request asks for none of the others.
 pub const JSON: &str = "application/vnd.schemaregistry.v1+json";

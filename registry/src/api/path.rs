@@ -141,24 +141,6 @@ fn unknown(method: &str, words: &[&str]) -> Error {
     }
 }
 
-/// The methods that a path knows, `HEAD` and `OPTIONS` included; none where there is no such path.
-pub fn allowed(path: &str) -> Vec<&'static str> {
-    let Ok(mut segments) = split(path) else { return Vec::new() };
-    if segments.len() > 2 && segments[0] == "contexts" {
-        segments.drain(..2);
-    }
-    let words: Vec<&str> = segments.iter().map(String::as_str).collect();
-    let is_known = |method: &&str| is_path(method, &words) || (words.is_empty() && *method == "POST");
-    let mut methods: Vec<&str> = ["GET", "POST", "PUT", "DELETE"].into_iter().filter(is_known).collect();
-    if methods.contains(&"GET") {
-        methods.insert(1, "HEAD");
-    }
-    if !methods.is_empty() {
-        methods.push("OPTIONS");
-    }
-    methods
-}
-
 fn is_path(method: &str, words: &[&str]) -> bool {
     let same = |template: &str| {
         let parts: Vec<&str> = template.split('/').filter(|part| !part.is_empty()).collect();

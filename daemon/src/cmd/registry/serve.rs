@@ -3,6 +3,7 @@
 //! A store behind a network may be away: then health says so and everything else is refused, and it is tried again for as long as it
 //! takes. What only another configuration can mend (a folder that cannot be written, an address that is taken) ends the process.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,15 +20,19 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::app::App;
+use super::app::{App, MetricsOnly};
 use super::{ServeArgs, log_notices};
 use crate::config::registry::{self as config, RegistryConfig, Server, StoreSettings};
 use crate::logging::{LogFormat, Logging};
+use crate::metrics::Metered;
 use crate::output::Output;
 use crate::{exit, http, signals};
 
 /// Pauses between attempts to reach a store: from the first to the longest.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(10));
+
+/// Who collects metrics is not many.
+const METRICS_CONNECTIONS: usize = 64;
 
 /// Runs `registry serve`.
 pub(super) async fn run(args: &ServeArgs, logging: Logging, output: &Output) -> Result<u8> {
@@ -42,14 +47,26 @@ pub(super) async fn run(args: &ServeArgs, logging: Logging, output: &Output) -> 
     log_notices(&config, file);
     let stop = signals::stop_token()?;
     let near = near(&config.store).await?;
-    let app = Arc::new(App::new(config.logging.requests));
-    let listener = listen(&config.server.host, config.server.port).await?;
-    let address =
-        listener.local_addr().map_err(|e| Error::permanent("the socket has no address").caused_by(e))?;
+    let path = config.metrics.as_ref().map(|metrics| metrics.path.clone());
+    let app = Arc::new(App::new(config.logging.requests, path));
+    let (listener, address) = listen(&config.server.host, config.server.port).await?;
+    let metrics = match config.metrics.as_ref().and_then(|metrics| metrics.port) {
+        Some(port) => Some(listen(&config.server.host, port).await?),
+        None => None,
+    };
     tracing::info!(%address, store = config.store.name(), "the registry listens");
     let opening = tokio::spawn(open(Arc::clone(&app), config.clone(), near, stop.clone()));
     let limits = limits(&config.server);
+    let metrics = metrics.map(|(listener, address)| {
+        tracing::info!(%address, "metrics are told here too");
+        let limits = http::Limits { connections: METRICS_CONNECTIONS, ..limits.clone() };
+        let only = Arc::new(MetricsOnly(Arc::clone(&app)));
+        tokio::spawn(http::serve(listener, only, limits, stop.clone()))
+    });
     http::serve(listener, app, limits, stop.clone()).await;
+    if let Some(metrics) = metrics {
+        metrics.await.map_err(|e| Error::permanent("the port of the metrics failed").caused_by(e))?;
+    }
     let store = opening.await.map_err(|e| Error::permanent("opening the store failed").caused_by(e))??;
     if let Some(store) = store {
         store.close().await;
@@ -60,11 +77,13 @@ pub(super) async fn run(args: &ServeArgs, logging: Logging, output: &Output) -> 
     Ok(exit::DONE)
 }
 
-async fn listen(host: &str, port: u16) -> Result<TcpListener> {
-    TcpListener::bind((host, port)).await.map_err(|error| {
+async fn listen(host: &str, port: u16) -> Result<(TcpListener, SocketAddr)> {
+    let bound = TcpListener::bind((host, port)).await;
+    let named = bound.and_then(|listener| listener.local_addr().map(|address| (listener, address)));
+    named.map_err(|error| {
         Error::input(format!("cannot listen on {host}:{port}"))
             .caused_by(error)
-            .hint("choose another --host or --port, or set them as server.host and server.port")
+            .hint("choose another server.host, server.port or metrics.port")
     })
 }
 
@@ -135,8 +154,12 @@ async fn open(
                 Some(store) => Arc::clone(store),
                 None => connect(&config.store).await.map_err(|error| (None, error.to_string()))?,
             };
-            match registry(Arc::clone(&store), &config).await {
-                Ok(registry) => Ok((store, registry)),
+            let metered = Arc::new(Metered::new(Arc::clone(&store), Arc::clone(app.numbers().store())));
+            match registry(Arc::clone(&metered), &config).await {
+                Ok(registry) => {
+                    metered.know(registry.live());
+                    Ok((store, registry))
+                }
                 Err(error) => Err((Some(store), error.message().to_owned())),
             }
         };
@@ -170,7 +193,7 @@ async fn open(
     }
 }
 
-async fn registry(store: Arc<dyn Store>, config: &RegistryConfig) -> registry::error::Result<Registry> {
+async fn registry(store: Arc<Metered>, config: &RegistryConfig) -> registry::error::Result<Registry> {
     let settings = Settings {
         default_level: config.default_level,
         incompatible_code: config.incompatible_code,
