@@ -25,6 +25,7 @@ use registry::api;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use connection::{Connection, Phase, State};
@@ -38,6 +39,8 @@ const RESERVED_TIME: Duration = Duration::from_secs(5);
 const OTHER_FILES: usize = 128;
 /// Idle connections are closed for lack of places only after so long: a client may be about to go on.
 const SHORTLY: Duration = Duration::from_secs(1);
+/// Between two times that all connections are asked whether they are idle.
+const ROOM_PAUSE: Duration = Duration::from_millis(100);
 
 /// What a server allows.
 #[derive(Debug, Clone)]
@@ -123,6 +126,17 @@ struct Shared<H> {
     crowded: Notify,
 }
 
+impl<H> Shared<H> {
+    /// Asks idle connections to go, but not so often that the asking itself keeps the process busy.
+    fn make_room(&self, asked: &mut Option<Instant>) {
+        let now = Instant::now();
+        if asked.is_none_or(|last| now.duration_since(last) >= ROOM_PAUSE) {
+            *asked = Some(now);
+            self.crowded.notify_waiters();
+        }
+    }
+}
+
 /// Raises the number of files that this process may open as far as it may itself, and says how many connections fit.
 pub(crate) fn places(wanted: usize) -> usize {
     use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -152,6 +166,7 @@ pub(crate) async fn serve<H: Handler>(
         limits,
     });
     let mut connections = JoinSet::new();
+    let mut asked = None;
     loop {
         while connections.try_join_next().is_some() {}
         let accepted = tokio::select! {
@@ -164,7 +179,7 @@ pub(crate) async fn serve<H: Handler>(
             Err(error) => {
                 // Out of file descriptors, most likely: others must end first.
                 tracing::warn!(%error, "a connection could not be accepted");
-                shared.crowded.notify_waiters();
+                shared.make_room(&mut asked);
                 tokio::time::sleep(Duration::from_millis(100)).await;
                 continue;
             }
@@ -172,7 +187,7 @@ pub(crate) async fn serve<H: Handler>(
         let place = match Arc::clone(&places).try_acquire_owned() {
             Ok(place) => Place { _permit: place, is_reserved: false },
             Err(_) => {
-                shared.crowded.notify_waiters();
+                shared.make_room(&mut asked);
                 match Arc::clone(&reserved).try_acquire_owned() {
                     Ok(place) => Place { _permit: place, is_reserved: true },
                     Err(_) => {

@@ -135,9 +135,6 @@ async fn answered<H: Handler>(
     if urgent_only && !shared.handler.is_urgent(path) {
         return Err(unread(busy(NO_PLACE)));
     }
-    if parts.method == Method::OPTIONS {
-        return Err(unread(options(path)));
-    }
     let reading = tokio::time::timeout(shared.limits.read, read(shared, body)).await;
     let body = match reading {
         Ok(body) => body.map_err(unread)?,
@@ -154,7 +151,7 @@ async fn answered<H: Handler>(
         body: body.bytes,
     };
     let answer = AssertUnwindSafe(shared.handler.answer(&request)).catch_unwind();
-    let mut reply = match tokio::time::timeout(shared.limits.write, answer).await {
+    let reply = match tokio::time::timeout(shared.limits.write, answer).await {
         Ok(Ok(reply)) => reply,
         Ok(Err(_)) => {
             tracing::error!(method = %parts.method, path, "the answer to a request panicked");
@@ -167,9 +164,6 @@ async fn answered<H: Handler>(
             "The answer took too long; what was asked for may still happen. Look before trying again",
         ),
     };
-    if reply.status == 405 && reply.allow.is_none() {
-        reply.allow = Some(allow(path));
-    }
     Ok(reply)
 }
 
@@ -202,44 +196,6 @@ async fn read<H>(shared: &Shared<H>, mut body: Incoming) -> Result<Read, Reply> 
         bytes.extend_from_slice(&data);
     }
     Ok(Read { bytes: bytes.freeze(), _room: room })
-}
-
-/// The methods of a path, as `Allow` has them; nothing where there is no such path.
-fn allow(path: &str) -> String {
-    let mut words: Vec<&str> = path.split('/').filter(|word| !word.is_empty()).collect();
-    if words.len() > 2 && words[0] == "contexts" {
-        words.drain(..2);
-    }
-    let fits = |endpoint: &&api::Endpoint| {
-        let template: Vec<&str> = endpoint.path().split('/').filter(|word| !word.is_empty()).collect();
-        let is_it = |(part, word): (&&str, &&str)| part.starts_with('{') || part == word;
-        template.len() == words.len() && template.iter().zip(&words).all(is_it)
-    };
-    let mut methods: Vec<&str> = Vec::new();
-    for endpoint in api::Endpoint::ALL.iter().filter(fits) {
-        methods.push(endpoint.method());
-        if endpoint.method() == "GET" {
-            methods.push("HEAD");
-        }
-    }
-    // Clients of old proxies ask for the root with POST.
-    if words.is_empty() {
-        methods.push("POST");
-    }
-    if !methods.is_empty() {
-        methods.push("OPTIONS");
-    }
-    methods.sort_unstable();
-    methods.dedup();
-    methods.join(", ")
-}
-
-fn options(path: &str) -> Reply {
-    let allow = allow(path);
-    if allow.is_empty() {
-        return Reply::error(404, 404, "HTTP 404 Not Found");
-    }
-    Reply { status: 200, content_type: api::JSON, body: Bytes::new(), endpoint: None, allow: Some(allow) }
 }
 
 /// There is no room now; there may be soon.

@@ -1,142 +1,13 @@
-//! `replevin registry serve` as a container runs it: variables, files and flags in, HTTP and metrics out. No server is needed.
+//! How it is configured, what it says when that is wrong, what it does while its store is away, its metrics and its limits.
 
-use std::fs::{self, File};
-use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
-use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
+use std::fs;
+use std::net::TcpListener;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-const LIMIT: Duration = Duration::from_secs(30);
-
-/// A registry of its own: no variable of the machine reaches it, and it works in a folder that goes with it.
-struct Registry {
-    child: Child,
-    address: String,
-    folder: tempfile::TempDir,
-}
-
-fn command(folder: &Path, args: &[&str], vars: &[(&str, &str)]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_replevin"));
-    command.args(["registry", "serve"]).args(args).env_clear().envs(vars.iter().copied()).current_dir(folder);
-    command.stdin(Stdio::null());
-    command
-}
-
-impl Registry {
-    fn start(args: &[&str], vars: &[(&str, &str)]) -> Self {
-        Self::start_in(tempfile::tempdir().expect("a folder"), args, vars)
-    }
-
-    fn start_in(folder: tempfile::TempDir, args: &[&str], vars: &[(&str, &str)]) -> Self {
-        let file = |name: &str| File::create(folder.path().join(name)).expect("a file");
-        let mut command = command(folder.path(), args, vars);
-        let child = command.stdout(file("stdout")).stderr(file("stderr")).spawn().expect("started");
-        let mut registry = Self { child, address: String::new(), folder };
-        registry.address = registry.logged("the registry listens").replace("0.0.0.0", "127.0.0.1");
-        registry
-    }
-
-    fn stderr(&self) -> String {
-        fs::read_to_string(self.folder.path().join("stderr")).unwrap_or_default()
-    }
-
-    /// The address in the line of the log that says this.
-    fn logged(&mut self, words: &str) -> String {
-        let began = Instant::now();
-        loop {
-            let log = self.stderr();
-            let line = log.lines().find(|line| line.contains(words));
-            let address = line.and_then(|line| line.split_once("address")).map(|(_, rest)| {
-                let rest = rest.trim_start_matches(['=', '"', ':']);
-                rest.split([' ', '"', ',']).next().unwrap_or_default().to_owned()
-            });
-            if let Some(address) = address {
-                return address;
-            }
-            let ended = self.child.try_wait().expect("asked");
-            assert!(ended.is_none() && began.elapsed() < LIMIT, "{ended:?}\n{log}");
-            std::thread::sleep(Duration::from_millis(10));
-        }
-    }
-
-    fn ask(&self, method: &str, path: &str, body: &str) -> (u16, String) {
-        ask(&self.address, method, path, body)
-    }
-
-    fn json(&self, method: &str, path: &str, body: &Value) -> (u16, Value) {
-        let body = if body.is_null() { String::new() } else { body.to_string() };
-        let (status, text) = self.ask(method, path, &body);
-        (status, serde_json::from_str(&text).unwrap_or_else(|_| panic!("{method} {path}: {text}")))
-    }
-
-    /// Asks until this is the status.
-    fn becomes(&self, path: &str, status: u16) -> String {
-        let began = Instant::now();
-        loop {
-            let (found, text) = self.ask("GET", path, "");
-            if found == status {
-                return text;
-            }
-            assert!(began.elapsed() < LIMIT, "{path} is {found}: {text}\n{}", self.stderr());
-            std::thread::sleep(Duration::from_millis(20));
-        }
-    }
-
-    /// Stops it as an orchestrator does; it must end well.
-    fn stop(mut self) -> String {
-        let sent = Command::new("kill").args(["-s", "TERM", &self.child.id().to_string()]).status();
-        assert!(sent.expect("sent").success());
-        let status = self.child.wait().expect("it ends");
-        assert_eq!(status.code(), Some(0), "{}", self.stderr());
-        fs::read_to_string(self.folder.path().join("stdout")).expect("its output")
-    }
-}
-
-impl Drop for Registry {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// Sends words and reads until the end.
-fn talk(address: &str, words: &[u8]) -> String {
-    let mut stream = TcpStream::connect(address).expect("connected");
-    stream.set_read_timeout(Some(LIMIT)).expect("set");
-    // Who is refused early may not get rid of everything.
-    let _ = stream.write_all(words);
-    let mut answer = Vec::new();
-    let _ = stream.read_to_end(&mut answer);
-    String::from_utf8_lossy(&answer).into_owned()
-}
-
-fn ask(address: &str, method: &str, path: &str, body: &str) -> (u16, String) {
-    let head = format!(
-        "{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
-        body.len()
-    );
-    let answer = talk(address, (head + body).as_bytes());
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no answer: {answer}"));
-    let status = head.get(9..12).and_then(|status| status.parse().ok());
-    (status.unwrap_or_else(|| panic!("no status: {head}")), body.to_owned())
-}
-
-/// What becomes of a start that cannot succeed.
-fn refused(args: &[&str], vars: &[(&str, &str)]) -> (Option<i32>, String) {
-    let folder = tempfile::tempdir().expect("a folder");
-    refused_in(folder.path(), args, vars)
-}
-
-fn refused_in(folder: &Path, args: &[&str], vars: &[(&str, &str)]) -> (Option<i32>, String) {
-    let Output { status, stderr, .. } = command(folder, args, vars).output().expect("runs");
-    (status.code(), String::from_utf8_lossy(&stderr).into_owned())
-}
-
-const ANY_PORT: (&str, &str) = ("SERVER_PORT", "0");
-const RECORD: &str = r#"{"schema": "{\"type\": \"record\", \"name\": \"User\", \"fields\": [{\"name\": \"id\", \"type\": \"int\"}]}"}"#;
+use crate::support::{ANY_PORT, RECORD, Registry, ask, refused, refused_in, talk};
 
 #[test]
 fn runs_without_any_configuration_and_keeps_what_it_is_given() {
@@ -355,7 +226,19 @@ fn limits_of_the_configuration_hold() {
     let large = format!("GET / HTTP/1.1\r\nHost: h\r\nX: {}\r\n\r\n", "a".repeat(40_000));
     let large = talk(&registry.address, large.as_bytes());
     assert!(large.starts_with("HTTP/1.1 431") && large.contains("\"error_code\":431"), "{large}");
-    let head = talk(&registry.address, b"HEAD /subjects HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n");
+    let ask = |method: &str, path: &str| {
+        let words = format!("{method} {path} HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n");
+        talk(&registry.address, words.as_bytes())
+    };
+    let options = ask("OPTIONS", "/contexts/.c/subjects/a/versions");
+    assert!(
+        options.starts_with("HTTP/1.1 200") && options.contains("allow: GET, HEAD, OPTIONS, POST"),
+        "{options}"
+    );
+    assert!(ask("OPTIONS", "/nothing").starts_with("HTTP/1.1 404"));
+    let wrong = ask("PATCH", "/subjects/a");
+    assert!(wrong.starts_with("HTTP/1.1 405") && wrong.contains("allow: DELETE, OPTIONS, POST"), "{wrong}");
+    let head = ask("HEAD", "/subjects");
     assert!(
         head.starts_with("HTTP/1.1 200")
             && head.contains("content-length: 2\r\n")
