@@ -5,16 +5,17 @@ mod components;
 mod config;
 mod exit;
 mod http;
+mod logging;
+mod metrics;
 mod output;
 mod progress;
 mod signals;
 
-use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
-use tracing_subscriber::EnvFilter;
 
+use crate::logging::{LogFormat, Logging};
 use crate::output::{Format, Output};
 
 /// Backs up, restores and migrates Apache Kafka with its schemas.
@@ -27,17 +28,11 @@ pub(crate) struct Cli {
     #[arg(short, long, global = true, value_enum, default_value_t = Format::Text)]
     output: Format,
     /// How logs are printed to stderr. RUST_LOG chooses what is logged.
-    #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text)]
-    log_format: LogFormat,
+    #[arg(long, global = true, value_enum)]
+    log_format: Option<LogFormat>,
     /// Say less: of logs only warnings and errors, of a restore not its plan.
     #[arg(short, long, global = true)]
     quiet: bool,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum LogFormat {
-    Text,
-    Json,
 }
 
 #[derive(Debug, Subcommand)]
@@ -58,7 +53,7 @@ enum Command {
     Prune(cmd::prune::PruneArgs),
     /// Serve a schema registry.
     Registry(cmd::registry::RegistryArgs),
-    /// Check a job file and say what it means.
+    /// Check a job file or a registry's file and say what it means.
     CheckConfig(cmd::check_config::CheckConfigArgs),
     /// Print shell completions.
     Completions(cmd::completions::CompletionsArgs),
@@ -68,7 +63,11 @@ enum Command {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    start_logging(&cli);
+    let logging = Logging { format: cli.log_format, quiet: cli.quiet };
+    // What a registry logs is said by its configuration, which it must read first.
+    if !matches!(cli.command, Command::Registry(_)) {
+        logging.start();
+    }
     let output = Output::new(cli.output);
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -78,7 +77,7 @@ fn main() -> ExitCode {
             return ExitCode::from(exit::FAILED);
         }
     };
-    let code = runtime.block_on(run(cli.command, cli.quiet, &output)).unwrap_or_else(|error| {
+    let code = runtime.block_on(run(cli.command, logging, &output)).unwrap_or_else(|error| {
         output.error(&error);
         exit::code(error.kind())
     });
@@ -87,32 +86,18 @@ fn main() -> ExitCode {
     ExitCode::from(code)
 }
 
-async fn run(command: Command, quiet: bool, output: &Output) -> pipeline::Result<u8> {
+async fn run(command: Command, logging: Logging, output: &Output) -> pipeline::Result<u8> {
     match command {
         Command::Backup(args) => cmd::backup::run(args, output).await,
-        Command::Restore(args) => cmd::restore::run(args, quiet, output).await,
+        Command::Restore(args) => cmd::restore::run(args, logging.quiet, output).await,
         Command::List(args) => cmd::list::run(args, output).await,
         Command::Describe(args) => cmd::describe::run(args, output).await,
         Command::Verify(args) => cmd::verify::run(args, output).await,
         Command::Dump(args) => cmd::dump::run(args, output).await,
         Command::Prune(args) => cmd::prune::run(args, output).await,
-        Command::Registry(args) => cmd::registry::run(args, output).await,
+        Command::Registry(args) => cmd::registry::run(args, logging, output).await,
         Command::CheckConfig(args) => cmd::check_config::run(&args, output),
         Command::Completions(args) => cmd::completions::run(&args, &mut Cli::command()),
         Command::Man => cmd::completions::man(Cli::command()),
-    }
-}
-
-fn start_logging(cli: &Cli) {
-    let default = if cli.quiet { "warn" } else { "info" };
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
-    let logs = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none());
-    // A second logger cannot exist in this process, so setting it up cannot fail.
-    match cli.log_format {
-        LogFormat::Text => logs.with_target(false).compact().init(),
-        LogFormat::Json => logs.json().init(),
     }
 }

@@ -74,8 +74,8 @@ fn old_log() -> Vec<u8> {
 fn old_records() -> Vec<Rec> {
     let record = |offset: i64| {
         let (timestamp, key, value): (_, Option<&[u8]>, Option<&[u8]>) = match offset {
-            2..5 => (None, None, Some(b"inner of 0")),
-            7..11 => (Some(TIME + offset - 7), Some(b""), Some(b"inner of 1")),
+            2..=4 => (None, None, Some(b"inner of 0")),
+            7..=10 => (Some(TIME + offset - 7), Some(b""), Some(b"inner of 1")),
             6 => (Some(TIME + 7), Some(b"k"), Some(b"plain")),
             _ => ((offset > 4).then_some(TIME), Some(b"k"), (offset % 2 == 0).then_some(b"plain")),
         };
@@ -149,9 +149,9 @@ fn a_topic_that_may_not_be_read_for_a_while_is_caught_up() {
     let write = |topic: &str| {
         Producer::new(&bootstrap, &[]).send(topic, &[NewRecord::new("k", "v")]);
     };
-    let rule = |act: &str| {
-        let rule = [act, "--deny-principal", "User:*", "--operation", "Read", "--topic", "shut"];
-        let done = cluster.tool(ACLS, &[&["--force"], &rule[..]].concat());
+    let rule = |act: &str, principal: &str, operation: &str| {
+        let rule = ["--force", act, principal, "User:*", "--operation", operation, "--topic", "shut"];
+        let done = cluster.tool(ACLS, &rule);
         assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stdout));
     };
     let scratch = Scratch::new("denied");
@@ -168,12 +168,14 @@ fn a_topic_that_may_not_be_read_for_a_while_is_caught_up() {
         there.unwrap_or_else(|error| panic!("{error}"));
     };
     at("shut", 1);
-    rule("--add");
+    // A topic that has rules is for those that they allow.
+    rule("--add", "--allow-principal", "All");
+    rule("--add", "--deny-principal", "Read");
     daemon.wait_for("shut");
     ["shut", "free"].into_iter().for_each(write);
     at("free", 2);
     assert_eq!(job.position("shut", 0), 1);
-    rule("--remove");
+    rule("--remove", "--deny-principal", "Read");
     at("shut", 2);
     daemon.signal("TERM");
     let report = json(&daemon.wait().expect_code(0));

@@ -1,44 +1,68 @@
-//! `check-config`: whether a job file is acceptable, without connecting to anything.
+//! `check-config`: whether a job file or a registry's file is acceptable, without connecting to anything.
 
 use std::path::PathBuf;
 
-use pipeline::Result;
-use serde_json::json;
+use pipeline::{Error, Result};
+use serde_json::{Value, json};
 
-use crate::config::{Job, Overrides};
+use crate::config::{self, ConfigError, FileKind, Job, Notice, Overrides, registry};
 use crate::exit;
 use crate::output::Output;
 
 /// Arguments of `check-config`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct CheckConfigArgs {
-    /// The job file.
+    /// The file: of a job, or of a registry, which is checked together with the variables that are set.
     #[arg(value_name = "FILE", required_unless_present = "config")]
     file: Option<PathBuf>,
-    /// The job file, as other commands take it.
+    /// The file, as other commands take it.
     #[arg(short, long, conflicts_with = "file")]
     config: Option<PathBuf>,
 }
 
-/// Checks a job file.
+/// Checks a file of either kind.
 pub(crate) fn run(args: &CheckConfigArgs, output: &Output) -> Result<u8> {
     // The parser demands one of the two.
     let file = args.file.as_ref().or(args.config.as_ref()).cloned().unwrap_or_default();
-    let job = super::job::load(&file, &Overrides::default())?;
-    let (mode, backup_id) = match &job {
-        Job::Backup(job) => ("backup", &job.backup_id),
-        Job::Restore(job) => ("restore", &job.backup_id),
-    };
-    let notices: Vec<_> = job
-        .notices()
-        .iter()
-        .map(
-            |notice| json!({ "line": notice.at.line, "column": notice.at.column, "message": notice.message }),
-        )
-        .collect();
-    let result = json!({ "file": file.display().to_string(), "valid": true, "mode": mode, "backup_id": backup_id, "notices": notices });
-    output.print(&result, || {
-        format!("{} is a valid {mode} job of backup {backup_id}; {} notices", file.display(), notices.len())
-    });
+    let wrong = |error: ConfigError| Error::input(error.to_string());
+    match config::kind(&file).map_err(wrong)? {
+        FileKind::Job => {
+            let job = super::job::load(&file, &Overrides::default())?;
+            let (mode, backup_id) = match &job {
+                Job::Backup(job) => ("backup", &job.backup_id),
+                Job::Restore(job) => ("restore", &job.backup_id),
+            };
+            let notices = shown(job.notices());
+            let result = json!({ "file": file.display().to_string(), "valid": true, "mode": mode, "backup_id": backup_id, "notices": notices });
+            output.print(&result, || {
+                let count = notices.len();
+                format!("{} is a valid {mode} job of backup {backup_id}; {count} notices", file.display())
+            });
+        }
+        FileKind::Registry => {
+            let config = registry::load(Some(&file), &[]).map_err(wrong)?;
+            super::registry::log_notices(&config, Some(&file));
+            let (store, notices) = (config.store.name(), shown(&config.notices));
+            let result = json!({ "file": file.display().to_string(), "valid": true, "mode": "registry", "store": store, "notices": notices });
+            output.print(&result, || {
+                let count = notices.len();
+                format!(
+                    "{} is a valid file of a registry that keeps schemas in {store}; {count} notices",
+                    file.display()
+                )
+            });
+        }
+    }
     Ok(exit::DONE)
+}
+
+fn shown(notices: &[Notice]) -> Vec<Value> {
+    let one = |notice: &Notice| {
+        let at = &notice.at;
+        match at.outside {
+            Some(name) => json!({ "variable": name, "message": notice.message }),
+            None => json!({ "line": at.line, "column": at.column, "message": notice.message }),
+        }
+    };
+    notices.iter().map(one).collect()
 }

@@ -10,7 +10,7 @@ use crate::config::{self, Job, Overrides};
 pub(super) fn load(path: &Path, overrides: &Overrides) -> Result<Job> {
     let job = config::load(path, overrides).map_err(|error| Error::input(error.to_string()))?;
     for notice in job.notices() {
-        tracing::warn!("{}:{}:{}: {}", path.display(), notice.at.line, notice.at.column, notice.message);
+        tracing::warn!("{}", notice.in_file(Some(&path.display().to_string())));
     }
     Ok(job)
 }

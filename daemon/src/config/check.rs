@@ -51,6 +51,8 @@ pub(crate) struct Checker<'a> {
     pub(crate) notices: &'a mut Vec<Notice>,
     /// Every table, to tell where a misplaced key belongs.
     pub(crate) all: &'a [&'static Table],
+    /// What kind of file this is, for people: `a job file`.
+    pub(crate) file: &'static str,
 }
 
 /// Starts at 0 milliseconds, bytes or records; bounded by what fits.
@@ -86,7 +88,7 @@ impl Checker<'_> {
             let Some(key) = table.find(name) else {
                 // Keys with variables in them have been reported already.
                 if !name.contains("${") {
-                    unknown::report(name, *at, path, table, self.all, self.problems);
+                    unknown::report(name, *at, path, table, self.all, self.file, self.problems);
                 }
                 continue;
             };
@@ -141,7 +143,7 @@ impl Checker<'_> {
                     self.notices.push(Notice { at, message: format!("{path} has no effect: {why}") });
                     // Still typed and searched for unknown keys, but one notice is enough.
                     let mut quiet = Vec::new();
-                    Checker { problems: self.problems, notices: &mut quiet, all: self.all }
+                    Checker { problems: self.problems, notices: &mut quiet, all: self.all, file: self.file }
                         .value(&key.kind, node, path);
                 }
                 None
@@ -226,10 +228,10 @@ impl Checker<'_> {
     }
 
     fn list(&mut self, inner: &Kind, node: &Node, path: &str) -> Option<Value> {
-        let servers = matches!(inner, Kind::Server);
+        let servers = matches!(inner, Kind::Server | Kind::Host);
         let items = match &node.data {
             Data::List(items) => items.as_slice(),
-            // Kafka writes brokers as one text with commas.
+            // Kafka, and variables, write servers as one text with commas.
             Data::Scalar(_) if servers => std::slice::from_ref(node),
             _ => return self.mismatch(node, path, "a list"),
         };
@@ -250,7 +252,8 @@ impl Checker<'_> {
             }
         }
         if servers && values.is_empty() && sound {
-            self.problems.add(node.at, format!("{path} names no broker"), "write one host:port an item");
+            let what = if matches!(inner, Kind::Host) { "host" } else { "broker" };
+            self.problems.add(node.at, format!("{path} names no {what}"), "write one host:port an item");
         }
         sound.then_some(Value::List(values))
     }
@@ -371,6 +374,21 @@ impl Checker<'_> {
                 false => {
                     let near = unknown::nearest(text, choices.iter().copied());
                     return self.not_one_of(node, path, &choices.join(", "), near);
+                }
+            },
+            Kind::Word(words) => match words.iter().find(|word| word.eq_ignore_ascii_case(text)) {
+                Some(word) => Some(Value::Text((*word).to_owned())),
+                None => {
+                    let near = unknown::nearest(text, words.iter().copied());
+                    return self.not_one_of(node, path, &words.join(", "), near);
+                }
+            },
+            Kind::Host => match value::host(text.trim()) {
+                Ok((host, port)) => Some(Value::Server(host, port.unwrap_or(0))),
+                Err(why) => {
+                    let message = format!("{path}: expected a host, found {}: {why}", found(node, false));
+                    self.problems.add(node.at, message, "write for example cassandra-1 or cassandra-1:9042");
+                    return None;
                 }
             },
             Kind::Server => match value::server(text.trim()) {
@@ -656,7 +674,7 @@ pub(crate) fn expected(kind: &Kind) -> String {
         }
         Kind::Duration { .. } => "a length of time in milliseconds, or with a unit such as 30s",
         Kind::Time => "milliseconds since 1970 or a time such as 2026-01-15T08:30:00Z",
-        Kind::Choice(choices) => return format!("one of {}", choices.join(", ")),
+        Kind::Choice(choices) | Kind::Word(choices) => return format!("one of {}", choices.join(", ")),
         Kind::List(inner) => return format!("a list of: {}", expected(inner)),
         Kind::Map(keys, values) => return format!("a map from {} to {}", expected(keys), expected(values)),
         Kind::Section(_) | Kind::Tagged { .. } => "a section of keys",
@@ -664,6 +682,7 @@ pub(crate) fn expected(kind: &Kind) -> String {
         Kind::TopicPattern => "a topic's name, a glob or a ~regex",
         Kind::TopicPartition => "a topic and a partition such as orders-0",
         Kind::Server => "host:port of a broker",
+        Kind::Host => "host or host:port",
         Kind::BackupId => "a backup id",
         Kind::Lineage => "a lineage of 16 hexadecimal digits",
         Kind::StartOffset => "earliest, latest, or specific with offsets by topic and partition",

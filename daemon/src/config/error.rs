@@ -1,28 +1,38 @@
-//! What is wrong with a job file, all of it at once, each with file, line, column and a next step.
+//! What is wrong with a file, all of it at once, each with file, line, column and a next step.
 //!
 //! A problem's words never quote a secret: the checker hands over a description instead of such a value.
 
 use std::fmt;
 
-/// Where something stands in a file: line and column, both from 1, the column in characters.
+/// Where something stands in a file: line and column, both from 1, the column in characters. Or which variable or flag says it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct At {
     pub(crate) line: usize,
     pub(crate) column: usize,
+    /// The environment variable or the flag that the value comes from, instead of a place in the file.
+    pub(crate) outside: Option<&'static str>,
 }
 
 impl At {
     /// The first character of a file: where what is missing from the whole file is reported.
-    pub(crate) const START: Self = Self { line: 1, column: 1 };
+    pub(crate) const START: Self = Self { line: 1, column: 1, outside: None };
+
+    /// What a variable or a flag says.
+    pub(crate) const fn outside(name: &'static str) -> Self {
+        Self { outside: Some(name), ..Self::START }
+    }
 }
 
 impl fmt::Display for At {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.line, self.column)
+        match self.outside {
+            Some(name) => f.write_str(name),
+            None => write!(f, "{}:{}", self.line, self.column),
+        }
     }
 }
 
-/// One thing to be fixed in a job file.
+/// One thing to be fixed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Problem {
     at: Option<At>,
@@ -37,6 +47,17 @@ pub(crate) struct Notice {
     pub(crate) at: At,
     /// What to know, lower case, no full stop.
     pub(crate) message: String,
+}
+
+impl Notice {
+    /// The notice with the place that it is about, `file` being the name of the file, if there is one.
+    pub(crate) fn in_file(&self, file: Option<&str>) -> String {
+        let file = file.filter(|_| self.at.outside.is_none()).map(|file| format!("{file}:"));
+        match (file, self.at.outside) {
+            (None, None) => self.message.clone(),
+            (file, _) => format!("{}{}: {}", file.unwrap_or_default(), self.at, self.message),
+        }
+    }
 }
 
 /// The most problems reported at once: a file that is wrong from top to bottom must not flood the terminal.
@@ -71,7 +92,7 @@ impl Problems {
         self.list.is_empty()
     }
 
-    /// The error for a file, its problems in the order of the file.
+    /// The error for a file, its problems in the order of the file. Without a file the name is empty.
     pub(crate) fn into_error(self, file: &str) -> ConfigError {
         let Self { mut list, dropped } = self;
         list.sort_by_key(|problem| problem.at);
@@ -79,7 +100,7 @@ impl Problems {
     }
 }
 
-/// A job file that cannot be used: every problem found in it. Exit code 2.
+/// A file that cannot be used: every problem found in it. Exit code 2.
 #[derive(Debug)]
 pub(crate) struct ConfigError {
     file: String,
@@ -101,17 +122,20 @@ impl fmt::Display for ConfigError {
             if index > 0 {
                 f.write_str("\n")?;
             }
-            write!(f, "{}:", self.file)?;
-            if let Some(at) = at {
-                write!(f, "{at}:")?;
+            match at {
+                Some(At { outside: Some(name), .. }) => write!(f, "{name}: ")?,
+                _ if self.file.is_empty() => {}
+                Some(at) => write!(f, "{}:{at}: ", self.file)?,
+                None => write!(f, "{}: ", self.file)?,
             }
-            write!(f, " {message}")?;
+            f.write_str(message)?;
             if let Some(hint) = hint {
                 write!(f, "\n    {hint}")?;
             }
         }
         match self.dropped {
             0 => Ok(()),
+            dropped if self.file.is_empty() => write!(f, "\n{dropped} further problems are not shown"),
             dropped => write!(f, "\n{}: {dropped} further problems are not shown", self.file),
         }
     }

@@ -2,10 +2,10 @@
 //!
 //! Expansion happens after the file has been parsed, in values only, so that what a variable holds can never become
 //! structure: no injected keys, no quoting trouble. A variable that is not set and has no default is an error, never
-//! an empty value. `$${` stands for a literal `${`; every other dollar is just a dollar (passwords and `~regex$` stay as
+//! an empty value; a registry's file keeps such a text as it is, with a notice. `$${` stands for a literal `${`; every other dollar is just a dollar (passwords and `~regex$` stay as
 //! they are). Defaults may nest. What was expanded is marked, so that errors do not quote it.
 
-use super::error::Problems;
+use super::error::{Notice, Problems};
 use super::yaml::{Data, Node};
 
 /// The deepest nesting of defaults inside defaults.
@@ -14,6 +14,14 @@ const DEEPEST: usize = 8;
 pub(crate) const LARGEST: usize = 64 << 10;
 /// The most bytes that all expansions of one job file may bring: aliases repeat what they name.
 const MOST_BYTES: usize = 4 << 20;
+
+/// What becomes of `${VAR}` where VAR is not set.
+pub(crate) enum Unset<'a> {
+    /// It is an error.
+    Refused,
+    /// It stays as it is written, which is told.
+    Kept(&'a mut Vec<Notice>),
+}
 
 /// Where variables and files come from: the process, or a test.
 pub(crate) trait Surroundings {
@@ -28,6 +36,11 @@ pub(crate) trait Surroundings {
     /// # Errors
     /// Words for why it cannot be read.
     fn file(&self, path: &str) -> Result<String, String>;
+
+    /// The names of all variables that are set.
+    fn names(&self) -> Vec<String> {
+        Vec::new()
+    }
 }
 
 /// The variables and files that this process sees.
@@ -45,30 +58,53 @@ impl Surroundings for Process {
     fn file(&self, path: &str) -> Result<String, String> {
         super::read_text(path.as_ref(), LARGEST)
     }
+
+    fn names(&self) -> Vec<String> {
+        // A name that is not UTF-8 is none of ours.
+        std::env::vars_os().filter_map(|(name, _)| name.into_string().ok()).collect()
+    }
 }
 
 /// Expands every value of a tree in place, reporting what cannot be expanded.
-pub(crate) fn expand(root: &mut Node, surroundings: &dyn Surroundings, problems: &mut Problems) {
+pub(crate) fn expand(
+    root: &mut Node,
+    surroundings: &dyn Surroundings,
+    unset: Unset<'_>,
+    problems: &mut Problems,
+) {
     let mut left = MOST_BYTES;
-    walk(root, surroundings, &mut left, problems);
+    let (keep, notices) = match unset {
+        Unset::Refused => (false, &mut Vec::new()),
+        Unset::Kept(notices) => (true, notices),
+    };
+    let mut source = Source { surroundings, keep, kept: Vec::new() };
+    walk(root, &mut source, &mut left, problems, notices);
 }
 
-fn walk(node: &mut Node, surroundings: &dyn Surroundings, left: &mut usize, problems: &mut Problems) {
+fn walk(
+    node: &mut Node,
+    source: &mut Source<'_>,
+    left: &mut usize,
+    problems: &mut Problems,
+    notices: &mut Vec<Notice>,
+) {
     match &mut node.data {
-        Data::List(items) => items.iter_mut().for_each(|item| walk(item, surroundings, left, problems)),
+        Data::List(items) => {
+            items.iter_mut().for_each(|item| walk(item, source, left, problems, notices));
+        }
         Data::Map(entries) => {
             for entry in entries {
                 if entry.key.contains("${") {
                     let message = format!("key {:?} holds a variable: only values are expanded", entry.key);
                     problems.add(entry.at, message, "write the key out");
                 }
-                walk(&mut entry.value, surroundings, left, problems);
+                walk(&mut entry.value, source, left, problems, notices);
             }
         }
         Data::Scalar(scalar) if scalar.text.contains("${") => {
             // `$${` alone brings nothing from outside, so that errors may quote it.
             scalar.expanded = scalar.text.replace("$${", "").contains("${");
-            let value = text(&scalar.text, surroundings, 0).and_then(|value| {
+            let value = text(&scalar.text, source, 0).and_then(|value| {
                 *left = left.saturating_sub(value.len());
                 if *left == 0 {
                     return fail(
@@ -85,9 +121,20 @@ fn walk(node: &mut Node, surroundings: &dyn Surroundings, left: &mut usize, prob
                     scalar.failed = true;
                 }
             }
+            for name in source.kept.drain(..) {
+                let message = format!("variable {name} is not set: ${{{name}}} is kept as it is written");
+                notices.push(Notice { at: node.at, message });
+            }
         }
         Data::Scalar(_) => {}
     }
+}
+
+struct Source<'a> {
+    surroundings: &'a dyn Surroundings,
+    keep: bool,
+    /// Variables of the value at hand that are not set.
+    kept: Vec<String>,
 }
 
 struct Failure {
@@ -100,7 +147,7 @@ fn fail<T>(message: impl Into<String>, hint: impl Into<String>) -> Result<T, Fai
 }
 
 /// Expands one text.
-fn text(input: &str, surroundings: &dyn Surroundings, depth: usize) -> Result<String, Failure> {
+fn text(input: &str, source: &mut Source<'_>, depth: usize) -> Result<String, Failure> {
     if depth > DEEPEST {
         return fail(format!("defaults nested more than {DEEPEST} deep"), "write the value out");
     }
@@ -116,7 +163,7 @@ fn text(input: &str, surroundings: &dyn Surroundings, depth: usize) -> Result<St
             let Some(end) = closing(after) else {
                 return fail("\"${\" without its \"}\"", "close it, or write $${ for a literal ${");
             };
-            output.push_str(&one(&after[..end], surroundings, depth)?);
+            output.push_str(&one(&after[..end], source, depth)?);
             rest = &after[end + 1..];
         } else {
             output.push('$');
@@ -146,12 +193,12 @@ fn closing(input: &str) -> Option<usize> {
 }
 
 /// Expands what stands between the braces.
-fn one(inside: &str, surroundings: &dyn Surroundings, depth: usize) -> Result<String, Failure> {
+fn one(inside: &str, source: &mut Source<'_>, depth: usize) -> Result<String, Failure> {
     if let Some(path) = inside.strip_prefix("file:") {
         if !path.starts_with('/') {
             return fail(format!("${{file:{path}}} needs an absolute path"), "write ${file:/path/to/file}");
         }
-        let mut content = surroundings.file(path).or_else(|why| {
+        let mut content = source.surroundings.file(path).or_else(|why| {
             fail(
                 format!("cannot read {path} for ${{file:{path}}}: {why}"),
                 "check the path and its permissions",
@@ -175,14 +222,19 @@ fn one(inside: &str, surroundings: &dyn Surroundings, depth: usize) -> Result<St
         let hint = "write ${NAME}, ${NAME:-default} or ${file:/path}; $${ is a literal ${";
         return fail(format!("{name:?} is not the name of a variable"), hint);
     }
-    let value = surroundings
+    let value = source
+        .surroundings
         .variable(name)
         .or_else(|why| fail(format!("variable {name} cannot be used: {why}"), "set it to a text"))?;
     match (value, default) {
         // As in a shell, `:-` also stands in for a variable that is set to nothing.
         (Some(value), Some(_)) if !value.is_empty() => Ok(value),
         (Some(value), None) => Ok(value),
-        (_, Some(default)) => text(default, surroundings, depth + 1),
+        (_, Some(default)) => text(default, source, depth + 1),
+        (None, None) if source.keep => {
+            source.kept.push(name.to_owned());
+            Ok(format!("${{{name}}}"))
+        }
         (None, None) => fail(
             format!("variable {name} is not set"),
             format!("set {name}, or give a default: ${{{name}:-default}}"),
@@ -216,7 +268,16 @@ mod tests {
     }
 
     fn expanded(input: &str) -> Result<String, String> {
-        text(input, &Fixed, 0).map_err(|failure| failure.message)
+        let mut source = Source { surroundings: &Fixed, keep: false, kept: Vec::new() };
+        text(input, &mut source, 0).map_err(|failure| failure.message)
+    }
+
+    #[test]
+    fn what_is_not_set_may_be_kept() {
+        let mut source = Source { surroundings: &Fixed, keep: true, kept: Vec::new() };
+        let expanded = text("${A}-${B}-${C:-c}-$2a$10$x", &mut source, 0).map_err(|failure| failure.message);
+        assert_eq!(expanded.as_deref(), Ok("alpha-${B}-c-$2a$10$x"));
+        assert_eq!(source.kept, ["B"]);
     }
 
     #[test]

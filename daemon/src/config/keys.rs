@@ -20,6 +20,8 @@ pub(crate) struct Key {
     pub(crate) name: &'static str,
     /// Other spellings; one that ends in `*` stands for every key that begins so.
     pub(crate) also: &'static [&'static str],
+    /// Environment variables that say it too, and win over a file. None for job files.
+    pub(crate) env: &'static [&'static str],
     pub(crate) kind: Kind,
     /// The default as it would be written; `None` where leaving the key out is a choice of its own.
     pub(crate) default: Option<&'static str>,
@@ -92,6 +94,8 @@ pub(crate) enum Kind {
     /// A moment: milliseconds since 1970 UTC, or RFC 3339.
     Time,
     Choice(&'static [&'static str]),
+    /// The same where the case of letters does not matter.
+    Word(&'static [&'static str]),
     List(&'static Kind),
     Map(&'static Kind, &'static Kind),
     Section(&'static Table),
@@ -108,6 +112,8 @@ pub(crate) enum Kind {
     TopicPartition,
     /// Host and port of one broker, or several with commas.
     Server,
+    /// A host, with or without a port.
+    Host,
     BackupId,
     Lineage,
     /// `earliest`, `latest`, or offsets by topic and partition.
@@ -126,6 +132,7 @@ pub(crate) const fn oso(name: &'static str, kind: Kind, about: &'static str) -> 
     Key {
         name,
         also: &[],
+        env: &[],
         kind,
         default: None,
         example: "",
@@ -166,6 +173,11 @@ impl Key {
 
     pub(crate) const fn also(self, names: &'static [&'static str]) -> Self {
         Self { also: names, ..self }
+    }
+
+    /// Names environment variables that say it too.
+    pub(crate) const fn env(self, names: &'static [&'static str]) -> Self {
+        Self { env: names, ..self }
     }
 
     /// Marks another system's name for a setting.

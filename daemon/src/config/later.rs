@@ -4,7 +4,8 @@
 
 use super::keys::{Harmless, Key, Kind, Origin, Table, no_effect, oso, refused};
 
-const OWN_FILE: &str = "not yet supported: this looks like a registry's own file";
+const OWN_FILE: &str = "not supported in a job: it belongs to the file of a schema registry";
+const OTHER_FILE: &str = "put it into a file of its own, for `replevin registry serve -c`";
 const NO_JOB: &str = "give a job file, which has mode, backup_id, storage and source or target";
 const LEAVE_OUT: &str = "leave it out for now";
 const VALIDATION: &str = "not yet supported: this looks like a validation file";
@@ -72,8 +73,11 @@ pub(crate) const SCHEMA_REGISTRY_KEY: Key =
         .unless(Harmless::Disabled);
 pub(crate) const ENCRYPTION_KEY: Key =
     elsewhere("encryption", "not yet supported: encryption", LEAVE_OUT).unless(Harmless::Disabled);
-pub(crate) const REGISTRY_FILE_KEYS: Key =
-    elsewhere("server", OWN_FILE, NO_JOB).also(&["compatibility", "auth", "rbac", "audit", "rate_limit"]);
+pub(crate) const REGISTRY_FILE_KEYS: Key = elsewhere("server", OWN_FILE, OTHER_FILE).also(REGISTRY_FILE);
+
+/// Sections that only the file of a registry has.
+pub(super) const REGISTRY_FILE: &[&str] =
+    &["compatibility", "auth", "rbac", "audit", "rate_limit", "security", "logging", "mcp"];
 pub(crate) const VALIDATION_FILE_KEYS: Key = refused("checks", VALIDATION, NO_JOB).also(&[
     "evidence",
     "notifications",

@@ -1,7 +1,7 @@
-//! Job files: YAML to checked values, and nothing but values (components are built elsewhere).
+//! Job files and registry files: YAML to checked values, and nothing but values (components are built elsewhere).
 //!
 //! ```text
-//! bytes -> yaml (located tree) -> expand (${VAR}) -> check (against the tables of keys) -> job (structs)
+//! bytes -> yaml (located tree) -> expand (${VAR}) -> check (against the tables of keys) -> job or registry (structs)
 //! ```
 //!
 //! Every key of a file works, or is accepted with a notice that says why it changes nothing, or is refused; none is
@@ -14,7 +14,9 @@ mod expand;
 mod job;
 mod kafka;
 mod keys;
+mod kind;
 mod later;
+pub(crate) mod registry;
 mod restore;
 mod storage;
 mod unknown;
@@ -30,14 +32,15 @@ use std::io::Read;
 use std::path::Path;
 
 pub(crate) use backup::{Compression, Isolation, StartOffset};
-pub(crate) use error::ConfigError;
+pub(crate) use error::{ConfigError, Notice};
 pub(crate) use job::{BackupJob, Job, Mode, Overrides, RestoreJob};
 pub(crate) use kafka::Kafka;
+pub(crate) use kind::FileKind;
 pub(crate) use restore::{ExistingTopicConfigPolicy, IntoNonEmpty, Journal, Retention};
 
 use check::Checker;
 use error::{At, Problems};
-use expand::Surroundings;
+use expand::{Surroundings, Unset};
 
 /// The largest job file, in bytes.
 const LARGEST_FILE: usize = 1 << 20;
@@ -47,15 +50,33 @@ const LARGEST_FILE: usize = 1 << 20;
 /// # Errors
 /// [`ConfigError`] with everything that is wrong with the file. Exit code 2.
 pub(crate) fn load(path: &Path, overrides: &Overrides) -> Result<Job, ConfigError> {
-    let file = path.display().to_string();
-    let text = read_text(path, LARGEST_FILE).map_err(|why| {
-        ConfigError::whole(
-            &file,
-            format!("cannot read the file: {why}"),
-            "give a YAML job file, see configs/",
-        )
-    })?;
+    let (file, text) = read(path, "give a YAML job file, see configs/")?;
     parse(&file, &text, overrides, &expand::Process)
+}
+
+/// What kind of file this is, as far as its keys tell.
+///
+/// # Errors
+/// Where it cannot be read as text.
+pub(crate) fn kind(path: &Path) -> Result<FileKind, ConfigError> {
+    let (_, text) = read(path, "give a YAML file, see configs/")?;
+    // What is wrong with it is said by whoever reads it as that kind.
+    let tree = yaml::parse(without_mark(&text), &mut Problems::default());
+    Ok(tree.map_or(FileKind::Job, |tree| kind::of(&tree)))
+}
+
+/// The name and the text of a file.
+fn read(path: &Path, hint: &str) -> Result<(String, String), ConfigError> {
+    let file = path.display().to_string();
+    match read_text(path, LARGEST_FILE) {
+        Ok(text) => Ok((file, text)),
+        Err(why) => Err(ConfigError::whole(&file, format!("cannot read the file: {why}"), hint)),
+    }
+}
+
+/// A text without the byte order mark that some editors put before it.
+fn without_mark(text: &str) -> &str {
+    text.strip_prefix('\u{feff}').unwrap_or(text)
 }
 
 /// Reads the text of a job file, called `file` in errors.
@@ -67,11 +88,16 @@ fn parse(
 ) -> Result<Job, ConfigError> {
     let mut problems = Problems::default();
     let mut notices = Vec::new();
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let job = (|| {
-        let mut tree = yaml::parse(text, &mut problems)?;
-        expand::expand(&mut tree, surroundings, &mut problems);
-        let mut checker = Checker { problems: &mut problems, notices: &mut notices, all: &job::TABLES };
+        let mut tree = yaml::parse(without_mark(text), &mut problems)?;
+        if kind::of(&tree) == FileKind::Registry {
+            let message = "this is the file of a schema registry and no job";
+            problems.add(tree.at, message, "give it to `replevin registry serve -c`");
+            return None;
+        }
+        expand::expand(&mut tree, surroundings, Unset::Refused, &mut problems);
+        let mut checker =
+            Checker { problems: &mut problems, notices: &mut notices, all: &job::TABLES, file: "a job file" };
         let root = checker.section(&job::ROOT, &tree, "")?;
         let mode = job::mode(&root, overrides, &mut problems);
         if let Some(mode) = mode {

@@ -1,4 +1,4 @@
-//! `configs/README.md`, `configs/full.yaml` and `configs/full-restore.yaml`, made from the tables of keys.
+//! `configs/README.md`, `configs/full.yaml`, `configs/full-restore.yaml` and `configs/registry-full.yaml`, made from the tables of keys.
 //!
 //! The tests here fail where a page is not what the tables say. `REPLEVIN_REWRITE=1 cargo test -p replevin` writes the
 //! pages anew.
@@ -8,14 +8,16 @@ use std::fmt::Write;
 use super::check::expected;
 use super::job::{Mode, Overrides, ROOT, TABLES};
 use super::keys::{Handling, Harmless, Key, Kind, Origin, Table};
+use super::registry::tables;
 use super::storage::FILESYSTEM;
 use super::tests::{Samples, configs, matches_file};
 
 const INTRO: &str = "\
-# Job files
+# Job files and registry files
 
-One YAML file describes one job: `replevin backup -c FILE`, `replevin restore -c FILE`. `replevin check-config FILE` reads
-a file and does nothing else.
+One YAML file describes one job: `replevin backup -c FILE`, `replevin restore -c FILE`. Another kind of file is for
+`replevin registry serve -c FILE`; its keys are [at the end](#registry-files). `replevin check-config FILE` reads a file of either kind
+and does nothing else.
 
 This page is made from the code and checked by a test. Begin with [minimal.yaml](minimal.yaml); [full.yaml](full.yaml) and
 [full-restore.yaml](full-restore.yaml) hold every key with its default; [s3.yaml](s3.yaml), [local-dev.yaml](local-dev.yaml),
@@ -40,11 +42,42 @@ users write them. `wrong/` holds broken files, each beside the exact error it ge
 for a setting.
 ";
 
+const REGISTRY: &str = "
+# Registry files
+
+`replevin registry serve` needs none of this: without a file, a variable or a flag it keeps schemas in SQLite and listens on port 8081.
+[registry.yaml](registry.yaml), [registry-mysql.yaml](registry-mysql.yaml) and [registry-cassandra.yaml](registry-cassandra.yaml) are
+examples, [registry-axonops.yaml](registry-axonops.yaml) is written the way users of the AxonOps registry write theirs, and
+[registry-full.yaml](registry-full.yaml) holds every key with its default.
+
+- **Both dialects.** Names of the AxonOps registry's files and names of its operations guide are one key in two spellings. Lengths of
+  time are seconds, or have a unit, or several (`1h30m`).
+- **Flags win over variables, variables over the file.** A variable that is set to nothing counts as not set. Two variables that say
+  different things about one key are refused. Variables that Kubernetes makes for services (`SCHEMA_REGISTRY_PORT=tcp://...`,
+  `*_SERVICE_HOST`) are passed over. A variable that begins with `SCHEMA_REGISTRY_` and is not known is a warning.
+- **Variables in a file** are replaced as in a job file, but one that is not set stays as it is written, with a warning: `$2a$10$...` and
+  `${...}` may be parts of a password.
+- **Features to come** are refused by name, in files and variables, unless they are switched off: TLS for clients, authentication and
+  authorisation, an audit log, rate limits, Vault, MCP.
+";
+
 fn readme() -> String {
     let mut page = INTRO.to_owned();
-    for table in TABLES {
+    page.push_str(&sections(&TABLES, false));
+    page.push_str(REGISTRY);
+    page.push_str(&sections(&tables::TABLES, true));
+    page
+}
+
+/// The keys of all tables. Those of a registry are shown with their variables, those of a job with where they come from.
+fn sections(tables: &[&'static Table], with_variables: bool) -> String {
+    let mut page = String::new();
+    for table in tables {
         let title = match table.path {
+            "" if with_variables => "Top level of a registry file".to_owned(),
             "" => "Top level".to_owned(),
+            "storage" => "`storage` of a registry".to_owned(),
+            "metrics" if with_variables => "`metrics` of a registry".to_owned(),
             "source" => "`source` and `target`".to_owned(),
             path if path.starts_with("source.") => format!("`{path}`, `target.{}`", &path["source.".len()..]),
             path => match path.split_once(" (") {
@@ -54,7 +87,7 @@ fn readme() -> String {
         };
         let _ = write!(page, "\n## {title}\n\n{}\n", table.about);
         // Sections without effect list their keys only to be typed.
-        let idle = TABLES.iter().flat_map(|outer| outer.keys).any(|key| {
+        let idle = tables.iter().flat_map(|outer| outer.keys).any(|key| {
             matches!(key.handling, Handling::NoEffect(_))
                 && matches!(key.kind, Kind::Section(inner) if inner.path == table.path)
         });
@@ -63,18 +96,19 @@ fn readme() -> String {
             let _ = write!(page, "\nKeys: {}. The whole section has no effect.\n", names.join(", "));
             continue;
         }
-        honoured(&mut page, table);
+        honoured(&mut page, table, with_variables);
         others(&mut page, table);
     }
     page
 }
 
-fn honoured(page: &mut String, table: &Table) {
+fn honoured(page: &mut String, table: &Table, with_variables: bool) {
     let keys: Vec<&Key> = table.keys.iter().filter(|key| key.is_honoured()).collect();
     if keys.is_empty() {
         return;
     }
-    page.push_str("\n| key | type | default | what it does | from |\n|---|---|---|---|---|\n");
+    let last = if with_variables { "variables" } else { "from" };
+    let _ = write!(page, "\n| key | type | default | what it does | {last} |\n|---|---|---|---|---|\n");
     for key in keys {
         let spellings =
             if key.also.is_empty() { String::new() } else { format!(" (also {})", code(key.also)) };
@@ -85,9 +119,10 @@ fn honoured(page: &mut String, table: &Table) {
             (false, None) => "unset".to_owned(),
         };
         let from = match key.origin {
-            Origin::Oso => "OSO",
-            Origin::Ours => "ours",
-            Origin::Kafka => "Kafka",
+            _ if with_variables => code(key.env),
+            Origin::Oso => "OSO".to_owned(),
+            Origin::Ours => "ours".to_owned(),
+            Origin::Kafka => "Kafka".to_owned(),
         };
         let _ = writeln!(
             page,
@@ -142,6 +177,17 @@ fn kind(kind: &Kind) -> String {
         _ => String::new(),
     };
     format!("{}{bounds}", expected(kind)).replace('|', "\\|")
+}
+
+/// A file with every key of a registry.
+fn full_registry(live: Live) -> String {
+    let mut page = "# Every key of a registry's file, made from the code. Keys in comments show their defaults, or an example where\n\
+                    # there is none (\"unset\"). What each means in full, and which variables say it too: README.md.\n"
+        .to_owned();
+    for key in tables::ROOT.keys.iter().filter(|key| key.is_useful()) {
+        write_key(&mut page, key, 0, live);
+    }
+    page
 }
 
 /// Which keys of a full file are live.
@@ -227,6 +273,7 @@ fn the_pages_are_what_the_tables_say() {
     matches_file(&configs().join("README.md"), &readme());
     matches_file(&configs().join("full.yaml"), &full(Mode::Backup, Live::Required));
     matches_file(&configs().join("full-restore.yaml"), &full(Mode::Restore, Live::Required));
+    matches_file(&configs().join("registry-full.yaml"), &full_registry(Live::Required));
 }
 
 #[test]
@@ -240,11 +287,19 @@ fn defaults_written_out_change_nothing_and_examples_load() {
         assert_eq!(format!("{:?}", load(Live::Required)), format!("{:?}", load(Live::Defaults)));
         load(Live::All);
     }
+    let load = |live| {
+        let text = full_registry(live);
+        let config = super::registry::parse("registry-full.yaml", &text, &[], &Samples);
+        let config = config.unwrap_or_else(|error| panic!("{error}\n{text}"));
+        super::registry::RegistryConfig { notices: Vec::new(), ..config }
+    };
+    assert_eq!(load(Live::Required), load(Live::Defaults));
+    load(Live::All);
 }
 
 #[test]
 fn every_example_of_every_table_is_of_its_own_type() {
-    for table in TABLES {
+    for table in TABLES.into_iter().chain(tables::TABLES) {
         for key in table.keys.iter().filter(|key| key.is_honoured()) {
             let shown = key.default.is_some() || !key.example.is_empty();
             let section = matches!(key.kind, Kind::Section(_) | Kind::Tagged { .. });

@@ -64,6 +64,17 @@ fn yaml_files(folder: &Path) -> Vec<PathBuf> {
     files
 }
 
+/// The notices of a file of either kind.
+fn load_any(name: &str, text: &str, surroundings: &dyn Surroundings) -> Result<Vec<Notice>, ConfigError> {
+    let tree = yaml::parse(text, &mut Problems::default());
+    match tree.map_or(FileKind::Job, |tree| kind::of(&tree)) {
+        FileKind::Job => {
+            parse(name, text, &Overrides::default(), surroundings).map(|job| job.notices().to_vec())
+        }
+        FileKind::Registry => registry::parse(name, text, &[], surroundings).map(|config| config.notices),
+    }
+}
+
 fn from(text: &str) -> Result<Job, String> {
     parse("job.yaml", text, &Overrides::default(), &Samples).map_err(|error| error.to_string())
 }
@@ -95,10 +106,14 @@ fn every_example_loads() {
     for path in files {
         let name = format!("configs/{}", path.file_name().expect("a file").to_string_lossy());
         let text = std::fs::read_to_string(&path).expect("it can be read");
-        let job =
-            parse(&name, &text, &Overrides::default(), &Samples).unwrap_or_else(|error| panic!("{error}"));
-        let expects_notices = name.contains("/oso-");
-        assert_eq!(!job.notices().is_empty(), expects_notices, "{name}: {:?}", job.notices());
+        let notices = load_any(&name, &text, &Samples).unwrap_or_else(|error| panic!("{error}"));
+        let expects_notices = name.contains("/oso-") || name.contains("axonops");
+        assert_eq!(!notices.is_empty(), expects_notices, "{name}: {notices:?}");
+        assert_eq!(
+            super::kind(&path).expect("read") == FileKind::Registry,
+            name.contains("/registry"),
+            "{name}"
+        );
     }
 }
 
@@ -109,8 +124,8 @@ fn every_broken_file_gets_the_error_beside_it() {
     for path in files {
         let name = format!("configs/wrong/{}", path.file_name().expect("a file").to_string_lossy());
         let text = std::fs::read_to_string(&path).expect("it can be read");
-        let error = match parse(&name, &text, &Overrides::default(), &Broken) {
-            Ok(job) => panic!("{name} is no longer wrong: {job:?}"),
+        let error = match load_any(&name, &text, &Broken) {
+            Ok(_) => panic!("{name} is no longer wrong"),
             Err(error) => format!("{error}\n"),
         };
         assert!(!error.contains("hunter2"), "{name} leaks: {error}");
@@ -394,6 +409,20 @@ proptest! {
     fn arbitrary_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
         let text = String::from_utf8_lossy(&bytes);
         let _ = parse("f", &text, &Overrides::default(), &Samples).map_err(|error| error.to_string());
+        let _ = registry::parse("f", &text, &[], &Samples).map_err(|error| error.to_string());
+    }
+
+    #[test]
+    fn arbitrary_values_of_every_key_of_a_registry_never_panic(value in "[ -~é]{0,30}", table in 0..registry::tables::TABLES.len(), key in 0usize..40) {
+        let table = registry::tables::TABLES[table];
+        let Some(key) = table.keys.get(key) else { return Ok(()) };
+        let mut text = format!("{{{}: '{}'}}", key.name, value.replace('\'', "''"));
+        for section in table.path.rsplit('.').filter(|section| !section.is_empty()) {
+            text = format!("{{{section}: {text}}}");
+        }
+        if let Err(error) = registry::parse("f", &text, &[], &Samples) {
+            prop_assert!(!error.to_string().contains("makes no configuration"), "{}", error);
+        }
     }
 
     #[test]
@@ -402,6 +431,10 @@ proptest! {
             if let Err(error) = parse("f", &text, &Overrides::default(), surroundings) {
                 let error = error.to_string();
                 prop_assert!(error.starts_with("f:") && !error.contains("makes no job"), "{}", error);
+            }
+            if let Err(error) = registry::parse("f", &text, &[], surroundings) {
+                let error = error.to_string();
+                prop_assert!(error.starts_with("f:") && !error.contains("makes no configuration"), "{}", error);
             }
         }
     }

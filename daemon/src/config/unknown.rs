@@ -15,13 +15,14 @@ pub(crate) fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> O
         .map(|(_, candidate)| candidate)
 }
 
-/// Reports an unknown key of a section, `path` being the section's place in this file.
+/// Reports an unknown key of a section, `path` being the section's place in this file, and `file` what kind of file it is.
 pub(crate) fn report(
     key: &str,
     at: At,
     path: &str,
     table: &Table,
     all: &[&'static Table],
+    file: &str,
     problems: &mut Problems,
 ) {
     let place = if path.is_empty() { "at the top level".to_owned() } else { format!("in {path}") };
@@ -38,7 +39,7 @@ pub(crate) fn report(
         message.push_str(&format!("; it belongs to {home}"));
     }
     let takes: Vec<&str> = table.keys.iter().filter(|key| key.is_useful()).map(|key| key.name).collect();
-    let section = if path.is_empty() { "a job file" } else { path };
+    let section = if path.is_empty() { file } else { path };
     let hint = match takes.as_slice() {
         [] => format!("{section} takes no keys"),
         takes => format!("{section} takes: {}", takes.join(", ")),

@@ -21,19 +21,49 @@ pub(crate) fn size(text: &str) -> Option<u64> {
     number.checked_mul(factor)
 }
 
-/// Milliseconds of a length of time: `500ms`, `30s`, `5m`, `1h`, `2d`, or a plain number of `plain` milliseconds each.
+/// Milliseconds of a length of time: `500ms`, `30s`, `5m`, `1h`, `2d`, several of these as Go writes them (`1h30m`, `1.5s`), or a plain
+/// number of `plain` milliseconds each. Parts of a millisecond are cut off.
 pub(crate) fn duration_ms(text: &str, plain: Option<i64>) -> Option<i64> {
-    let (number, unit) = number_and_unit(text)?;
-    let factor = match unit {
-        "" => plain?,
-        "ms" => 1,
-        "s" => 1_000,
-        "m" | "min" => 60_000,
-        "h" => 3_600_000,
-        "d" => 86_400_000,
+    if let Ok(number) = text.parse::<u64>() {
+        return i64::try_from(number).ok()?.checked_mul(plain?);
+    }
+    let (mut total, mut rest) = (0_i64, text);
+    while !rest.is_empty() {
+        let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.').filter(|end| *end > 0)?;
+        let (number, after) = rest.split_at(end);
+        let after = after.trim_start();
+        let end = after.find(|c: char| !c.is_alphabetic()).unwrap_or(after.len());
+        let (unit, next) = after.split_at(end);
+        total = total.checked_add(nanoseconds(number, unit)?)?;
+        rest = next;
+    }
+    (!text.is_empty()).then_some(total / NANOS_PER_MS)
+}
+
+const NANOS_PER_MS: i64 = 1_000_000;
+
+/// Nanoseconds of a number, with or without a fraction, in a unit.
+fn nanoseconds(number: &str, unit: &str) -> Option<i64> {
+    let factor: i64 = match unit {
+        "ns" => 1,
+        "us" | "\u{b5}s" | "\u{3bc}s" => 1_000,
+        "ms" => NANOS_PER_MS,
+        "s" => 1_000 * NANOS_PER_MS,
+        "m" | "min" => 60_000 * NANOS_PER_MS,
+        "h" => 3_600_000 * NANOS_PER_MS,
+        "d" => 86_400_000 * NANOS_PER_MS,
         _ => return None,
     };
-    i64::try_from(number).ok()?.checked_mul(factor)
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+    let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    if whole.is_empty() || !digits(fraction) || (number.contains('.') && fraction.is_empty()) {
+        return None;
+    }
+    let whole = whole.parse::<i64>().ok()?.checked_mul(factor)?;
+    // Nine digits are enough for every unit.
+    let fraction: i64 = format!("{:0<9}", &fraction[..fraction.len().min(9)]).parse().ok()?;
+    let part = i128::from(fraction) * i128::from(factor) / 1_000_000_000;
+    whole.checked_add(i64::try_from(part).ok()?)
 }
 
 fn number_and_unit(text: &str) -> Option<(u64, &str)> {
@@ -108,6 +138,23 @@ fn days_since_1970(year: i64, month: i64, day: i64) -> i64 {
     era * 146_097 + year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year - 719_468
 }
 
+/// A host with or without a port: `cassandra-1`, `cassandra-1:9042`, `[::1]:9042`, `::1`.
+///
+/// # Errors
+/// Words for what is wrong with it.
+pub(crate) fn host(text: &str) -> Result<(String, Option<u16>), String> {
+    if text.parse::<std::net::Ipv6Addr>().is_ok() {
+        return Ok((text.to_owned(), None));
+    }
+    if text.contains("://") {
+        return Err("it is no URL".to_owned());
+    }
+    if text.contains(':') && !text.ends_with(']') {
+        return server(text).map(|(host, port)| (host, Some(port)));
+    }
+    server(&format!("{text}:1")).map(|(host, _)| (host, None))
+}
+
 /// A broker's address: `host:port`, `[ipv6]:port`, either after `PLAINTEXT://`.
 ///
 /// # Errors
@@ -158,8 +205,26 @@ mod tests {
         assert_eq!(duration_ms("500", Some(1)), Some(500));
         assert_eq!(duration_ms("5", Some(1_000)), Some(5_000));
         assert_eq!(duration_ms("2d", None), Some(172_800_000));
-        for bad in ["5", "-5s", "1w", "", "9223372036854775807d"] {
+        assert_eq!(duration_ms("1h30m", None), Some(5_400_000));
+        assert_eq!(duration_ms("1m0.5s", Some(1_000)), Some(60_500));
+        assert_eq!(duration_ms("1500us", None), Some(1));
+        assert_eq!(duration_ms("30 s", None), Some(30_000));
+        for bad in
+            ["5", "-5s", "1w", "", "9223372036854775807d", "1.5", "1..5s", ".s", "1.s", "s", "1h30", "1é"]
+        {
             assert_eq!(duration_ms(bad, None), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn hosts_may_have_a_port() {
+        assert_eq!(host("c1"), Ok(("c1".to_owned(), None)));
+        assert_eq!(host("c1:9042"), Ok(("c1".to_owned(), Some(9042))));
+        assert_eq!(host("::1"), Ok(("::1".to_owned(), None)));
+        assert_eq!(host("[::1]"), Ok(("::1".to_owned(), None)));
+        assert_eq!(host("[::1]:1"), Ok(("::1".to_owned(), Some(1))));
+        for bad in ["", "a b", "c1:0", "c1:", "http://c1", ":9042", "[x]"] {
+            assert!(host(bad).is_err(), "{bad}");
         }
     }
 

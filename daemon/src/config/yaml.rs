@@ -129,7 +129,7 @@ pub(crate) fn parse(text: &str, problems: &mut Problems) -> Option<Node> {
 }
 
 fn at(marker: &Marker) -> At {
-    At { line: marker.line().max(1), column: marker.col() + 1 }
+    At { line: marker.line().max(1), column: marker.col() + 1, outside: None }
 }
 
 fn syntax(text: &str, at: At, info: &str, problems: &mut Problems) {
@@ -326,8 +326,8 @@ mod tests {
     fn keeps_text_as_written_and_where_it_stands() {
         let node = tree("a: 007\n# note\nb:   'x'\n").expect("good");
         let found = entries(&node);
-        assert_eq!(found[0], ("a".into(), "007".into(), At { line: 1, column: 4 }));
-        assert_eq!(found[1], ("b".into(), "x".into(), At { line: 3, column: 6 }));
+        assert_eq!(found[0], ("a".into(), "007".into(), At { line: 1, column: 4, outside: None }));
+        assert_eq!(found[1], ("b".into(), "x".into(), At { line: 3, column: 6, outside: None }));
     }
 
     #[test]

@@ -1,174 +1,269 @@
-//! The HTTP server: sockets and limits. What is answered is decided elsewhere.
+//! The HTTP server: sockets and limits. What is answered is decided elsewhere, behind [`Handler`].
 //!
-//! A client that is slow, silent or endless costs one connection and no more: headers, bodies and answers have time limits, bodies
-//! and connections have bounds. Everything is answered in JSON, refusals too.
+//! ```text
+//! listener -> place -> connection.rs (times of reading and writing) -> hyper -> respond.rs (bodies, panics, time) -> Handler
+//! ```
+//! A client that is slow, silent or endless costs one connection and no more: headers, bodies, making answers and sending them have
+//! time limits, bodies and connections have bounds, each alone and all together. When all places are taken, connections that are idle
+//! are closed, and a few further places answer who asks for health and metrics; others are told so. Everything is answered in JSON,
+//! refusals too, also those that hyper makes of what is no HTTP.
+
+mod connection;
+mod respond;
+#[cfg(test)]
+mod tests;
 
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
-use hyper::body::Incoming;
-use hyper::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
+use hyper::Method;
 use hyper::service::service_fn;
-use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use pipeline::{Error, Result};
-use registry::api::{self, Api};
-use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
+use registry::api;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-/// Connections at once; more wait to be accepted.
-const CONNECTIONS: usize = 4096;
-/// Bytes of a request's line and headers.
-const HEADER_BYTES: usize = 64 << 10;
+use connection::{Connection, Phase, State};
+use respond::Budget;
+
+/// Connections beyond the others', for health and metrics alone.
+const RESERVED: usize = 16;
+/// How long such a connection may take over anything.
+const RESERVED_TIME: Duration = Duration::from_secs(5);
+/// Files that are not connections: stores, logs, libraries.
+const OTHER_FILES: usize = 128;
+/// Idle connections are closed for lack of places only after so long: a client may be about to go on.
+const SHORTLY: Duration = Duration::from_secs(1);
+/// Between two times that all connections are asked whether they are idle.
+const ROOM_PAUSE: Duration = Duration::from_millis(100);
 
 /// What a server allows.
 #[derive(Debug, Clone)]
 pub(crate) struct Limits {
     /// Bytes of a body.
     pub(crate) body: usize,
-    /// How long a request's headers, and after that its body, may take to arrive; also how long a connection may be silent.
+    /// Bytes of large bodies of requests in memory at once, and the same of answers.
+    pub(crate) bodies: usize,
+    /// Bytes of a request's line and headers.
+    pub(crate) head: usize,
+    /// Connections at once.
+    pub(crate) connections: usize,
+    /// How long a request's headers, and after that its body, may take to arrive.
     pub(crate) read: Duration,
-    /// How long an answer may take to be made.
-    pub(crate) answer: Duration,
+    /// How long an answer may take to be made, and after that to be read by the client: with a second more for each 64 KiB.
+    pub(crate) write: Duration,
+    /// How long a connection may be silent between requests.
+    pub(crate) idle: Duration,
     /// How long requests may go on once the server is told to stop.
     pub(crate) shutdown: Duration,
 }
 
-impl Default for Limits {
-    fn default() -> Self {
-        let half = Duration::from_secs(30);
-        Self { body: 10 << 20, read: half, answer: half, shutdown: half }
+/// An answer, and what HTTP says beside it.
+#[derive(Debug, Clone)]
+pub(crate) struct Reply {
+    pub(crate) status: u16,
+    pub(crate) content_type: &'static str,
+    pub(crate) body: Bytes,
+    /// What the request was taken for, if anything.
+    pub(crate) endpoint: Option<api::Endpoint>,
+    /// The methods that the path knows, where the request's is not one of them or asked for them.
+    pub(crate) allow: Option<String>,
+}
+
+impl Reply {
+    /// An error's body, under the status that its number says.
+    pub(crate) fn error(status: u16, code: u32, message: &str) -> Self {
+        let body = api::error_body(code, message);
+        Self { status, content_type: api::JSON, body, endpoint: None, allow: None }
     }
 }
 
-/// Serves a registry until it is told to stop; what was begun is finished first.
-///
-/// # Errors
-/// None once it listens: a connection that fails is its client's affair.
-pub(crate) async fn serve(
+/// What a request was and what became of it.
+#[derive(Debug)]
+pub(crate) struct Served<'a> {
+    pub(crate) method: &'a Method,
+    pub(crate) path: &'a str,
+    pub(crate) endpoint: Option<api::Endpoint>,
+    pub(crate) status: u16,
+    /// Bytes of the body of the answer.
+    pub(crate) bytes: usize,
+    pub(crate) elapsed: Duration,
+    /// The request's own id, or the one that it was given.
+    pub(crate) request_id: &'a str,
+}
+
+/// Answers requests, and is told what became of them.
+pub(crate) trait Handler: Send + Sync + 'static {
+    /// Answers a request that was read whole. `HEAD` comes as `GET`.
+    fn answer(&self, request: &api::Request) -> impl Future<Output = Reply> + Send;
+
+    /// Whether a path is answered when there is place for nothing else.
+    fn is_urgent(&self, path: &str) -> bool;
+
+    /// A request begins (1) or ends (-1).
+    fn in_flight(&self, _change: i64) {}
+
+    /// A request was answered.
+    fn served(&self, _served: &Served<'_>) {}
+
+    /// A connection was opened (1) or closed (-1).
+    fn connections(&self, _change: i64) {}
+}
+
+/// What all connections of a server share.
+struct Shared<H> {
+    handler: Arc<H>,
+    limits: Limits,
+    /// Room for bodies of requests and of answers.
+    requests: Budget,
+    answers: Budget,
+    /// Tells idle connections that others wait for their places.
+    crowded: Notify,
+}
+
+impl<H> Shared<H> {
+    /// Asks idle connections to go, but not so often that the asking itself keeps the process busy.
+    fn make_room(&self, asked: &mut Option<Instant>) {
+        let now = Instant::now();
+        if asked.is_none_or(|last| now.duration_since(last) >= ROOM_PAUSE) {
+            *asked = Some(now);
+            self.crowded.notify_waiters();
+        }
+    }
+}
+
+/// Raises the number of files that this process may open as far as it may itself, and says how many connections fit.
+pub(crate) fn places(wanted: usize) -> usize {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else { return wanted };
+    let needed = u64::try_from(wanted + RESERVED + OTHER_FILES).unwrap_or(u64::MAX);
+    let raised = needed.min(hard).max(soft);
+    let files =
+        if soft < needed && setrlimit(Resource::RLIMIT_NOFILE, raised, hard).is_ok() { raised } else { soft };
+    let files = usize::try_from(files).unwrap_or(usize::MAX);
+    wanted.min(files.saturating_sub(RESERVED + OTHER_FILES)).max(1)
+}
+
+/// Serves until it is told to stop; what was begun is finished first.
+pub(crate) async fn serve<H: Handler>(
     listener: TcpListener,
-    api: Arc<Api>,
+    handler: Arc<H>,
     limits: Limits,
     stop: CancellationToken,
-) -> Result<()> {
-    let limits = Arc::new(limits);
-    let places = Arc::new(Semaphore::new(CONNECTIONS));
+) {
+    let (places, reserved) =
+        (Arc::new(Semaphore::new(limits.connections)), Arc::new(Semaphore::new(RESERVED)));
+    let shared = Arc::new(Shared {
+        handler,
+        requests: Budget::new(limits.bodies),
+        answers: Budget::new(limits.bodies),
+        crowded: Notify::new(),
+        limits,
+    });
     let mut connections = JoinSet::new();
+    let mut asked = None;
     loop {
         while connections.try_join_next().is_some() {}
-        let place = tokio::select! {
-            biased;
-            () = stop.cancelled() => break,
-            place = Arc::clone(&places).acquire_owned() => place,
-        };
-        let place = place.map_err(|e| Error::permanent("the server has lost its limits").caused_by(e))?;
         let accepted = tokio::select! {
             biased;
             () = stop.cancelled() => break,
             accepted = listener.accept() => accepted,
         };
-        let (stream, client) = match accepted {
-            Ok(accepted) => accepted,
+        let stream = match accepted {
+            Ok((stream, _)) => stream,
             Err(error) => {
                 // Out of file descriptors, most likely: others must end first.
                 tracing::warn!(%error, "a connection could not be accepted");
+                shared.make_room(&mut asked);
                 tokio::time::sleep(Duration::from_millis(100)).await;
                 continue;
             }
         };
-        // Small answers must not wait for each other.
-        let _ = stream.set_nodelay(true);
-        let (api, limits, stop) = (Arc::clone(&api), Arc::clone(&limits), stop.clone());
-        connections.spawn(async move {
-            let _place = place;
-            let read = limits.read;
-            let service = service_fn(move |request| {
-                let (api, limits) = (Arc::clone(&api), Arc::clone(&limits));
-                async move { Ok::<_, Infallible>(respond(&api, &limits, request).await) }
-            });
-            let connection = hyper::server::conn::http1::Builder::new()
-                .timer(TokioTimer::new())
-                .header_read_timeout(read)
-                .max_buf_size(HEADER_BYTES)
-                .serve_connection(TokioIo::new(stream), service);
-            let mut connection = std::pin::pin!(connection);
-            let ended = tokio::select! {
-                ended = connection.as_mut() => ended,
-                () = stop.cancelled() => {
-                    connection.as_mut().graceful_shutdown();
-                    connection.await
+        let place = match Arc::clone(&places).try_acquire_owned() {
+            Ok(place) => Place { _permit: place, is_reserved: false },
+            Err(_) => {
+                shared.make_room(&mut asked);
+                match Arc::clone(&reserved).try_acquire_owned() {
+                    Ok(place) => Place { _permit: place, is_reserved: true },
+                    Err(_) => {
+                        connection::refuse(&stream, 503, respond::NO_PLACE);
+                        continue;
+                    }
                 }
-            };
-            if let Err(error) = ended {
-                tracing::debug!(%client, %error, "a connection ended in an error");
             }
-        });
+        };
+        connections.spawn(serve_one(Arc::clone(&shared), stream, place, stop.clone()));
     }
     drop(listener);
     let rest = async { while connections.join_next().await.is_some() {} };
-    if tokio::time::timeout(limits.shutdown, rest).await.is_err() {
+    if tokio::time::timeout(shared.limits.shutdown, rest).await.is_err() {
         tracing::warn!("requests that took too long were given up");
     }
-    Ok(())
 }
 
-async fn respond(api: &Api, limits: &Limits, request: Request<Incoming>) -> Response<Full<Bytes>> {
-    let answered = async {
-        let read = match tokio::time::timeout(limits.read, read(request, limits.body)).await {
-            Ok(read) => read,
-            Err(_) => Err((408, "The body did not arrive in time")),
-        };
-        match read {
-            Ok(request) => tokio::time::timeout(limits.answer, api.answer(&request)).await.map_err(|_| {
-                (
-                    503,
-                    "The answer took too long; what was asked for may still happen. Look before trying again",
-                )
-            }),
-            Err(refused) => Err(refused),
-        }
-    };
-    match answered.await {
-        Ok(answer) => response(answer.status, answer.content_type, answer.body),
-        Err((status, why)) => response(status, api::JSON, api::error_body(u32::from(status), why)),
+/// What a connection holds while it lasts.
+struct Place {
+    _permit: OwnedSemaphorePermit,
+    is_reserved: bool,
+}
+
+async fn serve_one<H: Handler>(
+    shared: Arc<Shared<H>>,
+    stream: TcpStream,
+    place: Place,
+    stop: CancellationToken,
+) {
+    shared.handler.connections(1);
+    // Small answers must not wait for each other.
+    let _ = stream.set_nodelay(true);
+    let mut limits = shared.limits.clone();
+    if place.is_reserved {
+        limits.read = limits.read.min(RESERVED_TIME);
+        limits.write = limits.write.min(RESERVED_TIME);
+        limits.idle = limits.read;
     }
-}
-
-async fn read(
-    request: Request<Incoming>,
-    limit: usize,
-) -> std::result::Result<api::Request, (u16, &'static str)> {
-    let header = |name| request.headers().get(&name).and_then(|value: &HeaderValue| value.to_str().ok());
-    let (accept, content_type) = (header(ACCEPT).map(str::to_owned), header(CONTENT_TYPE).map(str::to_owned));
-    let (parts, body) = request.into_parts();
-    let has_body = !matches!(parts.method, Method::GET | Method::HEAD);
-    let body = if has_body {
-        match Limited::new(body, limit).collect().await {
-            Ok(body) => body.to_bytes(),
-            Err(error) if error.is::<LengthLimitError>() => return Err((413, "The body is too large")),
-            Err(_) => return Err((400, "The body ended before it was complete")),
-        }
-    } else {
-        Bytes::new()
+    let state = Arc::new(State::default());
+    let head = limits.head;
+    let connection = Connection::new(stream, Arc::clone(&state), limits);
+    let service = {
+        let (shared, state) = (Arc::clone(&shared), Arc::clone(&state));
+        service_fn(move |request| {
+            let (shared, state) = (Arc::clone(&shared), Arc::clone(&state));
+            let urgent_only = place.is_reserved;
+            async move { Ok::<_, Infallible>(respond::respond(&shared, &state, urgent_only, request).await) }
+        })
     };
-    Ok(api::Request {
-        method: parts.method.as_str().to_owned(),
-        path: parts.uri.path().to_owned(),
-        query: parts.uri.query().unwrap_or("").to_owned(),
-        accept,
-        content_type,
-        body,
-    })
-}
-
-fn response(status: u16, content_type: &'static str, body: Bytes) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(body));
-    *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
-    response
+    let served = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        // Times are kept by the connection, which can also say so to the client.
+        .header_read_timeout(None)
+        .max_buf_size(head)
+        .keep_alive(!place.is_reserved)
+        .serve_connection(TokioIo::new(connection), service);
+    let mut served = std::pin::pin!(served);
+    let mut stopping = false;
+    let ended = loop {
+        tokio::select! {
+            ended = served.as_mut() => break ended,
+            () = stop.cancelled(), if !stopping => {
+                stopping = true;
+                served.as_mut().graceful_shutdown();
+            }
+            () = shared.crowded.notified(), if !stopping => {
+                if state.phase() == Phase::Idle && state.age() > SHORTLY {
+                    stopping = true;
+                    served.as_mut().graceful_shutdown();
+                }
+            }
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "a connection ended in an error");
+    }
+    shared.handler.connections(-1);
 }

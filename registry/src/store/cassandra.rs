@@ -32,7 +32,7 @@ use async_trait::async_trait;
 use futures::{StreamExt, TryStreamExt, stream};
 use scylla::client::session::Session;
 use scylla::errors::{DbError, ExecutionError, RequestAttemptError};
-use scylla::statement::{Consistency, SerialConsistency};
+pub use scylla::statement::{Consistency, SerialConsistency};
 use statements::Statements;
 use std::path::PathBuf;
 use std::time::Duration;

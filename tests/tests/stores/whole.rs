@@ -6,7 +6,6 @@ use pipeline::storage::{IoSettings, StorageSettings, open};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use sandbox::azure::Azure;
-use sandbox::binary::Replevin;
 use sandbox::client::{self, Compared, Isolation, NewRecord, Producer};
 use sandbox::fixtures;
 use sandbox::job::{Job, bucket_at, container};

@@ -1,0 +1,83 @@
+//! `registry`: a schema registry.
+
+mod app;
+mod serve;
+
+use std::path::{Path, PathBuf};
+
+use pipeline::Result;
+
+use crate::config::registry::{Outside, RegistryConfig};
+use crate::logging::Logging;
+use crate::output::Output;
+
+/// Arguments of `registry`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct RegistryArgs {
+    #[command(subcommand)]
+    command: RegistryCommand,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum RegistryCommand {
+    /// Serve a schema registry, compatible with Confluent's REST API.
+    #[command(after_help = HELP)]
+    Serve(ServeArgs),
+}
+
+const HELP: &str = "Flags win over environment variables, and these over the file. Every key of the file has a variable: \
+SCHEMA_REGISTRY_PORT or SERVER_PORT, SCHEMA_REGISTRY_STORAGE_TYPE or STORAGE_TYPE, SCHEMA_REGISTRY_PG_HOST or POSTGRES_HOST; \
+configs/README.md names them all. Without any of it, schemas are kept in SQLite in ./replevin-data and port 8081 is listened on.";
+
+/// Arguments of `registry serve`.
+#[derive(Debug, clap::Args)]
+struct ServeArgs {
+    /// The registry's file.
+    #[arg(short, long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Address to listen on.
+    #[arg(long)]
+    host: Option<String>,
+    /// Port to listen on.
+    #[arg(long)]
+    port: Option<u16>,
+    /// Where schemas are kept: memory, sqlite, postgresql, mysql or cassandra.
+    #[arg(long, value_name = "TYPE")]
+    storage_type: Option<String>,
+    /// Folder of the SQLite file.
+    #[arg(long, value_name = "FOLDER")]
+    data_dir: Option<String>,
+    /// Compatibility where nothing else is set.
+    #[arg(long, value_name = "LEVEL")]
+    compatibility_level: Option<String>,
+}
+
+impl ServeArgs {
+    /// What the flags say, as the configuration takes it.
+    fn outside(&self) -> Vec<Outside> {
+        let port = self.port.map(|port| port.to_string());
+        let flags = [
+            ("--host", vec!["server", "host"], &self.host),
+            ("--port", vec!["server", "port"], &port),
+            ("--storage-type", vec!["storage", "type"], &self.storage_type),
+            ("--data-dir", vec!["storage", "sqlite", "data_dir"], &self.data_dir),
+            ("--compatibility-level", vec!["compatibility", "level"], &self.compatibility_level),
+        ];
+        let said = flags.into_iter().filter_map(|(name, path, text)| Some((name, path, text.clone()?)));
+        said.map(|(name, path, text)| Outside { name, path, text }).collect()
+    }
+}
+
+/// Runs `registry`.
+pub(crate) async fn run(args: RegistryArgs, logging: Logging, output: &Output) -> Result<u8> {
+    let RegistryCommand::Serve(args) = args.command;
+    serve::run(&args, logging, output).await
+}
+
+/// Logs what a configuration says that has no effect here.
+pub(super) fn log_notices(config: &RegistryConfig, file: Option<&Path>) {
+    let file = file.map(|file| file.display().to_string());
+    for notice in &config.notices {
+        tracing::warn!("{}", notice.in_file(file.as_deref()));
+    }
+}

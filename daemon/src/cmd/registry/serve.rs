@@ -1,0 +1,204 @@
+//! `registry serve`: opens the store, listens, and serves until it is told to stop.
+//!
+//! A store behind a network may be away: then health says so and everything else is refused, and it is tried again for as long as it
+//! takes. What only another configuration can mend (a folder that cannot be written, an address that is taken) ends the process.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use pipeline::seam::Seam;
+use pipeline::{Error, Result};
+use registry::api::{About, Api};
+use registry::service::{Registry, Settings};
+use registry::store::memory::MemoryStore;
+use registry::store::mysql::MysqlStore;
+use registry::store::postgresql::PostgresqlStore;
+use registry::store::sqlite::SqliteStore;
+use registry::store::{Store, StoreError};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::app::{App, MetricsOnly};
+use super::{ServeArgs, log_notices};
+use crate::config::registry::{self as config, RegistryConfig, Server, StoreSettings};
+use crate::logging::{LogFormat, Logging};
+use crate::metrics::Metered;
+use crate::output::Output;
+use crate::{exit, http, signals};
+
+/// Pauses between attempts to reach a store: from the first to the longest.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(10));
+
+/// Who collects metrics is not many.
+const METRICS_CONNECTIONS: usize = 64;
+
+/// Runs `registry serve`.
+pub(super) async fn run(args: &ServeArgs, logging: Logging, output: &Output) -> Result<u8> {
+    let file = args.config.as_deref();
+    let loaded = config::load(file, &args.outside());
+    let config = loaded.map_err(|error| {
+        logging.start();
+        Error::input(error.to_string())
+    })?;
+    let format = if config.logging.is_json { LogFormat::Json } else { LogFormat::Text };
+    logging.start_at(&config.logging.level, format);
+    log_notices(&config, file);
+    let stop = signals::stop_token()?;
+    let near = near(&config.store).await?;
+    let path = config.metrics.as_ref().map(|metrics| metrics.path.clone());
+    let app = Arc::new(App::new(config.logging.requests, path));
+    let (listener, address) = listen(&config.server.host, config.server.port).await?;
+    let metrics = match config.metrics.as_ref().and_then(|metrics| metrics.port) {
+        Some(port) => Some(listen(&config.server.host, port).await?),
+        None => None,
+    };
+    tracing::info!(%address, store = config.store.name(), "the registry listens");
+    let opening = tokio::spawn(open(Arc::clone(&app), config.clone(), near, stop.clone()));
+    let limits = limits(&config.server);
+    let metrics = metrics.map(|(listener, address)| {
+        tracing::info!(%address, "metrics are told here too");
+        let limits = http::Limits { connections: METRICS_CONNECTIONS, ..limits.clone() };
+        let only = Arc::new(MetricsOnly(Arc::clone(&app)));
+        tokio::spawn(http::serve(listener, only, limits, stop.clone()))
+    });
+    http::serve(listener, app, limits, stop.clone()).await;
+    if let Some(metrics) = metrics {
+        metrics.await.map_err(|e| Error::permanent("the port of the metrics failed").caused_by(e))?;
+    }
+    let store = opening.await.map_err(|e| Error::permanent("opening the store failed").caused_by(e))??;
+    if let Some(store) = store {
+        store.close().await;
+    }
+    output.print(&serde_json::json!({ "stopped": address }), || {
+        format!("the registry at {address} has stopped")
+    });
+    Ok(exit::DONE)
+}
+
+async fn listen(host: &str, port: u16) -> Result<(TcpListener, SocketAddr)> {
+    let bound = TcpListener::bind((host, port)).await;
+    let named = bound.and_then(|listener| listener.local_addr().map(|address| (listener, address)));
+    named.map_err(|error| {
+        Error::input(format!("cannot listen on {host}:{port}"))
+            .caused_by(error)
+            .hint("choose another server.host, server.port or metrics.port")
+    })
+}
+
+fn limits(server: &Server) -> http::Limits {
+    let connections = http::places(server.max_connections);
+    if connections < server.max_connections {
+        tracing::warn!(
+            connections,
+            wanted = server.max_connections,
+            "the process may not open enough files for server.max_connections; raise its limit (ulimit -n)"
+        );
+    }
+    http::Limits {
+        body: server.max_request_body_size,
+        bodies: server.max_body_memory,
+        head: server.max_header_bytes,
+        connections,
+        read: server.read_timeout,
+        write: server.write_timeout,
+        idle: server.idle_timeout,
+        shutdown: server.shutdown_timeout,
+    }
+}
+
+/// A store of this machine, which is there or never will be; nothing for one behind a network.
+async fn near(settings: &StoreSettings) -> Result<Option<Arc<dyn Store>>> {
+    Ok(match settings {
+        StoreSettings::Memory => Some(Arc::new(MemoryStore::new(Uuid::new_v4()))),
+        StoreSettings::Sqlite(settings) => {
+            let opened = SqliteStore::connect(settings.clone()).await.map_err(|error| {
+                Error::input(format!(
+                    "the registry's data cannot be kept in {}: {error}",
+                    settings.folder.display()
+                ))
+                .hint("choose another folder with --data-dir, or keep nothing with STORAGE_TYPE=memory")
+            })?;
+            Some(Arc::new(opened))
+        }
+        _ => None,
+    })
+}
+
+async fn connect(settings: &StoreSettings) -> std::result::Result<Arc<dyn Store>, StoreError> {
+    Ok(match settings {
+        StoreSettings::Memory => Arc::new(MemoryStore::new(Uuid::new_v4())),
+        StoreSettings::Sqlite(settings) => Arc::new(SqliteStore::connect(settings.clone()).await?),
+        StoreSettings::Postgresql(settings) => Arc::new(PostgresqlStore::connect(settings).await?),
+        StoreSettings::Mysql(settings) => Arc::new(MysqlStore::connect(settings).await?),
+        #[cfg(feature = "cassandra")]
+        StoreSettings::Cassandra(settings) => {
+            Arc::new(registry::store::cassandra::CassandraStore::connect(settings).await?)
+        }
+    })
+}
+
+/// Opens the registry, for as long as it takes. Answers its store, or nothing where it was told to stop before.
+async fn open(
+    app: Arc<App>,
+    config: RegistryConfig,
+    near: Option<Arc<dyn Store>>,
+    stop: CancellationToken,
+) -> Result<Option<Arc<dyn Store>>> {
+    let mut pause = PAUSES.0;
+    let mut store = near;
+    loop {
+        let opening = async {
+            let store = match &store {
+                Some(store) => Arc::clone(store),
+                None => connect(&config.store).await.map_err(|error| (None, error.to_string()))?,
+            };
+            let metered = Arc::new(Metered::new(Arc::clone(&store), Arc::clone(app.numbers().store())));
+            match registry(Arc::clone(&metered), &config).await {
+                Ok(registry) => {
+                    metered.know(registry.live());
+                    Ok((store, registry))
+                }
+                Err(error) => Err((Some(store), error.message().to_owned())),
+            }
+        };
+        let opened = tokio::select! {
+            () = stop.cancelled() => return Ok(store),
+            opened = opening => opened,
+        };
+        let why = match opened {
+            Ok((store, registry)) => {
+                let about = About {
+                    version: env!("CARGO_PKG_VERSION").to_owned(),
+                    cluster_id: config.cluster_id.clone(),
+                    ..About::default()
+                };
+                app.open(Api::new(Arc::new(registry), about));
+                tracing::info!(store = store.backend(), "the registry serves");
+                return Ok(Some(store));
+            }
+            Err((connected, why)) => {
+                store = connected;
+                why
+            }
+        };
+        tracing::error!(why, again_in_ms = pause.as_millis(), "the registry waits for its store");
+        app.wait(why);
+        tokio::select! {
+            () = stop.cancelled() => return Ok(store),
+            () = tokio::time::sleep(pause) => {}
+        }
+        pause = (pause * 2).min(PAUSES.1);
+    }
+}
+
+async fn registry(store: Arc<Metered>, config: &RegistryConfig) -> registry::error::Result<Registry> {
+    let settings = Settings {
+        default_level: config.default_level,
+        incompatible_code: config.incompatible_code,
+        ..Settings::default()
+    };
+    let clock = Seam::system().clock;
+    Registry::open(store, settings, move || clock.now_ms()).await
+}

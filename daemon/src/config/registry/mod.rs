@@ -1,0 +1,217 @@
+//! The configuration of `replevin registry serve`: a file, the environment and flags, in either of two dialects.
+//!
+//! ```text
+//! file -> yaml -> expand (${VAR}) -> + variables, + flags -> check (against the tables of keys) -> RegistryConfig
+//! ```
+//!
+//! The dialects are that of the AxonOps registry's own files (`default_level`, whole seconds, variables that begin with
+//! `SCHEMA_REGISTRY_`) and that of its operations guide (`level`, `30s`, `POSTGRES_HOST`). They are not told apart: every name of
+//! either is known everywhere. Nothing at all is a configuration too.
+
+mod environment;
+mod stores;
+pub(super) mod tables;
+#[cfg(test)]
+mod tests;
+
+use std::path::Path;
+use std::str::FromStr;
+use std::time::Duration;
+
+use registry::settings::Level;
+
+use super::ConfigError;
+use super::check::{Checker, Section};
+use super::error::{At, Notice, Problems};
+use super::expand::{self, Surroundings, Unset};
+use super::kind::{self, FileKind};
+use super::yaml::{self, Data, Node};
+use stores::duration;
+
+pub(crate) use environment::Outside;
+pub(crate) use stores::StoreSettings;
+
+/// Everything that `replevin registry serve` is told.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct RegistryConfig {
+    pub(crate) server: Server,
+    pub(crate) store: StoreSettings,
+    pub(crate) default_level: Level,
+    /// The error code of an incompatible schema.
+    pub(crate) incompatible_code: u32,
+    /// Empty where none is set.
+    pub(crate) cluster_id: String,
+    pub(crate) metrics: Option<Metrics>,
+    pub(crate) logging: Logging,
+    /// What the operator should know, to be logged once.
+    pub(crate) notices: Vec<Notice>,
+}
+
+/// How clients are served.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Server {
+    pub(crate) host: String,
+    pub(crate) port: u16,
+    pub(crate) read_timeout: Duration,
+    pub(crate) write_timeout: Duration,
+    pub(crate) idle_timeout: Duration,
+    pub(crate) shutdown_timeout: Duration,
+    pub(crate) max_header_bytes: usize,
+    pub(crate) max_request_body_size: usize,
+    pub(crate) max_body_memory: usize,
+    pub(crate) max_connections: usize,
+}
+
+/// Where metrics are served.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Metrics {
+    pub(crate) path: String,
+    /// A port of their own, beside the registry's.
+    pub(crate) port: Option<u16>,
+}
+
+/// What is logged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Logging {
+    pub(crate) level: String,
+    pub(crate) is_json: bool,
+    /// The level at which each request is logged.
+    pub(crate) requests: Option<tracing::Level>,
+}
+
+/// Reads the configuration: from a file, if there is one, the environment and flags.
+///
+/// # Errors
+/// [`ConfigError`] with everything that is wrong. Exit code 2.
+pub(crate) fn load(path: Option<&Path>, flags: &[Outside]) -> Result<RegistryConfig, ConfigError> {
+    let (file, text) = match path {
+        Some(path) => super::read(path, "give a YAML file, see configs/registry.yaml, or none at all")?,
+        None => (String::new(), String::new()),
+    };
+    parse(&file, &text, flags, &expand::Process)
+}
+
+/// Reads the text of a registry's file, called `file` in errors, and what the surroundings say.
+pub(super) fn parse(
+    file: &str,
+    text: &str,
+    flags: &[Outside],
+    surroundings: &dyn Surroundings,
+) -> Result<RegistryConfig, ConfigError> {
+    let mut problems = Problems::default();
+    let mut notices = Vec::new();
+    let built = (|| {
+        let mut tree = tree(super::without_mark(text), &mut problems)?;
+        if kind::of(&tree) == FileKind::Job && names_a_job(&tree) {
+            let message = "this is a job file and not a registry's";
+            problems.add(tree.at, message, "give it to `replevin backup` or `replevin restore`");
+            return None;
+        }
+        expand::expand(&mut tree, surroundings, Unset::Kept(&mut notices), &mut problems);
+        let said = environment::variables(surroundings, &mut problems, &mut notices);
+        said.iter().chain(flags).for_each(|outside| environment::put(&mut tree, outside));
+        let mut checker = Checker {
+            problems: &mut problems,
+            notices: &mut notices,
+            all: &tables::TABLES,
+            file: "a registry's file",
+        };
+        let root = checker.section(&tables::ROOT, &tree, "")?;
+        if !problems.is_empty() {
+            return None;
+        }
+        build(&root, &mut problems, &mut notices)
+    })();
+    match built {
+        Some(built) if problems.is_empty() => Ok(RegistryConfig { notices, ..built }),
+        _ => {
+            if problems.is_empty() {
+                let message = "it passes every check but makes no configuration";
+                problems.add(At::START, message, "report this with the file and the environment");
+            }
+            Err(problems.into_error(file))
+        }
+    }
+}
+
+/// The tree of a text; an empty one where the text says nothing.
+fn tree(text: &str, problems: &mut Problems) -> Option<Node> {
+    let says_nothing = text.lines().map(str::trim_start).all(|line| line.is_empty() || line.starts_with('#'));
+    if says_nothing {
+        return Some(Node { at: At::START, tag: None, data: Data::Map(Vec::new()) });
+    }
+    yaml::parse(text, problems)
+}
+
+/// Whether it has what every job must have; other files with nothing of a registry are checked key by key.
+fn names_a_job(tree: &Node) -> bool {
+    let Data::Map(entries) = &tree.data else { return false };
+    entries.iter().any(|entry| matches!(entry.key.as_str(), "mode" | "backup_id" | "source" | "target"))
+}
+
+fn build(root: &Section, problems: &mut Problems, notices: &mut Vec<Notice>) -> Option<RegistryConfig> {
+    let server = server(root.section("server")?, problems)?;
+    let store = stores::build(root.section("storage")?, problems, notices)?;
+    let compatibility = root.section("compatibility")?;
+    let metrics = root.section("metrics")?;
+    let metrics = match metrics.bool("enabled")? {
+        true => Some(self::metrics(metrics, &server, problems)?),
+        false => None,
+    };
+    let logging = root.section("logging")?;
+    Some(RegistryConfig {
+        store,
+        default_level: Level::from_str(compatibility.text("level")?).ok()?,
+        incompatible_code: compatibility.text("error_code")?.parse().ok()?,
+        cluster_id: root.section("server")?.text("cluster_id").unwrap_or_default().to_owned(),
+        metrics,
+        logging: Logging {
+            level: logging.text("level")?.to_owned(),
+            is_json: logging.text("format")? == "json",
+            requests: logging.text("requests")?.parse().ok(),
+        },
+        server,
+        notices: Vec::new(),
+    })
+}
+
+fn server(section: &Section, problems: &mut Problems) -> Option<Server> {
+    let size = |key: &str| section.unsigned(key).and_then(|bytes| usize::try_from(bytes).ok());
+    let server = Server {
+        host: section.text("host")?.to_owned(),
+        port: port(section)?,
+        read_timeout: duration(section, "read_timeout")?,
+        write_timeout: duration(section, "write_timeout")?,
+        idle_timeout: duration(section, "idle_timeout")?,
+        shutdown_timeout: duration(section, "shutdown_timeout")?,
+        max_header_bytes: size("max_header_bytes")?,
+        max_request_body_size: size("max_request_body_size")?,
+        max_body_memory: size("max_body_memory")?,
+        max_connections: size("max_connections")?,
+    };
+    if server.max_body_memory < server.max_request_body_size {
+        if section.is_written("max_body_memory") {
+            let message = "server.max_body_memory has no room for one body of max_request_body_size";
+            problems.add(section.at("max_body_memory"), message, "write at least as much as that");
+        }
+        return Some(Server { max_body_memory: server.max_request_body_size, ..server });
+    }
+    Some(server)
+}
+
+fn port(section: &Section) -> Option<u16> {
+    section.int("port").and_then(|port| u16::try_from(port).ok())
+}
+
+fn metrics(section: &Section, server: &Server, problems: &mut Problems) -> Option<Metrics> {
+    let path = section.text("path")?.to_owned();
+    let taken = registry::api::Endpoint::ALL.iter().any(|endpoint| endpoint.path() == path);
+    let plain = path.starts_with('/') && !path.contains(['?', '#', '%', ' ']) && !path.contains("//");
+    if !plain || taken {
+        let message = format!("metrics.path: {path:?} is no path that is free");
+        problems.add(section.at("path"), message, "write a path of your own, such as /metrics");
+    }
+    // The registry's own port has them anyway.
+    let port = port(section).filter(|port| *port != server.port || *port == 0);
+    Some(Metrics { path, port })
+}

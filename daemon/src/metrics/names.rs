@@ -1,0 +1,49 @@
+//! The names of all numbers.
+
+macro_rules! names {
+    ($($name:ident $text:literal,)*) => {
+        $(pub(super) const $name: &str = $text;)*
+
+        /// All of them.
+        #[cfg(test)]
+        pub(super) const ALL: &[&str] = &[$($text,)*];
+    };
+}
+
+names! {
+    REQUESTS "schema_registry_requests_total",
+    DURATIONS "schema_registry_request_duration_seconds",
+    IN_FLIGHT "schema_registry_requests_in_flight",
+    HTTP_CONNECTIONS "schema_registry_http_connections",
+    REGISTRATIONS "schema_registry_registrations_total",
+    STORAGE_OPERATIONS "schema_registry_storage_operations_total",
+    STORAGE_ERRORS "schema_registry_storage_errors_total",
+    STORAGE_LATENCIES "schema_registry_storage_latency_seconds",
+    STORAGE_DURATIONS "schema_registry_storage_operation_duration_seconds",
+    STORAGE_UP "schema_registry_storage_up",
+    STORAGE_CONNECTIONS "schema_registry_storage_connections",
+    SCHEMAS "schema_registry_schemas_total",
+    SUBJECTS "schema_registry_subjects_total",
+    VERSIONS "schema_registry_schema_versions",
+    CONTEXTS "schema_registry_contexts",
+    READY "schema_registry_ready",
+    BUILD "schema_registry_build_info",
+    REGISTERED "kafka_schema_registry_registered_count",
+    DELETED "kafka_schema_registry_deleted_count",
+    API_SUCCESSES "kafka_schema_registry_api_success_count",
+    API_FAILURES "kafka_schema_registry_api_failure_count",
+    SCHEMAS_CREATED "kafka_schema_registry_schemas_created",
+    SCHEMAS_DELETED "kafka_schema_registry_schemas_deleted",
+    ROLE "kafka_schema_registry_master_slave_role",
+    NODES "kafka_schema_registry_node_count",
+    JERSEY_REQUESTS "kafka_schema_registry_jersey_metrics_request_total",
+    JERSEY_LATENCIES "kafka_schema_registry_jersey_metrics_request_latency_seconds",
+    JERSEY_ERRORS "kafka_schema_registry_jersey_metrics_request_error_total",
+    CPU "process_cpu_seconds_total",
+    RESIDENT "process_resident_memory_bytes",
+    VIRTUAL "process_virtual_memory_bytes",
+    OPEN_FILES "process_open_fds",
+    MOST_FILES "process_max_fds",
+    STARTED "process_start_time_seconds",
+    THREADS "process_threads",
+}

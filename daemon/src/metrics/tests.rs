@@ -1,0 +1,70 @@
+//! What is told, and that it stays within bounds whatever is asked.
+
+use super::*;
+use hyper::Method;
+
+fn served<'a>(method: &'a Method, path: &'a str, endpoint: Option<Endpoint>, status: u16) -> Served<'a> {
+    Served { method, path, endpoint, status, bytes: 0, elapsed: Duration::from_millis(3), request_id: "" }
+}
+
+#[tokio::test]
+async fn every_name_is_told_once_it_has_counted() {
+    let numbers = Arc::new(Numbers::new());
+    numbers.served(&served(&Method::GET, "/subjects", Some(Endpoint::Subjects), 200));
+    numbers.served(&served(&Method::POST, "/x", Some(Endpoint::Register), 409));
+    numbers.registered("AVRO", true);
+    numbers.store().set("memory", true, Some(registry::store::Pool { max: 5, open: 3, idle: 1 }));
+    let store = Metered::new(
+        Arc::new(registry::store::memory::MemoryStore::new(uuid::Uuid::nil())),
+        Arc::clone(numbers.store()),
+    );
+    let registry =
+        registry::service::Registry::open(Arc::new(store), registry::service::Settings::default(), || 1);
+    let api = Arc::new(Api::new(Arc::new(registry.await.expect("opened")), registry::api::About::default()));
+    let text = numbers.text(Some(api)).await;
+    for name in names::ALL.iter().filter(|name| **name != names::STORAGE_ERRORS) {
+        assert!(text.contains(&format!("# TYPE {name} ")), "{name} is not in\n{text}");
+    }
+    for line in [
+        "schema_registry_requests_total{endpoint=\"subjects.list\",method=\"GET\",path=\"/subjects\",status=\"200\"} 1",
+        "schema_registry_registrations_total{status=\"success\",type=\"AVRO\"} 1",
+        "schema_registry_storage_up{backend=\"memory\"} 1",
+        "schema_registry_storage_operations_total{backend=\"memory\",operation=\"heads\"} ",
+        "schema_registry_storage_connections{backend=\"memory\",state=\"in_use\"} 2",
+        "kafka_schema_registry_api_failure_count 1",
+        "kafka_schema_registry_jersey_metrics_request_error_total{endpoint=\"subjects.versions.register\"} 1",
+        "kafka_schema_registry_master_slave_role 1",
+        "schema_registry_ready 1",
+    ] {
+        assert!(text.contains(line), "{line} is not in\n{text}");
+    }
+    let number = |name: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.and_then(|value| value.parse::<f64>().ok()).unwrap_or_else(|| panic!("{name}: {text}"))
+    };
+    assert!(number("process_resident_memory_bytes") > 1e6);
+    assert!(number("process_open_fds") >= 3.0 && number("process_max_fds") > number("process_open_fds"));
+    assert!(number("process_start_time_seconds") > 1.7e9 && number("process_threads") >= 1.0);
+    assert!(number("process_cpu_seconds_total") >= 0.0);
+}
+
+#[tokio::test]
+async fn labels_come_from_lists_and_never_from_requests() {
+    let numbers = Arc::new(Numbers::new());
+    for n in 0..1000 {
+        let method = Method::from_bytes(format!("M{n}").as_bytes()).expect("a method");
+        numbers.served(&served(&method, &format!("/p{n}"), None, 404));
+        numbers.registered(&format!("TYPE{n}"), false);
+    }
+    for endpoint in Endpoint::ALL {
+        numbers.served(&served(&Method::GET, "/x", Some(*endpoint), 200));
+    }
+    let text = numbers.text(None).await;
+    assert!(text.lines().count() < 6_000, "{} lines", text.lines().count());
+    assert!(!text.contains("M7") && !text.contains("/p7") && !text.contains("TYPE7"));
+    assert!(
+        text.contains("endpoint=\"other\",method=\"other\",path=\"other\",status=\"404\"} 1000"),
+        "{text}"
+    );
+    assert!(text.contains("schema_registry_ready 0"), "{text}");
+}
