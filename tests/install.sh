@@ -4,7 +4,7 @@
 #   tests/install.sh NAME...
 #
 # Names: build-deps jdk kafka-3.9 kafka-4 versitygw toxiproxy azurite fake-gcs avro-java protobuf postgresql mariadb cassandra
-#        client-python client-node client-go
+#        client-python client-node client-go oha
 #
 # Everything except Debian packages lands in ${XDG_CACHE_HOME:-$HOME/.cache}/replevin/servers/<name-version>/, with a
 # link <name> beside it. A folder appears there only when it is whole, so a run that was killed leaves nothing half done,
@@ -21,11 +21,12 @@ FAKE_GCS=0.1.1
 AVRO_JAVA=1.11.4
 PROTOBUF=1.85.1
 CASSANDRA=5.0.9
+OHA=1.16.0
 
 clients=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)/clients
 servers=${XDG_CACHE_HOME:-$HOME/.cache}/replevin/servers
 names='build-deps jdk kafka-3.9 kafka-4 versitygw toxiproxy azurite fake-gcs avro-java protobuf postgresql mariadb cassandra'
-names+=' client-python client-node client-go'
+names+=' client-python client-node client-go oha'
 
 say() { printf 'install: %s\n' "$*" >&2; }
 fail() { say "$*"; exit 1; }
@@ -211,6 +212,11 @@ fetch_cassandra() {
 LOG
 }
 
+# A load generator, for benches.
+fetch_oha() {
+    CARGO_TARGET_DIR=$PWD/.target cargo install --quiet --locked --no-default-features --root "$PWD" "oha@$1" && rm -rf .target
+}
+
 # The registry clients that people use, each in its language. Their versions are in the files of tests/clients, and the folder's
 # name is a digest of these: other versions are installed beside the old ones.
 version_of() { cat "$@" | sha256sum | cut -c 1-12; }
@@ -283,6 +289,7 @@ for name in "$@"; do
         [[ -d $servers/cassandra-$CASSANDRA ]] || apt_needs mvn maven
         install cassandra "$CASSANDRA" fetch_cassandra
         ;;
+    oha) install oha "$OHA" fetch_oha ;;
     client-python)
         apt_needs pip3 python3-pip
         install client-python "$(version_of "$clients/python/requirements.txt")" fetch_client_python

@@ -9,6 +9,7 @@ mod load;
 mod measure;
 mod minimal;
 mod ours;
+mod registry;
 mod requests;
 mod table;
 
@@ -65,6 +66,17 @@ enum Command {
     },
     /// Restore from a folder, against the minimal loop and a librdkafka producer.
     Restore(Scale),
+    /// A figure of the schema registry.
+    Registry {
+        figure: registry::Figure,
+        #[command(flatten)]
+        scale: Scale,
+        /// How long the mixed load lasts.
+        #[arg(long, default_value_t = 10)]
+        minutes: u64,
+    },
+    #[command(hide = true)]
+    BareHttp(registry::BareArgs),
     #[command(hide = true)]
     Measured {
         file: PathBuf,
@@ -97,6 +109,8 @@ fn run(command: &Command) -> Result<()> {
         Command::Archive(scale) => figures::archive::run(scale),
         Command::Day { hours } => figures::archive::day(*hours),
         Command::Restore(scale) => figures::restore::run(scale),
+        Command::Registry { figure, scale, minutes } => registry::run(*figure, scale, *minutes),
+        Command::BareHttp(args) => registry::serve_bare(args),
         Command::Measured { file, program } => measure::middle(file, program),
         Command::MinimalBackup(args) => backup::run(args),
         Command::MinimalRestore(args) => restore::run(args),

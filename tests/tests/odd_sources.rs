@@ -1,6 +1,8 @@
 //! Sources that are not as they should be: logs from before Kafka 0.11, topics that may not be read for a while, transactions
 //! that nobody ended.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
+
 use formats::codec::{Codec, Compressor};
 use sandbox::client::{self, Compared, Isolation, NewRecord, Producer, Rec, TimestampKind};
 use sandbox::fixtures;

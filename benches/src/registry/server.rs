@@ -1,0 +1,107 @@
+//! `replevin registry serve` on one core, and what the kernel says of it.
+
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use sandbox::http;
+use sandbox::postgres::{PASSWORD, Postgres, USER};
+use sandbox::process::{self, Process};
+use sandbox::scratch::{Port, Scratch};
+
+use crate::{Result, ours};
+
+/// The core that servers run on.
+const CORE: &str = "0";
+/// Longer than any start takes.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// Environment variables.
+pub(super) type Variables = Vec<(&'static str, String)>;
+
+/// A registry that keeps its schemas in this store.
+pub(super) fn with_store(name: &str) -> Variables {
+    vec![("STORAGE_TYPE", name.to_owned())]
+}
+
+/// A registry with SQLite in this folder.
+pub(super) fn with_sqlite(folder: &Scratch) -> Variables {
+    let mut variables = with_store("sqlite");
+    variables.push(("STATE_DIRECTORY", folder.path().display().to_string()));
+    variables
+}
+
+/// A registry with this database.
+pub(super) fn with_postgres(postgres: &Postgres) -> Variables {
+    let mut variables = with_store("postgresql");
+    variables.extend([
+        ("POSTGRES_HOST", "127.0.0.1".to_owned()),
+        ("POSTGRES_PORT", postgres.port().to_string()),
+        ("POSTGRES_USER", USER.to_owned()),
+        ("POSTGRES_PASSWORD", PASSWORD.to_owned()),
+        ("POSTGRES_DATABASE", "postgres".to_owned()),
+        ("POSTGRES_SSLMODE", "disable".to_owned()),
+    ]);
+    variables
+}
+
+/// A running server; killed when dropped.
+pub(super) struct Server {
+    process: Process,
+    pub(super) address: String,
+    /// How long it took until it answered rightly for the first time.
+    pub(super) started: Duration,
+    _scratch: Scratch,
+}
+
+impl Server {
+    /// Starts the registry with these environment variables, and waits until `path` is answered with 200.
+    pub(super) fn registry(variables: &Variables, path: &str) -> Result<Self> {
+        let mut args =
+            vec!["registry".to_owned(), "serve".to_owned(), "--host".to_owned(), "127.0.0.1".to_owned()];
+        args.push("--port".to_owned());
+        Self::start(&ours::binary()?, args, variables, path)
+    }
+
+    /// Starts this program's bare server, which answers with the files of a folder.
+    pub(super) fn bare(folder: &Path) -> Result<Self> {
+        let args = vec!["bare-http".to_owned(), folder.display().to_string()];
+        Self::start(&std::env::current_exe()?, args, &Variables::new(), "/schemas/ids/1")
+    }
+
+    fn start(program: &Path, mut args: Vec<String>, variables: &Variables, path: &str) -> Result<Self> {
+        let scratch = Scratch::new("bench-server");
+        let port = Port::reserve();
+        let address = port.address();
+        args.push(port.number().to_string());
+        let mut command = process::command("taskset");
+        command.args(["--cpu-list", CORE]).arg(program).args(&args).current_dir(scratch.path());
+        command.envs(variables.iter().cloned());
+        let begun = Instant::now();
+        let process = Process::start("server", command, &scratch.path().join("log"));
+        while !http::request(&address, "GET", path, &[], b"").is_ok_and(|answer| answer.status == 200) {
+            if begun.elapsed() > LIMIT {
+                return Err(format!("{path} is not answered: {}", process.tail()).into());
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        Ok(Self { process, address, started: begun.elapsed(), _scratch: scratch })
+    }
+
+    /// Seconds of processor time so far, in ticks of a hundredth.
+    pub(super) fn cpu(&self) -> Result<f64> {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.process.pid()))?;
+        // The name, which may hold anything, ends with the last parenthesis; user and system time are the 12th and 13th behind it.
+        let (_, behind) = stat.rsplit_once(") ").ok_or("no stat")?;
+        let ticks =
+            behind.split(' ').skip(11).take(2).map(str::parse::<u64>).sum::<std::result::Result<u64, _>>()?;
+        Ok(ticks as f64 / 100.0)
+    }
+
+    /// Resident memory in bytes.
+    pub(super) fn resident(&self) -> Result<u64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.process.pid()))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).ok_or("no VmRSS")?;
+        Ok(line.trim().trim_end_matches(" kB").parse::<u64>()? << 10)
+    }
+}
