@@ -26,7 +26,7 @@ pub struct Version {
 }
 
 /// A context's rows, with the ways to find them.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct ContextState {
     head: Option<Head>,
     listed: bool,
@@ -41,7 +41,7 @@ pub struct ContextState {
     modes: BTreeMap<Arc<str>, Mode>,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 struct Schema {
     row: SchemaRow,
     /// The versions that are this schema.

@@ -11,6 +11,8 @@ use std::sync::atomic::AtomicUsize;
 use std::time::Instant;
 use uuid::Uuid;
 
+mod random;
+
 fn context(name: &str) -> Context {
     Context::named(name).expect("a context")
 }
@@ -409,6 +411,29 @@ async fn a_deletion_stops_a_reference_from_another_context() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_reference_that_is_overwritten_meanwhile_is_read_again() {
+    for subject in ["main", ":.c:main"] {
+        let (_folder, one, other) = two().await;
+        one.register("dep", DEP).await.expect("a schema");
+        set_mode(&one, "dep", Mode::Import).await;
+        let (one, count) = (Arc::new(one), Arc::new(AtomicUsize::new(0)));
+        let late = Arc::clone(&one);
+        other.bed.before_commit(move |_| {
+            let (late, first) = (Arc::clone(&late), count.fetch_add(1, Ordering::AcqRel) == 0);
+            Box::pin(async move {
+                if first {
+                    let import = Submitted { id: Some(9), version: 1, ..submitted("\"int\"") };
+                    late.submit("dep", import).await.expect("an import");
+                }
+                Ok(())
+            })
+        });
+        let refused = other.submit(subject, referring(MAIN, "E", ":.:dep", 1)).await;
+        assert_eq!(refused.expect_err("a refusal").code(), 42201, "{subject}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_deleted_twin_goes_only_where_nothing_refers_to_it_meanwhile() {
     let one = in_memory().await;
     one.register("dep", DEP).await.expect("a schema");
@@ -526,6 +551,8 @@ async fn what_never_changes_is_answered_while_the_store_is_away() {
     one.bed.go_away(Duration::ZERO);
     one.registry.live().looks.forget();
     assert_eq!(&*one.registry.schema(1, None).await.expect("a schema").texts.canonical, "\"int\"");
+    let named = one.registry.schema(1, Some(&Subject::parse("a"))).await.expect("as consumers ask for it");
+    assert_eq!(named.of.map(|(_, version)| version.version), Some(1));
     assert_eq!(one.registry.ids_of_guid(&registered.guid).await.expect("ids").len(), 1);
     assert_eq!(one.registry.schema(2, None).await.expect_err("nobody knows").code(), 50001);
     let subject = Subject::parse("a");

@@ -143,6 +143,8 @@ pub(crate) struct Candidate {
     canonical: Arc<str>,
     submitted: Option<Arc<str>>,
     references: Arc<[Reference]>,
+    /// All versions that these lead to, and the ids that they had: what the text was read with.
+    relies_on: Arc<[(Subject, i32, SchemaId)]>,
     metadata: Option<Arc<Metadata>>,
     rule_set: Option<Arc<RuleSet>>,
     content: Content,
@@ -290,10 +292,13 @@ impl Registry {
     /// The subject that an alias leads to, one step; nothing where the name is no alias.
     pub async fn target(&self, subject: &Subject) -> Result<Option<Subject>> {
         self.live.fresh().await?;
-        let alias =
-            |state: &ContextState| state.config(&subject.name).and_then(|config| config.alias.clone());
-        let alias = self.live.read(&subject.context, alias).filter(|alias| !alias.is_empty());
-        Ok(alias.map(|alias| Subject::parse_in(&alias, &subject.context)))
+        Ok(self.alias(subject))
+    }
+
+    fn alias(&self, subject: &Subject) -> Option<Subject> {
+        let own = |state: &ContextState| state.config(&subject.name).and_then(|config| config.alias.clone());
+        let alias = self.live.read(&subject.context, own).filter(|alias| !alias.is_empty());
+        alias.map(|alias| Subject::parse_in(&alias, &subject.context))
     }
 
     /// Names that nobody may register under.
@@ -347,7 +352,9 @@ impl Registry {
         if text.len() > self.settings.max_schema_bytes {
             return Err(Error::too_large(self.settings.max_schema_bytes));
         }
-        let found = self.texts_of(&self.targets(context, &references).await?).await?;
+        let targets = self.targets(context, &references).await?;
+        let relies_on = targets.iter().map(references::Target::place).collect();
+        let found = self.texts_of(&targets).await?;
         let bytes = text.len() + found.iter().map(|(_, text)| text.len()).sum::<usize>();
         let text: Arc<str> = text.into();
         let read = move || {
@@ -366,6 +373,7 @@ impl Registry {
                 canonical,
                 parsed: Arc::new(parsed),
                 references: references.into(),
+                relies_on,
                 metadata: None,
                 rule_set: None,
                 guid: Uuid::nil(),

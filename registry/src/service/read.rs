@@ -227,7 +227,7 @@ impl Registry {
     /// A schema by its id, softly deleted ones too. Without a subject in the default context; with one in its context; with an
     /// unqualified one wherever the subject has this id, else in the default context.
     ///
-    /// Where no subject is named, nothing is asked of the store about what is known: an id does not change.
+    /// Nothing is asked of the store about what is known, because an id does not change: consumers go on while it is away.
     pub async fn schema(&self, id: SchemaId, subject: Option<&Subject>) -> Result<ById> {
         let not_found = || Error::schema_not_found(Some(&id));
         let any = |state: &ContextState| {
@@ -242,20 +242,20 @@ impl Registry {
                 of.map(|of| (context, of, subject.is_some()))
             }
             Some(named) => {
-                let target = self.target(named).await?;
-                let named = target.as_ref().unwrap_or(named);
-                let of_subject = |state: &ContextState| {
-                    let mut versions = state.versions(&named.name).iter().rev();
-                    versions.find(|version| version.id == id).copied()
-                };
                 let look = |live: &crate::live::Live| {
+                    let target = self.alias(named);
+                    let named = target.as_ref().unwrap_or(named);
+                    let of_subject = |state: &ContextState| {
+                        let mut versions = state.versions(&named.name).iter().rev();
+                        versions.find(|version| version.id == id).copied()
+                    };
                     if let Some((context, version)) = self.anywhere(named, of_subject) {
                         return Some((context, (Arc::clone(&named.name), version), true));
                     }
                     let of = live.read(&named.context, any).filter(|_| named.context.is_default())?;
                     Some((named.context.clone(), of, true))
                 };
-                self.live.find(look).await?
+                self.live.find_kept(look).await?
             }
         };
         let (context, (name, version), is_named) = found.ok_or_else(not_found)?;

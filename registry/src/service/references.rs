@@ -16,8 +16,16 @@ const CHUNK: usize = 16;
 pub(super) struct Target {
     /// What the referring text calls it.
     name: String,
-    context: Context,
+    subject: Subject,
+    version: i32,
     row: SchemaRow,
+}
+
+impl Target {
+    /// The version, and what it was when it was looked at.
+    pub(super) fn place(&self) -> (Subject, i32, SchemaId) {
+        (self.subject.clone(), self.version, self.row.id)
+    }
 }
 
 /// What tells two lists of targets apart.
@@ -140,10 +148,11 @@ impl Registry {
             });
             let row =
                 row.ok_or_else(|| Unresolved::Missing(not_found(&reference.subject, reference.version)))?;
-            let inner: Vec<Reference> = row.references.to_vec();
-            steps.push(Step::Leave(Target { name: reference.name, context: subject.context.clone(), row }));
+            let (inner, context) = (row.references.to_vec(), subject.context.clone());
+            let Reference { name, version, .. } = reference;
+            steps.push(Step::Leave(Target { name, subject, version, row }));
             let inner = inner.into_iter().rev();
-            steps.extend(inner.map(|reference| Step::Enter(subject.context.clone(), reference)));
+            steps.extend(inner.map(|reference| Step::Enter(context.clone(), reference)));
         }
         Ok(found)
     }
@@ -152,7 +161,7 @@ impl Registry {
     pub(super) async fn texts_of(&self, targets: &[Target]) -> Result<Vec<(String, Arc<str>)>> {
         let mut asked: BTreeMap<&Context, Vec<SchemaId>> = BTreeMap::new();
         for target in targets {
-            asked.entry(&target.context).or_default().push(target.row.id);
+            asked.entry(&target.subject.context).or_default().push(target.row.id);
         }
         let (mut texts, mut bytes) = (BTreeMap::new(), 0);
         for (context, mut ids) in asked {
@@ -172,7 +181,7 @@ impl Registry {
                 }
             }
         }
-        let text = |target: &Target| match texts.get(&(&target.context, target.row.id)) {
+        let text = |target: &Target| match texts.get(&(&target.subject.context, target.row.id)) {
             Some((guid, text)) if *guid == target.row.guid => Ok((target.name.clone(), Arc::clone(text))),
             // It was removed for good while this was on its way.
             _ => Err(Error::new(

@@ -12,7 +12,7 @@ use super::work::Budget;
 use super::{Candidate, Reading, Registry, Submitted, config_in_scope, latest, mode_in_scope, named};
 use crate::error::{Error, Result};
 use crate::live::{Draft, Scope};
-use crate::names::{Context, Subject};
+use crate::names::Subject;
 use crate::parse::Strictness;
 use crate::schema::SchemaType;
 use crate::settings::{Config, Mode};
@@ -262,7 +262,7 @@ impl Registry {
                     config: config_in_scope(&mut *draft, &subject, default),
                     versions: draft.state().versions(&subject.name).to_vec(),
                 };
-                if now != seen || !references_exist(draft, &candidate, &subject.context) {
+                if now != seen || !is_read_right(draft, &candidate) {
                     return Ok(None);
                 }
                 decide(draft, &subject, &candidate, asked, &seen, number, now_ms).map(Some)
@@ -309,11 +309,11 @@ fn require_mode(subject: &Subject, mode: Mode, id: Option<SchemaId>) -> Result<(
     }
 }
 
-fn references_exist(draft: &mut Draft<'_>, candidate: &Candidate, context: &Context) -> bool {
-    candidate.references.iter().all(|reference| {
-        let target = Subject::parse_in(&reference.subject, context);
-        draft.version(&target, reference.version).is_some()
-    })
+/// What the schema was read with is still what its references lead to.
+fn is_read_right(draft: &mut Draft<'_>, candidate: &Candidate) -> bool {
+    let mut relies_on = candidate.relies_on.iter();
+    relies_on
+        .all(|(subject, number, id)| draft.version(subject, *number).is_some_and(|found| found.id == *id))
 }
 
 /// The number of the next version; nothing behind the last that there can be.

@@ -3,6 +3,7 @@
 //! ```text
 //! store    one partition            epoch, version of the tables, and the names of the contexts
 //! rows     a partition per context  static: the head; rows: schemas, versions, configs, modes, and a log of commits
+//!          and one `:links`         static: a head that counts the commits with references between contexts
 //! texts    a partition per text     under the hash of the content: written before the commit that names it
 //! schemas  for people               a copy: subject, version, id, type, text
 //! ```
