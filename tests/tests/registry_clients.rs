@@ -27,11 +27,7 @@ struct World {
 fn world() -> &'static World {
     static WORLD: OnceLock<World> = OnceLock::new();
     WORLD.get_or_init(|| World {
-        cluster: KafkaCluster::start(
-            KafkaVersion::V4,
-            1,
-            &[("auto.create.topics.enable", "true"), ("num.partitions", "1")],
-        ),
+        cluster: KafkaCluster::start(KafkaVersion::V4, 1, &[]),
         registry: Registry::start(),
     })
 }

@@ -90,7 +90,7 @@ func avroCase(s session) {
 	check(err)
 	require(known.ID == registered.ID && known.Version == 1, "the schema that is looked up", known)
 	wrong := sr.Schema{Schema: `{"type":"record","name":"User","namespace":"shop","fields":[{"name":"name","type":"int"}]}`}
-	verdict, err := s.registry().CheckCompatibility(s.context, "go-avro-value", -1, wrong)
+	verdict, err := s.registry().CheckCompatibility(sr.WithParams(s.context, sr.Verbose), "go-avro-value", -1, wrong)
 	check(err)
 	require(!verdict.Is && len(verdict.Messages) > 0, "an incompatible schema", verdict)
 	_, err = s.registry().CreateSchema(s.context, "go-avro-value", wrong)
@@ -156,7 +156,7 @@ func administration(s session) {
 	require(refusal(err) == 42205, "a read-only subject", err)
 	check(registry.ResetMode(s.context, name)[0].Err)
 	// The same registry in the registry.
-	inner := sr.InContext(s.context, "go-context")
+	inner := sr.InContext(s.context, ".go-context")
 	created, err := registry.CreateSchema(inner, name, sr.Schema{Schema: `"bytes"`})
 	check(err)
 	require(created.ID == 1, "the first id of a context", created)

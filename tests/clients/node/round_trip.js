@@ -54,7 +54,7 @@ const cases = {
     assert.equal(value.readInt32BE(1), latest.id);
     assert.equal(await registry().getId('node-avro-value', { schemaType: 'AVRO', schema: USER }), latest.id);
     const wrong = { schemaType: 'AVRO', schema: USER.replace('"string"', '"int"') };
-    assert.equal(await registry().testCompatibility('node-avro-value', wrong), false);
+    assert.equal(await registry().testSubjectCompatibility('node-avro-value', wrong), false);
     const refused = await registry().register('node-avro-value', wrong).then(() => null, (error) => error);
     assert.equal(refused.status, 409);
   },
@@ -70,9 +70,9 @@ const cases = {
   },
 
   async confluentProtobuf() {
-    const { create, createMutableRegistry, toBinary } = await import('@bufbuild/protobuf');
-    const { fileDesc } = await import('@bufbuild/protobuf/codegenv2');
-    const { FileDescriptorProtoSchema } = await import('@bufbuild/protobuf/wkt');
+    const { create, createMutableRegistry, toBinary } = require('@bufbuild/protobuf');
+    const { fileDesc } = require('@bufbuild/protobuf/codegenv2');
+    const { FileDescriptorProtoSchema } = require('@bufbuild/protobuf/wkt');
     const described = (file, imports) => {
       const bytes = toBinary(FileDescriptorProtoSchema, create(FileDescriptorProtoSchema, file));
       return fileDesc(Buffer.from(bytes).toString('base64'), imports);

@@ -138,7 +138,8 @@ def references(session):
 
 
 def header_guid(session):
-    user = {"name": "Ada", "visits": 1}
+    # Longer than a prefix: this client refuses shorter payloads without looking at the header.
+    user = {"name": "Ada Lovelace", "visits": 1}
     config = {"schema.id.serializer": header_schema_id_serializer}
     found, data, headers = session.through_kafka(
         "python-header",
