@@ -7,9 +7,7 @@ use prometheus::{HistogramVec, IntCounter, IntCounterVec, IntGaugeVec};
 use registry::live::Live;
 use registry::names::Context;
 use registry::schema::SchemaType;
-use registry::store::{
-    Change, Commit, Head, Heads, Pool, Result, Revision, SchemaId, Store, StoreError, Texts,
-};
+use registry::store::{Change, Commit, Head, Heads, Pool, Result, SchemaId, Store, StoreError, Texts};
 use tokio::time::Instant;
 
 use super::{Maker, names, seconds};
@@ -163,7 +161,7 @@ impl Store for Metered {
         self.counted("heads", self.inner.heads()).await
     }
 
-    async fn changes(&self, context: &Context, since: Revision) -> Result<(Head, Vec<Change>)> {
+    async fn changes(&self, context: &Context, since: Head) -> Result<(Head, Vec<Change>)> {
         self.counted("changes", self.inner.changes(context, since)).await
     }
 
