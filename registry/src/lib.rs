@@ -15,6 +15,7 @@ pub mod error;
 pub mod identity;
 pub mod json;
 pub mod live;
+pub mod metrics;
 pub mod names;
 pub mod parse;
 pub mod schema;

@@ -2,9 +2,11 @@
 
 use std::collections::HashSet;
 
-use prometheus::{IntGauge, IntGaugeVec};
+use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
 use registry::api::Api;
+use registry::metrics::Outcome;
 use registry::schema::SchemaType;
+use registry::service::Registry;
 
 use super::{Maker, names};
 
@@ -15,6 +17,11 @@ pub(super) struct Gauges {
     versions: IntGaugeVec,
     contexts: IntGauge,
     ready: IntGauge,
+    checks: IntCounterVec,
+    check_errors: IntCounterVec,
+    cache_hits: IntCounterVec,
+    cache_misses: IntCounterVec,
+    cache_size: IntGaugeVec,
 }
 
 impl Gauges {
@@ -39,6 +46,23 @@ impl Gauges {
                 names::READY,
                 "1: requests are answered; 0: the store is waited for, or not to be trusted",
             ),
+            checks: make.counters(
+                names::CHECKS,
+                "Comparisons of a new schema with older ones",
+                &["type", "level", "result"],
+            ),
+            check_errors: make.counters(
+                names::CHECK_ERRORS,
+                "Comparisons that could not be made",
+                &["type", "level"],
+            ),
+            cache_hits: make.counters(
+                names::CACHE_HITS,
+                "How often a cache had what was asked for",
+                &["cache"],
+            ),
+            cache_misses: make.counters(names::CACHE_MISSES, "How often it had not", &["cache"]),
+            cache_size: make.gauges(names::CACHE_SIZE, "Bytes in a cache, about", &["cache"]),
         }
     }
 
@@ -80,5 +104,30 @@ impl Gauges {
         self.versions.with_label_values(&["live"]).set(alive);
         self.versions.with_label_values(&["deleted"]).set(deleted);
         self.contexts.set(i64::try_from(contexts.len()).unwrap_or(i64::MAX));
+        self.follow(api.registry());
     }
+
+    /// Takes over what the registry counts itself.
+    fn follow(&self, registry: &Registry) {
+        for checked in registry.checked() {
+            let (kind, level) = (checked.schema_type.name(), checked.level.name());
+            let counter = match checked.outcome {
+                Outcome::Compatible => self.checks.with_label_values(&[kind, level, "compatible"]),
+                Outcome::Incompatible => self.checks.with_label_values(&[kind, level, "incompatible"]),
+                Outcome::Failed => self.check_errors.with_label_values(&[kind, level]),
+            };
+            raise(&counter, checked.count);
+        }
+        for cache in registry.caches() {
+            raise(&self.cache_hits.with_label_values(&[cache.name]), cache.hits);
+            raise(&self.cache_misses.with_label_values(&[cache.name]), cache.misses);
+            let bytes = i64::try_from(cache.bytes).unwrap_or(i64::MAX);
+            self.cache_size.with_label_values(&[cache.name]).set(bytes);
+        }
+    }
+}
+
+/// Brings a counter to where another one stands.
+fn raise(counter: &IntCounter, count: u64) {
+    counter.inc_by(count.saturating_sub(counter.get()));
 }

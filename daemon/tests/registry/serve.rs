@@ -173,6 +173,7 @@ fn metrics_are_told_on_both_ports() {
         "schema_registry_registrations_total{status=\"success\",type=\"AVRO\"} 2",
         "schema_registry_registrations_total{status=\"failure\",type=\"AVRO\"} 1",
         "schema_registry_registrations_total{status=\"success\",type=\"JSON\"} 1",
+        "schema_registry_compatibility_checks_total{level=\"BACKWARD\",result=\"incompatible\",type=\"AVRO\"} 1",
         "schema_registry_schemas_total{type=\"AVRO\"} 1",
         "schema_registry_schemas_total{type=\"JSON\"} 1",
         "schema_registry_subjects_total 2",

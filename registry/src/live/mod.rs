@@ -11,6 +11,7 @@
 
 use crate::error::{Error, Result};
 use crate::identity;
+use crate::metrics::CacheNumbers;
 use crate::names::Context;
 use crate::state::ContextState;
 use crate::store::{Change, Head, SchemaId, SchemaRow, Store, StoreError, Texts};
@@ -75,6 +76,11 @@ impl Live {
     /// The store.
     pub fn store(&self) -> &Arc<dyn Store> {
         &self.store
+    }
+
+    /// How the cache of texts is used.
+    pub(crate) fn cached_texts(&self) -> CacheNumbers {
+        self.texts.numbers()
     }
 
     fn shared(&self, context: &Context) -> Option<Shared> {

@@ -1,6 +1,7 @@
 //! The texts that were used last, up to a number of bytes. The GUID is in the key, because an id may be freed and given to something
 //! else.
 
+use crate::metrics::{Asked, CacheNumbers};
 use crate::names::Context;
 use crate::store::{SchemaId, SchemaRow, Texts};
 use quick_cache::Weighter;
@@ -21,18 +22,25 @@ impl Weighter<Key, Texts> for Bytes {
     }
 }
 
-pub(super) struct Cache(QuickCache<Key, Texts, Bytes>);
+pub(super) struct Cache {
+    texts: QuickCache<Key, Texts, Bytes>,
+    asked: Asked,
+}
 
 impl Cache {
     pub(super) fn new(bytes: u64) -> Self {
-        Self(QuickCache::with_weighter(1000, bytes, Bytes))
+        Self { texts: QuickCache::with_weighter(1000, bytes, Bytes), asked: Asked::default() }
     }
 
     pub(super) fn get(&self, context: &Context, row: &SchemaRow) -> Option<Texts> {
-        self.0.get(&(context.clone(), row.id, row.guid))
+        self.asked.counted(self.texts.get(&(context.clone(), row.id, row.guid)))
     }
 
     pub(super) fn insert(&self, context: &Context, row: &SchemaRow, texts: Texts) {
-        self.0.insert((context.clone(), row.id, row.guid), texts);
+        self.texts.insert((context.clone(), row.id, row.guid), texts);
+    }
+
+    pub(super) fn numbers(&self) -> CacheNumbers {
+        self.asked.numbers("texts", self.texts.weight())
     }
 }

@@ -6,6 +6,7 @@ use super::work::Budget;
 use super::{Candidate, Reading, Registry, Submitted, config_in_scope};
 use crate::compat::{self, Older, Verdict};
 use crate::error::{Error, Result};
+use crate::metrics::Outcome;
 use crate::names::{Context, Subject};
 use crate::parse::Strictness;
 use crate::schema::SchemaType;
@@ -113,6 +114,7 @@ impl Registry {
     ) -> Result<Verdict> {
         let level = basis.config.compatibility_level.unwrap_or(self.settings.default_level);
         let live: Vec<_> = basis.versions.iter().filter(|version| !version.deleted).collect();
+        let schema_type = candidate.parsed.schema_type();
         let mut verdict = Verdict::default();
         if basis.config.validate_fields.unwrap_or(false) {
             self.check_reserved(subject, candidate, live.last().copied(), &mut verdict).await?;
@@ -122,10 +124,13 @@ impl Registry {
             if !level.is_transitive() {
                 older.drain(..older.len().saturating_sub(1));
             }
-            let found = self.compare(subject, candidate, basis.config, &older, budget).await?;
+            let found = self.compare(subject, candidate, basis.config, &older, budget).await;
+            let found = found.inspect_err(|_| self.checks.count(schema_type, level, Outcome::Failed))?;
             verdict.confluent.extend(found.confluent);
             verdict.explained.extend(found.explained);
         }
+        let outcome = if verdict.is_compatible() { Outcome::Compatible } else { Outcome::Incompatible };
+        self.checks.count(schema_type, level, outcome);
         if !verdict.is_compatible() {
             let checked = basis.config.validate_fields.unwrap_or(false);
             verdict.confluent.push(format!("{{validateFields: '{checked}', compatibility: '{level}'}}"));

@@ -5,6 +5,7 @@
 use crate::error::{Error, Result};
 use crate::identity::Content;
 use crate::live::{Draft, Live};
+use crate::metrics::Checks;
 use crate::names::{Context, Subject};
 use crate::parse::{Parsed, Problem, Strictness};
 use crate::schema::{Dependency, Metadata, Reference, RuleSet, SchemaType};
@@ -101,6 +102,7 @@ pub struct Registry {
     turns: turns::Turns,
     /// One walk through all texts at a time: each of them costs as much as many other requests.
     scanning: tokio::sync::Mutex<()>,
+    checks: Checks,
     now_ms: Box<dyn Fn() -> i64 + Send + Sync>,
 }
 
@@ -280,13 +282,18 @@ impl Registry {
         let live = Live::open(store, settings.text_cache_bytes).await?;
         let parsed = parsed::Cache::new(settings.parsed_cache_bytes);
         let (work, turns) = (work::Pool::new(&settings), turns::Turns::default());
-        let scanning = tokio::sync::Mutex::default();
-        Ok(Self { live, settings, parsed, work, turns, scanning, now_ms: Box::new(now_ms) })
+        let (scanning, checks) = (tokio::sync::Mutex::default(), Checks::default());
+        Ok(Self { live, settings, parsed, work, turns, scanning, checks, now_ms: Box::new(now_ms) })
     }
 
     /// Its memory of the store.
     pub fn live(&self) -> &Arc<Live> {
         &self.live
+    }
+
+    /// Its count of comparisons.
+    pub(crate) fn checks(&self) -> &Checks {
+        &self.checks
     }
 
     /// The subject that an alias leads to, one step; nothing where the name is no alias.

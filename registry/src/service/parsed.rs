@@ -4,6 +4,7 @@ use super::Registry;
 use super::references::fingerprint;
 use super::work::Budget;
 use crate::error::{Error, Result};
+use crate::metrics::{Asked, CacheNumbers};
 use crate::names::Context;
 use crate::parse::{Parsed, Strictness};
 use crate::schema::Dependency;
@@ -28,15 +29,23 @@ impl Weighter<Key, Arc<Parsed>> for Bytes {
     }
 }
 
-pub(super) struct Cache(QuickCache<Key, Arc<Parsed>, Bytes>);
+pub(super) struct Cache {
+    schemas: QuickCache<Key, Arc<Parsed>, Bytes>,
+    asked: Asked,
+}
 
 impl Cache {
     pub(super) fn new(bytes: u64) -> Self {
-        Self(QuickCache::with_weighter(1000, bytes, Bytes))
+        Self { schemas: QuickCache::with_weighter(1000, bytes, Bytes), asked: Asked::default() }
     }
 }
 
 impl Registry {
+    /// How the cache of parsed schemas is used.
+    pub(crate) fn cached_schemas(&self) -> CacheNumbers {
+        self.parsed.asked.numbers("parsed", self.parsed.schemas.weight())
+    }
+
     /// What an id means.
     pub(super) async fn parsed(
         &self,
@@ -49,7 +58,7 @@ impl Registry {
             let row = self.live.read(context, |state| state.schema(id).cloned()).ok_or_else(gone)?;
             let targets = self.targets(context, &row.references).await?;
             let key = (context.clone(), id, row.guid, fingerprint(&targets));
-            if let Some(parsed) = self.parsed.0.get(&key) {
+            if let Some(parsed) = self.parsed.asked.counted(self.parsed.schemas.get(&key)) {
                 return Ok(parsed);
             }
             let (found, texts) = self.live.schema(context, id).await?.ok_or_else(gone)?;
@@ -67,7 +76,7 @@ impl Registry {
             let parsed = self.work.run(budget, Some(bytes), read).await?;
             let parsed = parsed.map_err(|problem| Error::invalid_schema(&schema_type, &problem))?;
             let parsed = Arc::new(parsed);
-            self.parsed.0.insert(key, Arc::clone(&parsed));
+            self.parsed.schemas.insert(key, Arc::clone(&parsed));
             return Ok(parsed);
         }
     }
