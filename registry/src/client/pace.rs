@@ -50,13 +50,13 @@ mod tests {
     use super::*;
     use std::sync::Arc;
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn requests_are_spaced() {
-        let (pace, begun) = (Pace::new(10), Instant::now());
-        for _ in 0..11 {
+        let (pace, begun) = (Pace::new(50), Instant::now());
+        for _ in 0..6 {
             pace.turn().await;
         }
-        assert_eq!(begun.elapsed().as_millis(), 1000);
+        assert!(begun.elapsed() >= Duration::from_millis(100));
     }
 
     #[test]

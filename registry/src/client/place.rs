@@ -24,8 +24,7 @@ pub(super) fn read(texts: &[String]) -> Result<(Vec<Url>, Option<Auth>)> {
         }
         if !url.username().is_empty() {
             let password = decoded(url.password().unwrap_or(""));
-            auth =
-                Some(Auth::Basic { user: decoded(url.username()), password: Secret::new(password) });
+            auth = Some(Auth::Basic { user: decoded(url.username()), password: Secret::new(password) });
             // These fail only for URLs without a host, and http has one.
             let _ = url.set_username("");
             let _ = url.set_password(None);
@@ -81,7 +80,8 @@ mod tests {
     #[test]
     fn any_name_stays_one_segment() {
         let base = Url::parse("http://host/base").expect("a URL");
-        for name in ["a/b", "..", ".", "../../x", "%2e%2e", "a?b#c", ":.ctx:ä;b", "a\u{0}b", "a//b", "\\..\\"] {
+        for name in ["a/b", "..", ".", "../../x", "%2e%2e", "a?b#c", ":.ctx:ä;b", "a\u{0}b", "a//b", "\\..\\"]
+        {
             let url = at(&base, &format!("/subjects/{}/versions", segment(name)), &[]);
             let segments: Vec<&str> = url.path().split('/').collect();
             assert_eq!(segments.len(), 5, "{url}");

@@ -65,7 +65,8 @@ pub fn from_properties(
     let get = |name: &str| known.get(name).map(String::as_str).filter(|value| !value.is_empty());
     let file = |name: &str| {
         let read = |path: &str| {
-            read(Path::new(path)).map_err(|error| PropertyError(format!("{name}: {path} cannot be read: {error}")))
+            read(Path::new(path))
+                .map_err(|error| PropertyError(format!("{name}: {path} cannot be read: {error}")))
         };
         get(name).map(read).transpose()
     };
@@ -75,7 +76,9 @@ pub fn from_properties(
     };
     for name in ["ssl.truststore.type", "ssl.keystore.type"] {
         if get(name).is_some_and(|kind| !kind.eq_ignore_ascii_case("PEM")) {
-            return Err(PropertyError(format!("{name}: only PEM is read; convert the store with keytool or openssl")));
+            return Err(PropertyError(format!(
+                "{name}: only PEM is read; convert the store with keytool or openssl"
+            )));
         }
     }
     let urls = get("schema.registry.url").unwrap_or_default();
@@ -89,12 +92,16 @@ pub fn from_properties(
     let identity = match (file("ssl.certificate.location")?, file("ssl.key.location")?) {
         (Some(certificate), Some(key)) => Some((certificate, text(key))),
         (None, None) => file("ssl.keystore.location")?.map(|both| (Vec::new(), text(both))),
-        _ => return Err(PropertyError("ssl.certificate.location and ssl.key.location go together".to_owned())),
+        _ => {
+            return Err(PropertyError("ssl.certificate.location and ssl.key.location go together".to_owned()));
+        }
     };
     let trust = match get("enable.ssl.certificate.verification").map(str::trim) {
         None | Some("true") => Trust::Verified,
         Some("false") => Trust::Anybody,
-        Some(_) => return Err(PropertyError("enable.ssl.certificate.verification is true or false".to_owned())),
+        Some(_) => {
+            return Err(PropertyError("enable.ssl.certificate.verification is true or false".to_owned()));
+        }
     };
     settings.tls = Tls { ca, identity, trust };
     let limits = &mut settings.limits;
@@ -129,7 +136,8 @@ fn auth<'a>(get: &impl Fn(&str) -> Option<&'a str>) -> Result<Auth> {
         None => None,
         Some(url) => {
             let needed = |name: &str| {
-                let missing = || PropertyError(format!("{name} is missing beside bearer.auth.issuer.endpoint.url"));
+                let missing =
+                    || PropertyError(format!("{name} is missing beside bearer.auth.issuer.endpoint.url"));
                 get(name).map(str::to_owned).ok_or_else(missing)
             };
             let oauth = OAuth {
@@ -144,16 +152,17 @@ fn auth<'a>(get: &impl Fn(&str) -> Option<&'a str>) -> Result<Auth> {
     let basic = match get("basic.auth.user.info").filter(|_| source != Some("URL")) {
         None => None,
         Some(info) => {
-            let (user, password) = info
-                .split_once(':')
-                .ok_or_else(|| PropertyError("basic.auth.user.info is USER:PASSWORD, with a colon".to_owned()))?;
+            let (user, password) = info.split_once(':').ok_or_else(|| {
+                PropertyError("basic.auth.user.info is USER:PASSWORD, with a colon".to_owned())
+            })?;
             Some(Auth::Basic { user: user.to_owned(), password: Secret::new(password) })
         }
     };
     match get("bearer.auth.credentials.source") {
         None | Some("STATIC_TOKEN" | "OAUTHBEARER") => {}
         Some(other) => {
-            let text = format!("bearer.auth.credentials.source is STATIC_TOKEN or OAUTHBEARER, and not {other}");
+            let text =
+                format!("bearer.auth.credentials.source is STATIC_TOKEN or OAUTHBEARER, and not {other}");
             return Err(PropertyError(text));
         }
     }
@@ -217,7 +226,10 @@ mod tests {
     #[test]
     fn tokens_are_static_or_asked_for() {
         let fixed = read(&[("bearer.auth.token", "t"), ("bearer.auth.logical.cluster", "lsrc-1")]);
-        assert!(matches!(fixed.expect("read").auth, Auth::Bearer(Bearer { logical_cluster: Some(_), .. }, _)));
+        assert!(matches!(
+            fixed.expect("read").auth,
+            Auth::Bearer(Bearer { logical_cluster: Some(_), .. }, _)
+        ));
         let asked = [
             ("bearer.auth.credentials.source", "OAUTHBEARER"),
             ("bearer.auth.issuer.endpoint.url", "https://issuer/token"),

@@ -71,7 +71,8 @@ impl Server {
         first: impl Fn(usize, &Asked) -> Option<Reply> + Send + Sync + 'static,
     ) -> Self {
         let store = Arc::new(MemoryStore::new(uuid::Uuid::new_v4()));
-        let registry = Registry::open(store, Settings::default(), || 1_700_000_000_000).await.expect("a registry");
+        let registry =
+            Registry::open(store, Settings::default(), || 1_700_000_000_000).await.expect("a registry");
         let api = Arc::new(Api::new(Arc::new(registry), About::default()));
         Self::start(move |n, asked| {
             let (api, reply) = (Arc::clone(&api), first(n, &asked));

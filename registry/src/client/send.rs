@@ -20,7 +20,8 @@ use tokio::sync::Semaphore;
 
 /// What Confluent's clients send and accept.
 const TYPE: &str = "application/vnd.schemaregistry.v1+json";
-const ACCEPTED: &str = "application/vnd.schemaregistry.v1+json, application/vnd.schemaregistry+json, application/json";
+const ACCEPTED: &str =
+    "application/vnd.schemaregistry.v1+json, application/vnd.schemaregistry+json, application/json";
 
 /// Characters of an answer that is no JSON which an error shows.
 const SHOWN: usize = 120;
@@ -173,12 +174,14 @@ impl Sender {
             Err(Cut::TooLarge) => {
                 let limit = self.limits.answer_bytes;
                 let text = format!("{method} {url}: the answer is larger than {limit} bytes");
-                let error = Error::new(ErrorKind::Strange, text).hint("check that the URL is that of a registry");
+                let error =
+                    Error::new(ErrorKind::Strange, text).hint("check that the URL is that of a registry");
                 return Err(Failed { error, again: false, unknown: true, asked: None });
             }
             Err(Cut::Lost(why)) => {
-                let error = Error::new(ErrorKind::Away, format!("{method} {url}: the answer broke off: {why}"))
-                    .answered(status.as_u16(), None);
+                let error =
+                    Error::new(ErrorKind::Away, format!("{method} {url}: the answer broke off: {why}"))
+                        .answered(status.as_u16(), None);
                 return Err(Failed { error, again: true, unknown: true, asked: None });
             }
         };
@@ -199,7 +202,7 @@ impl Failed {
         let (connecting, timed_out) = (error.is_connect(), error.is_timeout());
         let why = why(error.without_url());
         let what = if timed_out { "no answer in time" } else { "no answer" };
-        let certificate = why.contains("certificate") || why.contains("InvalidMessage") || why.contains("tls");
+        let certificate = why.contains("certificate") || why.contains("corrupt message");
         let next = if certificate {
             "check the URL's scheme and host, and who signed the registry's certificate"
         } else {
@@ -225,16 +228,25 @@ impl Failed {
             Some(message) => message,
             None => place.map_or_else(|| excerpt(body), |place| format!("it is at {place} now")),
         };
-        let code_text = code.filter(|code| *code != u32::from(number)).map_or_else(String::new, |code| format!("/{code}"));
+        let code_text = code
+            .filter(|code| *code != u32::from(number))
+            .map_or_else(String::new, |code| format!("/{code}"));
         let message = format!("{method} {url}: {number}{code_text}: {said}");
         let (kind, next) = match number {
             401 => (ErrorKind::Credentials, Some("check the user and the password, or the token")),
-            403 => (ErrorKind::Credentials, Some("give this user the right to do that, or ask as another one")),
+            403 => {
+                (ErrorKind::Credentials, Some("give this user the right to do that, or ask as another one"))
+            }
             // Only a registry says what is missing; anybody else has another path below this URL.
             404 | 405 if code.is_some() => (ErrorKind::Absent, None),
-            404 | 405 => (ErrorKind::Absent, Some("check the path of the URL: who answers there does not seem to be a registry")),
+            404 | 405 => (
+                ErrorKind::Absent,
+                Some("check the path of the URL: who answers there does not seem to be a registry"),
+            ),
             408 | 429 => (ErrorKind::Away, Some("try again later, or ask for less a second")),
-            300..=399 => (ErrorKind::Strange, Some("give the URL that it leads to; this client follows no redirects")),
+            300..=399 => {
+                (ErrorKind::Strange, Some("give the URL that it leads to; this client follows no redirects"))
+            }
             500.. => (ErrorKind::Away, Some("look at the registry's log")),
             _ => (ErrorKind::Refused, None),
         };
@@ -311,16 +323,18 @@ fn http(
     auth: &Auth,
     user_agent: &str,
 ) -> Result<reqwest::Client> {
-    let wrong = |what: &str, why: String| {
-        Error::new(ErrorKind::Settings, format!("{what} cannot be used: {why}"))
-    };
+    let wrong =
+        |what: &str, why: String| Error::new(ErrorKind::Settings, format!("{what} cannot be used: {why}"));
     let mut headers = HeaderMap::new();
     headers.insert("accept", HeaderValue::from_static(ACCEPTED));
     headers.insert("confluent-accept-unknown-properties", HeaderValue::from_static("true"));
     let mut add = |name: &str, value: &str| {
         let named = HeaderName::from_bytes(name.as_bytes()).ok().zip(HeaderValue::from_str(value).ok());
         let Some((name, mut value)) = named else {
-            return Err(wrong(&format!("header {name:?}"), "it has characters that no header has".to_owned()));
+            return Err(wrong(
+                &format!("header {name:?}"),
+                "it has characters that no header has".to_owned(),
+            ));
         };
         value.set_sensitive(true);
         headers.insert(name, value);
@@ -328,7 +342,9 @@ fn http(
     };
     if let Auth::Bearer(bearer, _) | Auth::OAuth(bearer, _) = auth {
         let Bearer { logical_cluster, identity_pool } = bearer;
-        for (name, value) in [("target-sr-cluster", logical_cluster), ("confluent-identity-pool-id", identity_pool)] {
+        for (name, value) in
+            [("target-sr-cluster", logical_cluster), ("confluent-identity-pool-id", identity_pool)]
+        {
             if let Some(value) = value {
                 add(name, value)?;
             }

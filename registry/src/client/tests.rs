@@ -29,7 +29,8 @@ const NOT_FOUND: &str = r#"{"error_code":40401,"message":"Subject 'orders-value'
 #[tokio::test]
 async fn the_instance_that_answers_is_kept() {
     let dead = "http://127.0.0.1:9";
-    let busy = Server::replying(|_, _| json(503, r#"{"error_code":50004,"message":"Leader not known."}"#)).await;
+    let busy =
+        Server::replying(|_, _| json(503, r#"{"error_code":50004,"message":"Leader not known."}"#)).await;
     let good = Server::replying(|_, _| json(200, r#"{"mode":"READWRITE"}"#)).await;
     let client = client(settings(&[dead, &busy.url, &good.url]));
     for _ in 0..5 {
@@ -67,9 +68,12 @@ async fn what_is_refused_is_not_asked_again_and_says_why() {
         let body = format!(r#"{{"error_code":{code},"message":"no, because"}}"#);
         let server = Server::replying(move |_, _| json(status, &body)).await;
         let schema = Schema { subject: "s".into(), schema: "\"int\"".into(), ..Schema::default() };
-        let error = client(settings(&[&server.url])).register(&schema, Placed::Same).await.expect_err("refused");
+        let error =
+            client(settings(&[&server.url])).register(&schema, Placed::Same).await.expect_err("refused");
         assert_eq!((error.kind(), error.code(), error.status()), (kind, Some(code), Some(status)));
-        assert!(error.to_string().contains("no, because") && error.to_string().contains("/subjects/s/versions"));
+        assert!(
+            error.to_string().contains("no, because") && error.to_string().contains("/subjects/s/versions")
+        );
         assert_eq!(server.asked().len(), 1);
     }
 }
@@ -80,7 +84,8 @@ async fn requests_look_like_those_of_confluents_clients_and_errors_have_no_crede
     let url = server.url.replace("http://", "http://alice:hunter2@");
     let mut settings = settings(&[&url]);
     settings.headers = vec![("X-API-Key".into(), Secret::new("hunter3"))];
-    let error = client(settings).set_mode(&Subject::parse(":.c:a/b c"), Mode::Import).await.expect_err("refused");
+    let error =
+        client(settings).set_mode(&Subject::parse(":.c:a/b c"), Mode::Import).await.expect_err("refused");
     assert!(!format!("{error} {error:?}").contains("hunter"), "{error}");
     let asked = &server.asked()[0];
     let header = |name: &str| asked.headers.get(name).map(String::as_str);
@@ -89,7 +94,9 @@ async fn requests_look_like_those_of_confluents_clients_and_errors_have_no_crede
     assert_eq!(header("content-type"), Some("application/vnd.schemaregistry.v1+json"));
     assert_eq!(header("x-api-key"), Some("hunter3"));
     assert!(header("user-agent").is_some_and(|agent| agent.starts_with("replevin/")));
-    assert!(header("accept").is_some_and(|accept| accept.starts_with("application/vnd.schemaregistry.v1+json")));
+    assert!(
+        header("accept").is_some_and(|accept| accept.starts_with("application/vnd.schemaregistry.v1+json"))
+    );
     assert_eq!((asked.method.as_str(), asked.path.as_str()), ("PUT", "/mode/%3A.c%3Aa%2Fb%20c"));
     assert_eq!(asked.query, "force=true");
 }
@@ -138,11 +145,12 @@ async fn a_deletion_whose_answer_was_lost_is_done() {
 
 #[tokio::test]
 async fn tokens_are_asked_for_once_and_again_when_they_are_refused() {
-    let issuer = Server::replying(|n, _| json(200, &format!(r#"{{"access_token":"t{n}","expires_in":3600}}"#))).await;
+    let issuer =
+        Server::replying(|n, _| json(200, &format!(r#"{{"access_token":"t{n}","expires_in":3600}}"#))).await;
     let registry = Server::replying(|n, asked: &Asked| {
         let token = asked.headers.get("authorization").map(String::as_str);
         match (n, token) {
-            (0..5, Some("Bearer t0")) | (6.., Some("Bearer t1")) => json(200, r#"{"mode":"READWRITE"}"#),
+            (0..=4, Some("Bearer t0")) | (6.., Some("Bearer t1")) => json(200, r#"{"mode":"READWRITE"}"#),
             _ => json(401, "{}"),
         }
     })
@@ -154,7 +162,8 @@ async fn tokens_are_asked_for_once_and_again_when_they_are_refused() {
         client_secret: Secret::new("hunter2"),
         scope: Some("sr".into()),
     };
-    settings.auth = Auth::OAuth(Bearer { logical_cluster: Some("lsrc-1".into()), ..Bearer::default() }, oauth);
+    settings.auth =
+        Auth::OAuth(Bearer { logical_cluster: Some("lsrc-1".into()), ..Bearer::default() }, oauth);
     let client = client(settings);
     for _ in 0..8 {
         client.mode(&orders()).await.expect("an answer");
@@ -225,7 +234,8 @@ async fn everything_of_our_own_registry_can_be_asked_for() {
     let second = client.version(&Subject::parse("s2"), 1).await.expect("there");
     assert_eq!(client.look_up(&Subject::parse("s2"), &second).await.expect("found").id, second.id);
     let none = std::collections::HashSet::new();
-    let streamed = client.schemas(&[], &none, |_, numbers| numbers.iter().map(|(number, _)| *number).collect());
+    let streamed =
+        client.schemas(&[], &none, |_, numbers| numbers.iter().map(|(number, _)| *number).collect());
     let streamed: Vec<_> = streamed.collect().await;
     assert_eq!(streamed.iter().filter(|found| found.is_ok()).count(), 40);
     let settings = serde_json::json!({"compatibilityLevel": "FULL", "normalize": true});

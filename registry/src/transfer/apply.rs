@@ -49,7 +49,8 @@ pub struct Applied {
 }
 
 impl Applied {
-    pub(super) fn add(&mut self, other: Self) {
+    /// Adds what was done besides.
+    pub fn add(&mut self, other: Self) {
         self.registered += other.registered;
         self.deleted += other.deleted;
         self.removed += other.removed;
@@ -117,8 +118,12 @@ fn places(plan: &Plan, there: &Index) -> BTreeSet<Place> {
     let contexts = plan.contexts();
     let written = plan.versions.iter().map(|planned| &*planned.key().subject);
     let subjects: BTreeSet<&str> = written.chain(plan.configs.keys().map(String::as_str)).collect();
-    let own = subjects.into_iter().filter(|subject| there.modes.get(*subject).is_some_and(|mode| *mode != Mode::Import));
-    contexts.iter().map(root).chain(own.map(str::to_owned)).collect()
+    let own = subjects
+        .into_iter()
+        .filter(|subject| there.modes.get(*subject).is_some_and(|mode| *mode != Mode::Import));
+    // The defaults of all contexts belong to none that is written to.
+    let contexts = contexts.iter().filter(|context| !context.is_global());
+    contexts.map(root).chain(own.map(str::to_owned)).collect()
 }
 
 /// What is under way.
@@ -207,11 +212,17 @@ async fn register(key: &Key, known: &Entry, run: &Run<'_>) -> Result<bool> {
     let registered = run.to.register(&schema, Placed::Same).await.map_err(|error| {
         let in_mode = error.code() == Some(42205);
         let error = Error::from(error).at(key);
-        if in_mode { error.hint("another mode was set meanwhile, or the id is taken; run the same command again") } else { error }
+        if in_mode {
+            error.hint("another mode was set meanwhile, or the id is taken; run the same command again")
+        } else {
+            error
+        }
     })?;
     if registered.id != known.id {
-        let text = format!("{key}: {} gave it id {}, and not its own, {}", run.to.name(), registered.id, known.id);
-        return Err(Error::new(Kind::Failed, text).hint("that registry does not keep ids; delete what it has, and take another one"));
+        let text =
+            format!("{key}: {} gave it id {}, and not its own, {}", run.to.name(), registered.id, known.id);
+        return Err(Error::new(Kind::Failed, text)
+            .hint("that registry does not keep ids; delete what it has, and take another one"));
     }
     Ok(true)
 }

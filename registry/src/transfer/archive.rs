@@ -162,15 +162,20 @@ impl Archive {
         loop {
             number += 1;
             if number % 256 == 0 && stop() {
-                return Err(Error::new(Kind::Interrupted, format!("reading {} was interrupted", path.display())));
+                return Err(Error::new(
+                    Kind::Interrupted,
+                    format!("reading {} was interrupted", path.display()),
+                ));
             }
             let length = line(&mut reader, &mut bytes).map_err(|error| error.at(at(number)))?;
             if length == 0 {
                 return Err(damaged(&at(number), "the file ends before its last line: it was cut"));
             }
             let parsed: Line = serde_json::from_slice(&bytes).map_err(|error| match head.is_none() {
-                true => Error::new(Kind::Input, format!("{} is no export of a registry: {error}", path.display()))
-                    .hint("write one with `replevin registry export`"),
+                true => {
+                    Error::new(Kind::Input, format!("{} is no export of a registry: {error}", path.display()))
+                        .hint("write one with `replevin registry export`")
+                }
                 false => damaged(&at(number), &format!("it makes no sense: {error}")),
             })?;
             match (parsed, &head) {
@@ -181,12 +186,14 @@ impl Archive {
                             path.display(),
                             read.format
                         );
-                        return Err(Error::new(Kind::Input, text).hint("use the program that wrote it, or a newer one"));
+                        return Err(Error::new(Kind::Input, text)
+                            .hint("use the program that wrote it, or a newer one"));
                     }
                     head = Some(read);
                 }
                 (_, None) => {
-                    let text = format!("{} is no export of a registry: its first line is no header", path.display());
+                    let text =
+                        format!("{} is no export of a registry: its first line is no header", path.display());
                     return Err(Error::new(Kind::Input, text));
                 }
                 (Line::Header(_), Some(_)) => return Err(damaged(&at(number), "a second header")),
@@ -252,14 +259,17 @@ impl Archive {
             line(&mut *file, &mut bytes).map_err(|error| error.at(&place))?;
         }
         match serde_json::from_slice(&bytes) {
-            Ok(Line::Version(schema)) if schema.subject == *key.subject && schema.version == key.version => Ok(schema),
+            Ok(Line::Version(schema)) if schema.subject == *key.subject && schema.version == key.version => {
+                Ok(schema)
+            }
             _ => Err(damaged(&place, &format!("{key} was there, and is not any more: the file was changed"))),
         }
     }
 }
 
 fn damaged(place: &str, why: &str) -> Error {
-    Error::new(Kind::Damaged, format!("{place}: {why}")).hint("take another copy of the file; nothing was touched")
+    Error::new(Kind::Damaged, format!("{place}: {why}"))
+        .hint("take another copy of the file; nothing was touched")
 }
 
 /// Reads a line with its end into `bytes`; 0 where there is no more.
@@ -268,7 +278,11 @@ fn line(reader: &mut impl BufRead, bytes: &mut Vec<u8>) -> Result<u64> {
     let read = std::io::Read::take(reader, MAX_LINE).read_until(b'\n', bytes);
     let read = read.map_err(|error| Error::new(Kind::Failed, format!("it cannot be read: {error}")))?;
     if read > 0 && bytes.last() != Some(&b'\n') {
-        let why = if read as u64 == MAX_LINE { "the line is too long" } else { "the line has no end: the file was cut" };
+        let why = if read as u64 == MAX_LINE {
+            "the line is too long"
+        } else {
+            "the line has no end: the file was cut"
+        };
         return Err(Error::new(Kind::Damaged, why).hint("take another copy of the file; nothing was touched"));
     }
     Ok(read as u64)

@@ -66,7 +66,12 @@ pub async fn check(
                 let same = other.is_some_and(|other| other.fingerprint == entry.fingerprint);
                 if !same && !side.is_same(key, side, holder).await? {
                     let why = format!("its id {} belongs to {holder} too, which is another schema", entry.id);
-                    add(key, "id", why, "data with this id cannot be read for sure; find out which schema wrote it");
+                    add(
+                        key,
+                        "id",
+                        why,
+                        "data with this id cannot be read for sure; find out which schema wrote it",
+                    );
                 }
             }
         }
@@ -77,14 +82,22 @@ pub async fn check(
         match side.canonical(&schema).await? {
             Err(why) => add(key, "text", why, "mend the text and register it as a new version"),
             Ok(canonical) if canonical != schema.schema => {
-                let why = format!("its text is not as it would be stored here, which begins {}", begin(&canonical));
+                let why =
+                    format!("its text is not as it would be stored here, which begins {}", begin(&canonical));
                 add(key, "canonical", why, "nothing, unless GUIDs are used: they are made from the text");
             }
             Ok(_) => {
                 let ours = guid(&schema);
-                if let (Some(theirs), Some(ours)) = (&schema.guid, ours) && !theirs.eq_ignore_ascii_case(&ours) {
+                if let (Some(theirs), Some(ours)) = (&schema.guid, ours)
+                    && !theirs.eq_ignore_ascii_case(&ours)
+                {
                     let why = format!("its GUID is {theirs}, and {ours} is what its text and labels make");
-                    add(key, "guid", why, "readers that look schemas up by GUID will not find it after a move");
+                    add(
+                        key,
+                        "guid",
+                        why,
+                        "readers that look schemas up by GUID will not find it after a move",
+                    );
                 }
             }
         }

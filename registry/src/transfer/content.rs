@@ -92,7 +92,12 @@ mod tests {
     use serde_json::json;
 
     fn with(metadata: Value, rules: Value) -> Schema {
-        Schema { schema: "\"int\"".into(), metadata: Some(metadata), rule_set: Some(rules), ..Schema::default() }
+        Schema {
+            schema: "\"int\"".into(),
+            metadata: Some(metadata),
+            rule_set: Some(rules),
+            ..Schema::default()
+        }
     }
 
     #[test]

@@ -81,7 +81,8 @@ pub async fn diff(a: &Side, b: &Side) -> Result<Differences> {
     for place in places {
         let (one, two) = (a.index.configs.get(place), b.index.configs.get(place));
         if !same_config(one, two) {
-            let text = |config: Option<&Settings>| config.map(|config| Value::Object(config.clone()).to_string());
+            let text =
+                |config: Option<&Settings>| config.map(|config| Value::Object(config.clone()).to_string());
             found.add("config", (place, None), text(one), text(two));
         }
     }
@@ -120,7 +121,9 @@ async fn version(
         }
     }
     // A GUID is made from the text: where that is written differently, so is the GUID.
-    if let (Some(one), Some(two), true) = (&one.guid, &two.guid, same_text) && !one.eq_ignore_ascii_case(two) {
+    if let (Some(one), Some(two), true) = (&one.guid, &two.guid, same_text)
+        && !one.eq_ignore_ascii_case(two)
+    {
         found.add("guid", at, Some(one.to_string()), Some(two.to_string()));
     }
     Ok(())

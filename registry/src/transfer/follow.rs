@@ -1,5 +1,6 @@
 //! Keeps one registry like another one: new versions, deletions, settings and modes, round after round.
 
+use super::Progress;
 use super::apply::{Applied, Run, write};
 use super::diff::{Differences, diff};
 use super::error::{Error, Kind, Result};
@@ -8,7 +9,6 @@ use super::journal::Modes;
 use super::plan::{Plan, Planned, plan};
 use super::source::{Side, Source};
 use super::walk::{Item, Walk};
-use super::Progress;
 use crate::client::Client;
 use crate::names::Context;
 use std::collections::HashMap;

@@ -95,8 +95,10 @@ impl Index {
     /// Adds a version; false where there is one of that number already.
     pub(super) fn insert(&mut self, schema: &Schema, offset: u64) -> bool {
         let references = references(schema);
-        let references =
-            references.into_iter().map(|(subject, version)| self.key(&subject.to_string(), version)).collect();
+        let references = references
+            .into_iter()
+            .map(|(subject, version)| self.key(&subject.to_string(), version))
+            .collect();
         let entry = Entry {
             id: schema.id,
             guid: schema.guid.as_deref().map(Into::into),

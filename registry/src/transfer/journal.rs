@@ -37,7 +37,9 @@ impl Modes {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 Written { registry: name, ..Written::default() }
             }
-            Err(error) => return Err(Error::new(Kind::Input, format!("{} cannot be read: {error}", path.display()))),
+            Err(error) => {
+                return Err(Error::new(Kind::Input, format!("{} cannot be read: {error}", path.display())));
+            }
             Ok(bytes) => {
                 let written: Written = serde_json::from_slice(&bytes).map_err(|error| {
                     let text = format!("{} is no journal of modes: {error}", path.display());
@@ -49,7 +51,9 @@ impl Modes {
                         path.display(),
                         written.registry
                     );
-                    let next = format!("run the earlier command again, or name another file than that of {name} with --journal");
+                    let next = format!(
+                        "run the earlier command again, or name another file than that of {name} with --journal"
+                    );
                     return Err(Error::new(Kind::Input, text).hint(next));
                 }
                 written
@@ -79,7 +83,11 @@ impl Modes {
     }
 
     /// Sets IMPORT, after what was there is written down.
-    pub(super) async fn borrow(&mut self, client: &Client, places: impl IntoIterator<Item = Place>) -> Result<()> {
+    pub(super) async fn borrow(
+        &mut self,
+        client: &Client,
+        places: impl IntoIterator<Item = Place>,
+    ) -> Result<()> {
         let mut new = Vec::new();
         for place in places {
             if !self.written.modes.contains_key(&place) {
@@ -162,7 +170,10 @@ async fn before(client: &Client, place: &str) -> Result<Option<Mode>> {
         return Err(Error::new(Kind::Input, text).hint("lift it first (PUT /mode)"));
     }
     // The registry itself answers READWRITE also where nothing is set; then that of all contexts counts.
-    if place.is_empty() && own == Some(Mode::Readwrite) && client.mode_in_scope(&subject).await? != Mode::Readwrite {
+    if place.is_empty()
+        && own == Some(Mode::Readwrite)
+        && client.mode_in_scope(&subject).await? != Mode::Readwrite
+    {
         return Ok(None);
     }
     Ok(own)

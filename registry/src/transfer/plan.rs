@@ -147,11 +147,14 @@ async fn ids(from: &Side, to: &Side, todo: &Todo, conflicts: &mut Vec<Conflict>)
             }
         }
         let concerned = todo.get(first) == Some(&Need::Register) && !to.index.versions.contains_key(first);
-        let Some(holder) = there.get(id).and_then(|users| users.first()).filter(|_| concerned) else { continue };
+        let Some(holder) = there.get(id).and_then(|users| users.first()).filter(|_| concerned) else {
+            continue;
+        };
         let Some((holder, theirs)) = to.index.versions.get_index(*holder) else { continue };
         if entry.fingerprint != theirs.fingerprint && !from.is_same(first, to, holder).await? {
             let why = format!("its id {} belongs to another schema there: {holder}", id.1);
-            let next = "take an empty registry or another context; ids in data cannot be told apart otherwise";
+            let next =
+                "take an empty registry or another context; ids in data cannot be told apart otherwise";
             conflicts.push(conflict(first, why, next));
         }
     }
@@ -190,8 +193,13 @@ fn hidden(to: &Side, todo: &Todo, conflicts: &mut Vec<Conflict>) {
     };
     for key in todo.keys() {
         if let Some(alias) = alias(key) {
-            let why = format!("its subject is an alias of {alias} there, so that it would be written to that one");
-            conflicts.push(conflict(key, why, "remove the alias there (DELETE /config/SUBJECT); it is set again at the end"));
+            let why =
+                format!("its subject is an alias of {alias} there, so that it would be written to that one");
+            conflicts.push(conflict(
+                key,
+                why,
+                "remove the alias there (DELETE /config/SUBJECT); it is set again at the end",
+            ));
         }
     }
 }
@@ -212,7 +220,11 @@ fn ordered(from: &Side, to: &Side, todo: &Todo) -> Vec<Planned> {
     let mut done: HashSet<&Key> = HashSet::new();
     for (key, entry) in versions {
         let mut twins: Vec<&Key> = match entry.deleted {
-            true => later[&(&*key.subject, entry.id)].iter().copied().filter(|twin| twin.version > key.version).collect(),
+            true => later[&(&*key.subject, entry.id)]
+                .iter()
+                .copied()
+                .filter(|twin| twin.version > key.version)
+                .collect(),
             false => Vec::new(),
         };
         twins.sort_by_key(|twin| std::cmp::Reverse(twin.version));

@@ -1,11 +1,11 @@
 //! Where a registry's content comes from: a registry that answers, or a file.
 
+use super::Progress;
 use super::archive::Archive;
 use super::content::canonical;
 use super::error::{Error, Kind, Result};
 use super::index::{Index, Key, references};
 use super::walk::{Item, Oddities, Walk};
-use super::Progress;
 use crate::client::{Client, Schema};
 use crate::names::Context;
 use std::collections::HashSet;
@@ -68,7 +68,10 @@ impl Side {
         let entry = self.index.versions.get(key);
         match &self.source {
             Source::Live(client) => match client.version(&key.subject(), key.version).await {
-                Ok(schema) => Ok(Some(Schema { deleted: entry.map(|entry| entry.deleted).or(schema.deleted), ..schema })),
+                Ok(schema) => Ok(Some(Schema {
+                    deleted: entry.map(|entry| entry.deleted).or(schema.deleted),
+                    ..schema
+                })),
                 Err(error) if error.is_absent() => Ok(None),
                 Err(error) => Err(error.into()),
             },
@@ -92,10 +95,9 @@ impl Side {
             Leave(String, String),
         }
         let enter = |schema: &Schema| {
-            let keys = references(schema).into_iter().map(|(subject, version)| Key {
-                subject: subject.to_string().into(),
-                version,
-            });
+            let keys = references(schema)
+                .into_iter()
+                .map(|(subject, version)| Key { subject: subject.to_string().into(), version });
             let names = schema.references.iter().map(|reference| reference.name.clone());
             names.zip(keys).map(|(name, key)| Step::Enter(name, key)).rev().collect::<Vec<_>>()
         };
@@ -128,7 +130,9 @@ impl Side {
     /// Whether a version of this side and one of another side are the same schema. Texts may be written differently.
     pub(super) async fn is_same(&self, own: &Key, other: &Side, theirs: &Key) -> Result<bool> {
         let entries = (self.index.versions.get(own), other.index.versions.get(theirs));
-        if let (Some(one), Some(two)) = entries && one.fingerprint == two.fingerprint {
+        if let (Some(one), Some(two)) = entries
+            && one.fingerprint == two.fingerprint
+        {
             return Ok(true);
         }
         let (Some(one), Some(two)) = (self.schema(own).await?, other.schema(theirs).await?) else {
@@ -170,7 +174,10 @@ impl Index {
             }
             Item::Version(schema) => {
                 if schema.version < 1 {
-                    let text = format!("{} has a version {}, which no registry gives", schema.subject, schema.version);
+                    let text = format!(
+                        "{} has a version {}, which no registry gives",
+                        schema.subject, schema.version
+                    );
                     return Err(Error::new(Kind::Failed, text));
                 }
                 self.insert(&schema, 0);

@@ -46,7 +46,8 @@ fn avro(subject: &str, text: &str, references: &[(&str, &str, i32)]) -> Schema {
 /// A registry with everything: a diamond of references, contexts, labels, settings, modes, an alias, deleted versions.
 async fn furnish(client: &Client) {
     let add = async |schema: Schema| client.register(&schema, Placed::Next).await.expect("registered").id;
-    let record = |name: &str, fields: &str| format!(r#"{{"type":"record","name":"{name}","fields":[{fields}]}}"#);
+    let record =
+        |name: &str, fields: &str| format!(r#"{{"type":"record","name":"{name}","fields":[{fields}]}}"#);
     add(avro("z-base", &record("Base", r#"{"name":"a","type":"int"}"#), &[])).await;
     add(avro("y-left", &record("Left", r#"{"name":"b","type":"Base"}"#), &[("Base", "z-base", 1)])).await;
     add(avro("x-right", &record("Right", r#"{"name":"c","type":"Base"}"#), &[("Base", "z-base", 1)])).await;
@@ -63,8 +64,12 @@ async fn furnish(client: &Client) {
     add(proto).await;
     add(Schema { schema_type: "JSON".into(), ..avro(":.pay:json", r#"{"type":"object"}"#, &[]) }).await;
     let labelled = Schema {
-        metadata: Some(value!({"properties": {"owner": "me"}, "tags": {"a": ["PII"]}, "sensitive": ["owner"]})),
-        rule_set: Some(value!({"domainRules": [{"name": "r", "kind": "CONDITION", "mode": "WRITE", "type": "CEL", "expr": "true"}]})),
+        metadata: Some(
+            value!({"properties": {"owner": "me"}, "tags": {"a": ["PII"]}, "sensitive": ["owner"]}),
+        ),
+        rule_set: Some(
+            value!({"domainRules": [{"name": "r", "kind": "CONDITION", "mode": "WRITE", "type": "CEL", "expr": "true"}]}),
+        ),
         ..avro("labelled", &record("L", r#"{"name":"a","type":"string"}"#), &[])
     };
     add(labelled).await;
@@ -74,7 +79,10 @@ async fn furnish(client: &Client) {
     client.delete_subject(&at("all-gone"), Deletion::Soft).await.expect("deleted");
     client.set_config(&at(""), &settings(value!({"compatibilityLevel": "FULL"}))).await.expect("set");
     client.set_config(&at(":.pay:"), &settings(value!({"compatibilityLevel": "NONE"}))).await.expect("set");
-    client.set_config(&at("a-top"), &settings(value!({"compatibilityLevel": "NONE", "normalize": true}))).await.expect("set");
+    client
+        .set_config(&at("a-top"), &settings(value!({"compatibilityLevel": "NONE", "normalize": true})))
+        .await
+        .expect("set");
     client.set_config(&at("alias"), &settings(value!({"alias": "labelled"}))).await.expect("set");
     client.set_mode(&at("x-right"), Mode::Readonly).await.expect("set");
     client.set_mode(&at(":.pay:"), Mode::Readonly).await.expect("set");
@@ -85,7 +93,8 @@ async fn side(client: &Arc<Client>) -> Side {
 }
 
 async fn export(client: &Client, path: &Path) -> Counts {
-    let head = Head { format: FORMAT, program: "t".into(), source: client.name(), time_ms: 1, contexts: Vec::new() };
+    let head =
+        Head { format: FORMAT, program: "t".into(), source: client.name(), time_ms: 1, contexts: Vec::new() };
     let file = std::fs::File::create(path).expect("a file");
     let mut writer = ArchiveWriter::new(file, path.display().to_string(), head).expect("begun");
     let progress = Progress::default();
@@ -171,7 +180,8 @@ async fn what_is_referred_to_comes_before_what_refers_to_it() {
     let bed = Bed::new().await;
     export(&bed.from, &bed.file()).await;
     let text = std::fs::read_to_string(bed.file()).expect("read");
-    let place = |subject: &str| text.find(&format!("\"subject\":\"{subject}\",\"version\":1")).expect("there");
+    let place =
+        |subject: &str| text.find(&format!("\"subject\":\"{subject}\",\"version\":1")).expect("there");
     assert!(place("z-base") < place("y-left") && place("z-base") < place("x-right"));
     assert!(place("y-left") < place("a-top") && place("x-right") < place("a-top"));
 }
@@ -186,7 +196,8 @@ async fn a_cut_or_changed_file_is_noticed_before_anything_is_touched() {
     wrong.push(whole[..whole.len() - 1].to_vec());
     wrong.push([&whole[..], b"{}\n"].concat());
     wrong.push(String::from_utf8_lossy(&whole).replacen("\"long\\\"", "\"int\\\"", 1).into_bytes());
-    let without_a_line: Vec<u8> = lines.iter().enumerate().filter(|(n, _)| *n != 5).flat_map(|(_, line)| line.to_vec()).collect();
+    let without_a_line: Vec<u8> =
+        lines.iter().enumerate().filter(|(n, _)| *n != 5).flat_map(|(_, line)| line.to_vec()).collect();
     wrong.push(without_a_line);
     for bytes in wrong {
         std::fs::write(bed.file(), &bytes).expect("written");
@@ -208,7 +219,8 @@ async fn what_is_in_the_way_is_named_and_nothing_is_touched() {
     let from = Side::file(&bed.file(), GO_ON).expect("read");
     let there = side(&bed.to).await;
     let plan = plan(&from, &there, true, &[]).await.expect("planned");
-    let named: Vec<_> = plan.conflicts.iter().map(|conflict| (conflict.subject.as_str(), conflict.version)).collect();
+    let named: Vec<_> =
+        plan.conflicts.iter().map(|conflict| (conflict.subject.as_str(), conflict.version)).collect();
     assert_eq!(named, [("z-base", 1)], "{:?}", plan.conflicts);
     assert!(!plan.conflicts[0].next_step.is_empty());
 }
@@ -258,13 +270,18 @@ async fn a_killed_import_leaves_a_journal_and_the_next_one_puts_modes_back() {
 #[tokio::test]
 async fn schemas_that_refer_to_each_other_are_refused_and_missing_ones_are_named() {
     let bed = Bed::new().await;
-    let schema = |subject: &str, refers: &str, id: u32| Schema { version: 1, id, ..avro(subject, "\"int\"", &[("n", refers, 1)]) };
+    let schema = |subject: &str, refers: &str, id: u32| Schema {
+        version: 1,
+        id,
+        ..avro(subject, "\"int\"", &[("n", refers, 1)])
+    };
     let lines = [
         schema("a", "b", 100),
         Schema { schema: "\"long\"".into(), ..schema("b", "a", 101) },
         Schema { schema: "\"bytes\"".into(), ..schema("c", "nowhere", 102) },
     ];
-    let head = Head { format: FORMAT, program: "t".into(), source: "t".into(), time_ms: 1, contexts: Vec::new() };
+    let head =
+        Head { format: FORMAT, program: "t".into(), source: "t".into(), time_ms: 1, contexts: Vec::new() };
     let file = std::fs::File::create(bed.file()).expect("a file");
     let mut writer = ArchiveWriter::new(file, "file".into(), head).expect("begun");
     lines.into_iter().try_for_each(|schema| writer.add(Item::Version(schema))).expect("written");
@@ -274,16 +291,19 @@ async fn schemas_that_refer_to_each_other_are_refused_and_missing_ones_are_named
     let named: Vec<_> = plan.conflicts.iter().map(|conflict| conflict.subject.as_str()).collect();
     assert_eq!(named, ["a", "c"], "{:?}", plan.conflicts);
     let (_, count, found) = check(&from, &Progress::default(), GO_ON).await.expect("checked");
-    assert!(count > 0 && found.iter().any(|finding| finding.subject == "c" && finding.what == "reference"), "{found:?}");
+    assert!(
+        count > 0 && found.iter().any(|finding| finding.subject == "c" && finding.what == "reference"),
+        "{found:?}"
+    );
 }
 
 #[tokio::test]
-async fn a_chain_of_a_thousand_references_is_read_in_order() {
+async fn a_long_chain_of_references_is_read_in_order() {
     let bed = Bed::new().await;
     // Each refers to the next name, so that the first of the list waits for all others.
-    for n in (0..1000).rev() {
+    for n in (0..300).rev() {
         let schema = match n {
-            999 => avro("c999", "{\"type\":\"fixed\",\"name\":\"F999\",\"size\":1}", &[]),
+            299 => avro("c299", "{\"type\":\"fixed\",\"name\":\"F299\",\"size\":1}", &[]),
             n => {
                 let next = format!("c{:03}", n + 1);
                 let text = format!("{{\"type\":\"fixed\",\"name\":\"F{n}\",\"size\":1}}");
@@ -294,7 +314,7 @@ async fn a_chain_of_a_thousand_references_is_read_in_order() {
         bed.to.register(&schema, Placed::Next).await.expect("registered");
     }
     let found = side(&bed.to).await;
-    assert_eq!((found.index.versions.len(), found.oddities.count), (1000, 0));
+    assert_eq!((found.index.versions.len(), found.oddities.count), (300, 0));
     let mut seen = std::collections::HashSet::new();
     for (key, entry) in &found.index.versions {
         assert!(entry.references.iter().all(|reference| seen.contains(reference)), "{key} comes too early");
@@ -305,13 +325,18 @@ async fn a_chain_of_a_thousand_references_is_read_in_order() {
 #[tokio::test]
 async fn a_follower_has_what_was_registered_set_and_deleted_meanwhile() {
     let bed = Bed::new().await;
-    let (progress, mut modes) = (Progress::default(), Modes::open(bed.journal(), &bed.to).expect("a journal"));
+    let (progress, mut modes) =
+        (Progress::default(), Modes::open(bed.journal(), &bed.to).expect("a journal"));
     let (from, to) = (Arc::clone(&bed.from), Arc::clone(&bed.to));
     let mut follow = Follow::begin(from, to, &[], true, &progress, GO_ON).await.expect("begun");
     let plan = follow.plan(&modes).await.expect("planned");
     follow.write(&plan, &mut modes).await.expect("written");
     let at = Subject::parse;
     bed.from.register(&avro("new", "\"int\"", &[]), Placed::Next).await.expect("registered");
+    bed.from
+        .set_config(&at("deleted"), &settings(value!({"compatibilityLevel": "NONE"})))
+        .await
+        .expect("set");
     bed.from.register(&avro("deleted", "\"int\"", &[]), Placed::Next).await.expect("registered");
     bed.from.delete_version(&at("labelled"), 1, Deletion::Soft).await.expect("deleted");
     bed.from.delete_subject(&at("all-gone"), Deletion::Permanent).await.expect("deleted");
@@ -326,7 +351,11 @@ async fn a_follower_has_what_was_registered_set_and_deleted_meanwhile() {
     follow.look().await.expect("looked");
     let plan = follow.plan(&modes).await.expect("planned");
     assert!(plan.is_empty(), "{plan:?}");
-    assert_eq!(bed.to.mode(&at("")).await.expect("a mode"), Some(Mode::Import), "nobody else registers meanwhile");
+    assert_eq!(
+        bed.to.mode(&at("")).await.expect("a mode"),
+        Some(Mode::Import),
+        "nobody else registers meanwhile"
+    );
     modes.put_back(&bed.to).await.expect("put back");
     let proof = follow.prove(&modes).await.expect("compared");
     assert_eq!(proof.count, 0, "{proof:?}");
@@ -337,7 +366,8 @@ async fn a_follower_has_what_was_registered_set_and_deleted_meanwhile() {
 async fn one_that_is_written_differently_and_means_the_same_is_no_conflict() {
     let bed = Bed::new().await;
     let spaced = Schema { version: 1, id: 500, ..avro("spaced", "{ \"type\" : \"int\" }", &[]) };
-    let head = Head { format: FORMAT, program: "t".into(), source: "t".into(), time_ms: 1, contexts: Vec::new() };
+    let head =
+        Head { format: FORMAT, program: "t".into(), source: "t".into(), time_ms: 1, contexts: Vec::new() };
     let file = std::fs::File::create(bed.file()).expect("a file");
     let mut writer = ArchiveWriter::new(file, "file".into(), head).expect("begun");
     writer.add(Item::Version(spaced)).expect("written");
@@ -346,6 +376,7 @@ async fn one_that_is_written_differently_and_means_the_same_is_no_conflict() {
     assert_eq!(first.registered(), 1);
     let (second, _) = bed.import(GO_ON).await.expect("imported");
     assert!(second.is_empty() && second.conflicts.is_empty(), "{second:?}");
-    let differences = diff(&Side::file(&bed.file(), GO_ON).expect("read"), &side(&bed.to).await).await.expect("compared");
+    let differences =
+        diff(&Side::file(&bed.file(), GO_ON).expect("read"), &side(&bed.to).await).await.expect("compared");
     assert_eq!(differences.rewritten, 1);
 }

@@ -177,7 +177,9 @@ impl Walk<'_> {
 
     fn check(&self) -> Result<()> {
         match (self.stop)() {
-            true => Err(Error::new(Kind::Interrupted, format!("reading {} was interrupted", self.client.name()))),
+            true => {
+                Err(Error::new(Kind::Interrupted, format!("reading {} was interrupted", self.client.name())))
+            }
             false => Ok(()),
         }
     }
@@ -216,7 +218,8 @@ impl Passed<'_> {
                         "{from} version {number} refers to {subject} version {version}, which leads back to it"
                     ));
                 }
-                for (subject, version) in references(&schema).iter().filter(|key| self.missing.contains(*key)) {
+                for (subject, version) in references(&schema).iter().filter(|key| self.missing.contains(*key))
+                {
                     let (from, number) = &key;
                     self.oddities.add(format!(
                         "{from} version {number} refers to {subject} version {version}, which is not there"
@@ -256,7 +259,8 @@ impl Passed<'_> {
         };
         if schema.deleted.is_none() {
             let numbers = client.versions(subject).await?;
-            schema.deleted = numbers.iter().find(|(number, _)| number == version).map(|(_, deleted)| *deleted);
+            schema.deleted =
+                numbers.iter().find(|(number, _)| number == version).map(|(_, deleted)| *deleted);
         }
         Ok(Some(schema))
     }
