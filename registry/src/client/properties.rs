@@ -93,7 +93,9 @@ pub fn from_properties(
         (Some(certificate), Some(key)) => Some((certificate, text(key))),
         (None, None) => file("ssl.keystore.location")?.map(|both| (Vec::new(), text(both))),
         _ => {
-            return Err(PropertyError("ssl.certificate.location and ssl.key.location go together".to_owned()));
+            return Err(PropertyError(
+                "ssl.certificate.location and ssl.key.location go together".to_owned(),
+            ));
         }
     };
     let trust = match get("enable.ssl.certificate.verification").map(str::trim) {

@@ -11,7 +11,7 @@ use pipeline::seam::Seam;
 use pipeline::{Error, ErrorKind, Result};
 use registry::client::{Client, ClientSettings, from_properties};
 use registry::names::Context;
-use registry::transfer::{self, Kind, Progress, Side};
+use registry::transfer::{self, Kind, Modes, Progress, Side};
 use tokio_util::sync::CancellationToken;
 
 use crate::progress::{self, Bar};
@@ -159,6 +159,16 @@ pub(super) async fn side(
     }
     let client = client(settings()?)?;
     Side::live(client, contexts, progress, stop).await.map_err(failed)
+}
+
+/// The modes of a registry that are borrowed, with what an earlier run has left to be put back.
+pub(super) fn modes(journal: PathBuf, client: &Client) -> Result<Modes> {
+    let modes = Modes::open(journal, client).map_err(failed)?;
+    if modes.is_left_over() {
+        let journal = modes.path().display();
+        tracing::info!(%journal, "an earlier run was cut short; its modes are put back at the end of this one");
+    }
+    Ok(modes)
 }
 
 /// The error of a command from that of the library.

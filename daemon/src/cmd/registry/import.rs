@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use pipeline::{Error, Result};
-use registry::transfer::{Applied, Modes, Plan, Planned, Progress, Run, Side, apply, plan};
+use registry::transfer::{Applied, Plan, Planned, Progress, Run, Side, apply, plan};
 use serde_json::{Value, json};
 
 use super::access::{self, failed};
@@ -54,7 +54,7 @@ pub(super) async fn run(args: ImportArgs, output: &Output) -> Result<u8> {
         name.push(".journal");
         name.into()
     });
-    let mut modes = Modes::open(journal, &client).map_err(failed)?;
+    let mut modes = access::modes(journal, &client)?;
     let mut there = Side::live(Arc::clone(&client), &[], &counters, &is_stopped).await.map_err(failed)?;
     modes.show_in(&mut there.index);
     let planned = plan(&from, &there, !args.how.without_modes, &[]).await.map_err(failed)?;

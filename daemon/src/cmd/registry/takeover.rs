@@ -63,7 +63,7 @@ pub(super) async fn run(args: TakeoverArgs, output: &Output) -> Result<u8> {
     let from = access::client(args.from_access.settings(&args.from, &args.speed)?)?;
     let to = access::client(args.to_access.settings(&args.to, &args.speed)?)?;
     let journal = args.how.journal.clone().unwrap_or_else(|| PathBuf::from("replevin-takeover.journal"));
-    let mut modes = Modes::open(journal, &to).map_err(failed)?;
+    let mut modes = access::modes(journal, &to)?;
     let stop = signals::stop_token()?;
     let is_stopped = access::stopped(&stop);
     let counters = Arc::new(Progress::default());
