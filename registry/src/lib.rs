@@ -8,8 +8,12 @@
 //!
 //! `parse` and `compat` are pure functions: no I/O, no clock, and nothing shared between two calls, so what one subject
 //! registered can never change what another one's text means.
+//!
+//! With the feature `client` it also talks to registries: `client` asks one, `transfer` moves all of it somewhere else.
 
 pub mod api;
+#[cfg(feature = "client")]
+pub mod client;
 pub mod compat;
 pub mod error;
 pub mod identity;
@@ -24,3 +28,5 @@ pub mod service;
 pub mod settings;
 pub mod state;
 pub mod store;
+#[cfg(feature = "client")]
+pub mod transfer;

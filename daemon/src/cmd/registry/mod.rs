@@ -1,7 +1,13 @@
-//! `registry`: a schema registry.
+//! `registry`: a schema registry, and what moves, compares and checks whole ones.
 
+mod access;
 mod app;
+mod check;
+mod diff;
+mod export;
+mod import;
 mod serve;
+mod takeover;
 
 use std::path::{Path, PathBuf};
 
@@ -23,6 +29,21 @@ enum RegistryCommand {
     /// Serve a schema registry, compatible with Confluent's REST API.
     #[command(after_help = HELP)]
     Serve(ServeArgs),
+    /// Write all of a registry to a file: versions with ids, deleted ones too, settings, modes, contexts.
+    #[command(after_help = access::HELP)]
+    Export(export::ExportArgs),
+    /// Bring a file into a registry, with the same ids.
+    #[command(after_help = access::HELP)]
+    Import(import::ImportArgs),
+    /// Compare two registries, or files.
+    #[command(after_help = access::HELP)]
+    Diff(diff::DiffArgs),
+    /// Look whether references, texts, ids and GUIDs of a registry, or of a file, are sound.
+    #[command(after_help = access::HELP)]
+    Check(check::CheckArgs),
+    /// Bring all of a registry into another one, follow it, and prove that they are equal.
+    #[command(after_help = access::HELP)]
+    Takeover(takeover::TakeoverArgs),
 }
 
 const HELP: &str = "Flags win over environment variables, and these over the file. Every key of the file has a variable: \
@@ -70,8 +91,18 @@ impl ServeArgs {
 
 /// Runs `registry`.
 pub(crate) async fn run(args: RegistryArgs, logging: Logging, output: &Output) -> Result<u8> {
-    let RegistryCommand::Serve(args) = args.command;
-    serve::run(&args, logging, output).await
+    // What a served registry logs is said by its configuration, which it must read first.
+    if !matches!(args.command, RegistryCommand::Serve(_)) {
+        logging.start();
+    }
+    match args.command {
+        RegistryCommand::Serve(args) => serve::run(&args, logging, output).await,
+        RegistryCommand::Export(args) => export::run(args, output).await,
+        RegistryCommand::Import(args) => import::run(args, output).await,
+        RegistryCommand::Diff(args) => diff::run(args, output).await,
+        RegistryCommand::Check(args) => check::run(args, output).await,
+        RegistryCommand::Takeover(args) => takeover::run(args, output).await,
+    }
 }
 
 /// Logs what a configuration says that has no effect here.

@@ -1,0 +1,78 @@
+//! `registry diff`: what differs between two registries, or files.
+
+use std::sync::Arc;
+
+use pipeline::Result;
+use registry::transfer::{Difference, Differences, Progress, diff};
+
+use super::access::{self, failed};
+use crate::output::{Output, count};
+use crate::{exit, signals};
+
+/// Arguments of `registry diff`.
+#[derive(Debug, clap::Args)]
+pub(super) struct DiffArgs {
+    /// A registry or a file; what is said with --from concerns it.
+    #[arg(value_name = "URL|FILE")]
+    a: String,
+    /// Another one; what is said with --to concerns it.
+    #[arg(value_name = "URL|FILE")]
+    b: String,
+    #[command(flatten)]
+    from: access::FromFlags,
+    #[command(flatten)]
+    to: access::ToFlags,
+    #[command(flatten)]
+    speed: access::Speed,
+    /// Only this context; may be given several times. `.` is the default one.
+    #[arg(long, value_name = "CONTEXT")]
+    context: Vec<String>,
+}
+
+/// Runs `registry diff`.
+pub(super) async fn run(args: DiffArgs, output: &Output) -> Result<u8> {
+    let contexts = access::contexts(&args.context)?;
+    let stop = signals::stop_token()?;
+    let is_stopped = access::stopped(&stop);
+    let counters = Arc::new(Progress::default());
+    let bar = access::bar(&counters);
+    let compared = async {
+        let from = || args.from.settings(&args.a, &args.speed);
+        let a = access::side(&args.a, from, &contexts, &counters, &is_stopped).await?;
+        let to = || args.to.settings(&args.b, &args.speed);
+        let b = access::side(&args.b, to, &contexts, &counters, &is_stopped).await?;
+        diff(&a, &b).await.map_err(failed)
+    }
+    .await;
+    bar.finish();
+    let found = compared?;
+    output.print(&found, || text(&found));
+    Ok(if found.count == 0 { exit::DONE } else { exit::MISMATCH })
+}
+
+/// Differences for people.
+pub(super) fn text(found: &Differences) -> String {
+    if found.count == 0 {
+        let same = format!("the same: {}", count(found.versions, "version"));
+        return match found.rewritten {
+            0 => same,
+            some => format!("{same}, {some} of them written differently and meaning the same"),
+        };
+    }
+    let mut lines = vec![format!(
+        "{}; {} that both have",
+        count(found.count, "difference"),
+        count(found.versions, "version")
+    )];
+    for Difference { what, subject, version, a, b } in &found.differences {
+        let version = version.map_or_else(String::new, |version| format!(" version {version}"));
+        let place = if subject.is_empty() { "the registry" } else { subject };
+        let side = |side: &Option<String>| side.clone().unwrap_or_else(|| "nothing".to_owned());
+        lines.push(format!("  {what} of {place}{version}: {} | {}", side(a), side(b)));
+    }
+    let more = found.count.saturating_sub(found.differences.len() as u64);
+    if more > 0 {
+        lines.push(format!("  and {more} more"));
+    }
+    lines.join("\n")
+}

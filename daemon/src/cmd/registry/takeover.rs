@@ -1,0 +1,164 @@
+//! `registry takeover`: all of a registry into another one, which then follows it; at the end the proof that they are equal.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use pipeline::{ErrorKind, Result};
+use registry::transfer::{Applied, Differences, Follow, Modes, Progress};
+use serde_json::json;
+use tokio_util::sync::CancellationToken;
+
+use super::access::{self, failed};
+use super::import::{self, How};
+use crate::output::Output;
+use crate::{exit, signals};
+
+/// Proofs that are begun anew because the source went on while it was read.
+const PROOFS: u32 = 5;
+
+/// Arguments of `registry takeover`.
+#[derive(Debug, clap::Args)]
+pub(super) struct TakeoverArgs {
+    /// The registry that is taken over.
+    #[arg(long = "from", env = "FROM_SCHEMA_REGISTRY_URL", value_name = "URL")]
+    from: String,
+    /// The registry that takes over.
+    #[arg(long = "to", env = "TO_SCHEMA_REGISTRY_URL", value_name = "URL")]
+    to: String,
+    #[command(flatten)]
+    from_access: access::FromFlags,
+    #[command(flatten)]
+    to_access: access::ToFlags,
+    #[command(flatten)]
+    speed: access::Speed,
+    #[command(flatten)]
+    how: How,
+    /// Only this context; may be given several times. `.` is the default one.
+    #[arg(long, value_name = "CONTEXT")]
+    context: Vec<String>,
+    /// Go on: bring along what is registered, set and deleted at the source, until a signal comes.
+    #[arg(long)]
+    follow: bool,
+    /// With --follow: end when a look at the source finds nothing new.
+    #[arg(long, requires = "follow")]
+    until_caught_up: bool,
+    /// Seconds between two looks at the source.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    interval: u64,
+}
+
+/// How a takeover ended.
+#[derive(Default)]
+struct Ended {
+    done: Applied,
+    looks: u64,
+    /// Nothing where it was told to stop while it followed.
+    proof: Option<Differences>,
+}
+
+/// Runs `registry takeover`.
+pub(super) async fn run(args: TakeoverArgs, output: &Output) -> Result<u8> {
+    let contexts = access::contexts(&args.context)?;
+    let from = access::client(args.from_access.settings(&args.from, &args.speed)?)?;
+    let to = access::client(args.to_access.settings(&args.to, &args.speed)?)?;
+    let journal = args.how.journal.clone().unwrap_or_else(|| PathBuf::from("replevin-takeover.journal"));
+    let mut modes = access::modes(journal, &to)?;
+    let stop = signals::stop_token()?;
+    let is_stopped = access::stopped(&stop);
+    let counters = Arc::new(Progress::default());
+    let bar = access::bar(&counters);
+    let (source, target) = (Arc::clone(&from), Arc::clone(&to));
+    let with_modes = !args.how.without_modes;
+    let begun = Follow::begin(source, target, &contexts, with_modes, &counters, &is_stopped).await;
+    let mut follow = begun.map_err(failed)?;
+    let plan = follow.plan(&modes).await.map_err(failed)?;
+    if args.how.plan || !plan.conflicts.is_empty() {
+        bar.finish();
+        output.print(&import::plan_json(&plan, &to.name()), || import::plan_text(&plan, &to.name()));
+        return Ok(if plan.conflicts.is_empty() { exit::DONE } else { exit::USAGE });
+    }
+    let ended = bring(&args, &mut follow, &mut modes, &stop).await;
+    // Whatever became of it, modes are put back.
+    let put_back = modes.put_back(&to).await.map_err(failed);
+    let mut ended = ended?;
+    put_back?;
+    // What is being followed may go on while it is compared; then it is brought along, and compared again.
+    for _ in 0..PROOFS {
+        if stop.is_cancelled() {
+            break;
+        }
+        let proof = follow.prove(&modes).await.map_err(failed)?;
+        let is_equal = proof.count == 0;
+        ended.proof = Some(proof);
+        if is_equal || !args.follow {
+            break;
+        }
+        let plan = follow.plan(&modes).await.map_err(failed)?;
+        let written = follow.write(&plan, &mut modes).await.map_err(failed);
+        modes.put_back(&to).await.map_err(failed)?;
+        ended.done.add(written?);
+    }
+    bar.finish();
+    let code = match &ended.proof {
+        Some(proof) if proof.count > 0 => exit::MISMATCH,
+        None if !args.follow => exit::INTERRUPTED,
+        _ => exit::DONE,
+    };
+    let report = json!({
+        "source": from.name(), "target": to.name(), "looks": ended.looks, "done": ended.done,
+        "present": plan.present, "extra": plan.extra, "proof": ended.proof,
+        "warnings": follow.here().oddities.named,
+    });
+    output.print(&report, || {
+        let proof = match &ended.proof {
+            None => "not compared, for it was told to stop; `replevin registry diff` does that".to_owned(),
+            Some(proof) => super::diff::text(proof),
+        };
+        format!("{} -> {}: {}\n{proof}", from.name(), to.name(), import::done_text(&ended.done))
+    });
+    Ok(code)
+}
+
+/// Brings what there is, and what comes.
+async fn bring(
+    args: &TakeoverArgs,
+    follow: &mut Follow<'_>,
+    modes: &mut Modes,
+    stop: &CancellationToken,
+) -> Result<Ended> {
+    let mut ended = Ended::default();
+    loop {
+        let plan = follow.plan(modes).await.map_err(failed)?;
+        if let Some(error) = import::in_the_way(&plan) {
+            return Err(error);
+        }
+        let found = !plan.is_empty();
+        let written = follow.write(&plan, modes).await.map_err(failed);
+        match written {
+            Ok(done) => ended.done.add(done),
+            // To be told to stop is how following ends.
+            Err(error) if error.kind() == ErrorKind::Interrupted && args.follow => return Ok(ended),
+            Err(error) => return Err(error),
+        }
+        if !args.follow || (args.until_caught_up && ended.looks > 0 && !found) {
+            return Ok(ended);
+        }
+        if ended.looks > 0 || !found {
+            tokio::select! {
+                () = stop.cancelled() => return Ok(ended),
+                () = tokio::time::sleep(Duration::from_secs(args.interval)) => {}
+            }
+        }
+        ended.looks += 1;
+        match follow.look().await.map_err(failed) {
+            Ok(()) => {}
+            Err(error) if error.kind() == ErrorKind::Interrupted => return Ok(ended),
+            // The client has asked again already; a source that is away for longer may come back.
+            Err(error) if error.kind() == ErrorKind::Permanent && !args.until_caught_up => {
+                tracing::warn!(%error, "the source cannot be looked at; it is tried again");
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}

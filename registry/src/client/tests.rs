@@ -1,0 +1,248 @@
+//! The client against servers that are away, busy, slow, strange or ours.
+
+use super::scripted::{Asked, Reply, Server, json};
+use super::*;
+use crate::secret::Secret;
+use futures::{StreamExt, TryStreamExt};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+fn settings(urls: &[&str]) -> ClientSettings {
+    let mut settings = ClientSettings::new(urls.iter().copied());
+    settings.limits.pause = Duration::from_millis(1);
+    settings.limits.longest_pause = Duration::from_millis(20);
+    settings.limits.connect = Duration::from_secs(2);
+    settings
+}
+
+fn client(settings: ClientSettings) -> Client {
+    Client::new(settings, Arc::new(|| 7)).expect("a client")
+}
+
+fn orders() -> Subject {
+    Subject::parse("orders-value")
+}
+
+const NOT_FOUND: &str = r#"{"error_code":40401,"message":"Subject 'orders-value' not found."}"#;
+
+#[tokio::test]
+async fn the_instance_that_answers_is_kept() {
+    let dead = "http://127.0.0.1:9";
+    let busy =
+        Server::replying(|_, _| json(503, r#"{"error_code":50004,"message":"Leader not known."}"#)).await;
+    let good = Server::replying(|_, _| json(200, r#"{"mode":"READWRITE"}"#)).await;
+    let client = client(settings(&[dead, &busy.url, &good.url]));
+    for _ in 0..5 {
+        assert_eq!(client.mode(&orders()).await.expect("an answer"), Some(Mode::Readwrite));
+    }
+    assert_eq!((busy.asked().len(), good.asked().len()), (1, 5));
+}
+
+#[tokio::test]
+async fn busy_registries_are_asked_again_and_not_for_ever() {
+    let server = Server::replying(|n, _| match n {
+        0 => Reply::Full(429, "Retry-After: 5000\r\n", b"slow down".to_vec()),
+        1 => Reply::Gone,
+        2 => json(500, r#"{"error_code":50002,"message":"Register operation timed out"}"#),
+        _ => json(200, r#"{"id":7}"#),
+    })
+    .await;
+    let schema = Schema { subject: "orders-value".into(), schema: "\"int\"".into(), ..Schema::default() };
+    let client = client(settings(&[&server.url]));
+    assert_eq!(client.register(&schema, Placed::Next).await.expect("registered").id, 7);
+    assert_eq!(server.asked().len(), 4);
+    let stays = Server::replying(|_, _| json(503, "{}")).await;
+    let error = self::client(settings(&[&stays.url])).mode(&orders()).await.expect_err("away");
+    assert_eq!((error.kind(), error.status(), stays.asked().len()), (ErrorKind::Away, Some(503), 7));
+}
+
+#[tokio::test]
+async fn what_is_refused_is_not_asked_again_and_says_why() {
+    for (status, code, kind) in [
+        (401, 40101, ErrorKind::Credentials),
+        (403, 40301, ErrorKind::Credentials),
+        (409, 409, ErrorKind::Refused),
+        (422, 42205, ErrorKind::Refused),
+    ] {
+        let body = format!(r#"{{"error_code":{code},"message":"no, because"}}"#);
+        let server = Server::replying(move |_, _| json(status, &body)).await;
+        let schema = Schema { subject: "s".into(), schema: "\"int\"".into(), ..Schema::default() };
+        let error =
+            client(settings(&[&server.url])).register(&schema, Placed::Same).await.expect_err("refused");
+        assert_eq!((error.kind(), error.code(), error.status()), (kind, Some(code), Some(status)));
+        assert!(
+            error.to_string().contains("no, because") && error.to_string().contains("/subjects/s/versions")
+        );
+        assert_eq!(server.asked().len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn requests_look_like_those_of_confluents_clients_and_errors_have_no_credentials() {
+    let server = Server::replying(|_, _| json(403, "{}")).await;
+    let url = server.url.replace("http://", "http://alice:hunter2@");
+    let mut settings = settings(&[&url]);
+    settings.headers = vec![("X-API-Key".into(), Secret::new("hunter3"))];
+    let error =
+        client(settings).set_mode(&Subject::parse(":.c:a/b c"), Mode::Import).await.expect_err("refused");
+    assert!(!format!("{error} {error:?}").contains("hunter"), "{error}");
+    let asked = &server.asked()[0];
+    let header = |name: &str| asked.headers.get(name).map(String::as_str);
+    assert_eq!(header("authorization"), Some("Basic YWxpY2U6aHVudGVyMg=="));
+    assert_eq!(header("confluent-accept-unknown-properties"), Some("true"));
+    assert_eq!(header("content-type"), Some("application/vnd.schemaregistry.v1+json"));
+    assert_eq!(header("x-api-key"), Some("hunter3"));
+    assert!(header("user-agent").is_some_and(|agent| agent.starts_with("replevin/")));
+    assert!(
+        header("accept").is_some_and(|accept| accept.starts_with("application/vnd.schemaregistry.v1+json"))
+    );
+    assert_eq!((asked.method.as_str(), asked.path.as_str()), ("PUT", "/mode/%3A.c%3Aa%2Fb%20c"));
+    assert_eq!(asked.query, "force=true");
+}
+
+#[tokio::test]
+async fn who_answers_with_pages_is_no_registry() {
+    let page = b"<html><body>Please log in</body></html>".to_vec();
+    for (status, headers) in [(200, ""), (404, ""), (302, "Location: https://login.example.com/\r\n")] {
+        let page = page.clone();
+        let server = Server::replying(move |_, _| Reply::Full(status, headers, page.clone())).await;
+        let client = client(settings(&[&server.url]));
+        let error = client.config(&Subject::parse("")).await.expect_err("no registry");
+        assert!(error.next_step().is_some_and(|next| next.contains("URL")), "{error:?}");
+        let said = error.to_string();
+        assert!(said.contains("Please log in") || said.contains("login.example.com"), "{said}");
+        assert_eq!(server.asked().len(), 1, "no redirect is followed, nothing is repeated");
+    }
+}
+
+#[tokio::test]
+async fn answers_are_bounded_in_size_and_time() {
+    let server = Server::replying(|_, _| Reply::Full(200, "", vec![b' '; 2000])).await;
+    let mut small = settings(&[&server.url]);
+    small.limits.answer_bytes = 1000;
+    let error = client(small).mode(&orders()).await.expect_err("too large");
+    assert!(error.to_string().contains("larger than 1000 bytes"), "{error}");
+    let silent = Server::start(|_, _| Box::pin(std::future::pending())).await;
+    let mut hasty = settings(&[&silent.url]);
+    (hasty.limits.request, hasty.limits.retries) = (Duration::from_millis(100), 2);
+    let error = client(hasty).mode(&orders()).await.expect_err("silent");
+    assert_eq!((error.kind(), silent.asked().len()), (ErrorKind::Away, 3));
+    assert!(error.to_string().contains("no answer in time"), "{error}");
+}
+
+#[tokio::test]
+async fn a_deletion_whose_answer_was_lost_is_done() {
+    let server = Server::replying(|n, _| if n == 0 { Reply::Gone } else { json(404, NOT_FOUND) }).await;
+    client(settings(&[&server.url])).delete_version(&orders(), 1, Deletion::Permanent).await.expect("done");
+    let soft = r#"{"error_code":40406,"message":"Subject 'orders-value' Version 1 was soft deleted."}"#;
+    let server = Server::replying(move |_, _| json(404, soft)).await;
+    client(settings(&[&server.url])).delete_version(&orders(), 1, Deletion::Soft).await.expect("done before");
+    let server = Server::replying(|_, _| json(404, NOT_FOUND)).await;
+    let error = client(settings(&[&server.url])).delete_version(&orders(), 1, Deletion::Soft).await;
+    assert!(error.expect_err("never was").is_absent());
+}
+
+#[tokio::test]
+async fn tokens_are_asked_for_once_and_again_when_they_are_refused() {
+    let issuer =
+        Server::replying(|n, _| json(200, &format!(r#"{{"access_token":"t{n}","expires_in":3600}}"#))).await;
+    let registry = Server::replying(|n, asked: &Asked| {
+        let token = asked.headers.get("authorization").map(String::as_str);
+        match (n, token) {
+            (0..=4, Some("Bearer t0")) | (6.., Some("Bearer t1")) => json(200, r#"{"mode":"READWRITE"}"#),
+            _ => json(401, "{}"),
+        }
+    })
+    .await;
+    let mut settings = settings(&[&registry.url]);
+    let oauth = OAuth {
+        token_url: format!("{}/token", issuer.url),
+        client_id: "me".into(),
+        client_secret: Secret::new("hunter2"),
+        scope: Some("sr".into()),
+    };
+    settings.auth =
+        Auth::OAuth(Bearer { logical_cluster: Some("lsrc-1".into()), ..Bearer::default() }, oauth);
+    let client = client(settings);
+    for _ in 0..8 {
+        client.mode(&orders()).await.expect("an answer");
+    }
+    assert_eq!(issuer.asked().len(), 2);
+    let asked = &issuer.asked()[0];
+    assert_eq!(String::from_utf8_lossy(&asked.body), "grant_type=client_credentials&scope=sr");
+    assert_eq!(registry.asked()[0].headers.get("target-sr-cluster").map(String::as_str), Some("lsrc-1"));
+    let refusing = Server::replying(|_, _| json(401, "{}")).await;
+    let mut wrong = self::settings(&[&registry.url]);
+    let token_url = refusing.url.clone();
+    let (client_id, client_secret) = ("me".into(), Secret::new("hunter2"));
+    wrong.auth = Auth::OAuth(Bearer::default(), OAuth { token_url, client_id, client_secret, scope: None });
+    let error = self::client(wrong).mode(&orders()).await.expect_err("refused");
+    assert_eq!(error.kind(), ErrorKind::Credentials);
+    assert!(!error.to_string().contains("hunter2"));
+}
+
+#[tokio::test]
+async fn no_more_requests_are_under_way_than_may_be() {
+    let (now, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let (count, seen) = (Arc::clone(&now), Arc::clone(&most));
+    let server = Server::start(move |_, _| {
+        let (count, seen) = (Arc::clone(&count), Arc::clone(&seen));
+        Box::pin(async move {
+            seen.fetch_max(count.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            count.fetch_sub(1, Ordering::SeqCst);
+            json(200, r#"{"mode":"READWRITE"}"#)
+        })
+    })
+    .await;
+    let mut settings = settings(&[&server.url]);
+    settings.limits.in_flight = 3;
+    let client = client(settings);
+    let subject = orders();
+    futures::future::try_join_all((0..30).map(|_| client.mode(&subject))).await.expect("answers");
+    assert_eq!(most.load(Ordering::SeqCst), 3);
+}
+
+#[tokio::test]
+async fn everything_of_our_own_registry_can_be_asked_for() {
+    let server = Server::registry(|_, _| None).await;
+    let mut settings = settings(&[&server.url]);
+    settings.limits.page = 7;
+    let client = client(settings);
+    for n in 0..40 {
+        let subject = if n % 2 == 0 { format!("s{n}") } else { format!(":.c:s{n}") };
+        let schema = format!(r#"{{"type":"fixed","name":"F{n}","size":{}}}"#, n + 1);
+        let schema = Schema { subject, schema, schema_type: "AVRO".into(), ..Schema::default() };
+        client.register(&schema, Placed::Next).await.expect("registered");
+    }
+    let contexts = client.contexts().await.expect("contexts");
+    assert_eq!(contexts.iter().map(|context| context.as_str()).collect::<Vec<_>>(), [".", ".c"]);
+    let all: Vec<Subject> = client.subjects(&[]).try_collect().await.expect("subjects");
+    assert_eq!(all.len(), 40);
+    let some: Vec<Subject> = client.subjects(&contexts[1..]).try_collect().await.expect("subjects");
+    assert_eq!(some.len(), 20);
+    let first = Subject::parse("s0");
+    client.delete_version(&first, 1, Deletion::Soft).await.expect("deleted");
+    assert_eq!(client.versions(&first).await.expect("versions"), [(1, true)]);
+    let found = client.version(&first, 1).await.expect("softly deleted, and there");
+    let by_id = client.by_id(found.id, None).await.expect("by id");
+    assert_eq!(by_id.schema, found.schema);
+    let guid = found.guid.clone().expect("a GUID");
+    assert_eq!(client.by_guid(&guid).await.expect("by GUID").schema, found.schema);
+    assert_eq!(client.ids_of(&guid).await.expect("ids"), [IdInContext { context: ".".into(), id: found.id }]);
+    let second = client.version(&Subject::parse("s2"), 1).await.expect("there");
+    assert_eq!(client.look_up(&Subject::parse("s2"), &second).await.expect("found").id, second.id);
+    let none = std::collections::HashSet::new();
+    let streamed =
+        client.schemas(&[], &none, |_, numbers| numbers.iter().map(|(number, _)| *number).collect());
+    let streamed: Vec<_> = streamed.collect().await;
+    assert_eq!(streamed.iter().filter(|found| found.is_ok()).count(), 40);
+    let settings = serde_json::json!({"compatibilityLevel": "FULL", "normalize": true});
+    let serde_json::Value::Object(settings) = settings else { panic!("an object") };
+    client.set_config(&first, &settings).await.expect("set");
+    assert_eq!(client.config(&first).await.expect("config").expect("its own")["compatibilityLevel"], "FULL");
+    client.delete_config(&first).await.expect("removed");
+    client.delete_config(&first).await.expect("stays removed");
+    assert_eq!(client.config(&first).await.expect("config"), None);
+}

@@ -1,0 +1,238 @@
+//! Carries out a plan: modes borrowed, versions, settings, modes put back.
+
+use super::Progress;
+use super::error::{Error, Kind, Result};
+use super::index::{Entry, Index, Key, Place, root};
+use super::journal::Modes;
+use super::plan::{Plan, Planned, entry};
+use super::source::Side;
+use crate::client::{self, Client, Placed};
+use crate::names::Subject;
+use crate::service::Deletion;
+use crate::settings::Mode;
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use futures::stream::{FuturesUnordered, StreamExt};
+use serde::Serialize;
+use std::collections::{BTreeSet, HashSet, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+/// Versions ahead of the first unfinished one that may be begun.
+const WINDOW: usize = 256;
+
+/// Whom a plan concerns.
+pub struct Run<'a> {
+    /// Where texts come from.
+    pub from: &'a Side,
+    /// What is written to.
+    pub to: &'a Client,
+    /// Counts what is written.
+    pub progress: &'a Progress,
+    /// Whether to stop.
+    pub stop: &'a (dyn Fn() -> bool + Sync),
+}
+
+/// What was done.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Applied {
+    /// Versions registered.
+    pub registered: u64,
+    /// Versions softly deleted.
+    pub deleted: u64,
+    /// Versions deleted for good.
+    pub removed: u64,
+    /// Settings set or removed.
+    pub configs: u64,
+    /// Modes set or removed, IMPORT in between not counted.
+    pub modes: u64,
+}
+
+impl Applied {
+    /// Adds what was done besides.
+    pub fn add(&mut self, other: Self) {
+        self.registered += other.registered;
+        self.deleted += other.deleted;
+        self.removed += other.removed;
+        self.configs += other.configs;
+        self.modes += other.modes;
+    }
+}
+
+/// Carries out a plan. Whatever becomes of it, modes are put back.
+pub async fn apply(plan: &Plan, run: &Run<'_>, there: &Index, modes: &mut Modes) -> Result<Applied> {
+    let applied = write(plan, run, there, modes).await;
+    let put_back = modes.put_back(run.to).await;
+    let applied = applied?;
+    put_back.map(|()| applied)
+}
+
+/// Carries out a plan, and leaves the modes borrowed.
+pub(super) async fn write(plan: &Plan, run: &Run<'_>, there: &Index, modes: &mut Modes) -> Result<Applied> {
+    let mut applied = Applied::default();
+    if plan.is_empty() {
+        return Ok(applied);
+    }
+    run.progress.wanted.fetch_add(plan.versions.len() as u64, Relaxed);
+    modes.borrow(run.to, places(plan, there)).await?;
+    versions(plan, run, &mut applied).await?;
+    for (place, settings) in &plan.configs {
+        check(run)?;
+        let subject = Subject::parse(place);
+        let done = match settings {
+            Some(settings) => run.to.set_config(&subject, settings).await,
+            None => run.to.delete_config(&subject).await,
+        };
+        done.map_err(|error| Error::from(error).at(format!("settings of {}", shown(place))))?;
+        applied.configs += 1;
+    }
+    for (place, mode) in &plan.modes {
+        let subject = Subject::parse(place);
+        let done = match (modes.has(place), mode) {
+            (true, mode) => modes.settle(place, *mode),
+            (false, Some(mode)) => run.to.set_mode(&subject, *mode).await.map_err(Error::from),
+            (false, None) => run.to.delete_mode(&subject).await.map_err(Error::from),
+        };
+        done.map_err(|error| error.at(format!("mode of {}", shown(place))))?;
+        applied.modes += 1;
+    }
+    Ok(applied)
+}
+
+fn shown(place: &str) -> &str {
+    if place.is_empty() { "the registry" } else { place }
+}
+
+fn check(run: &Run<'_>) -> Result<()> {
+    match (run.stop)() {
+        true => {
+            let text = format!("writing to {} was interrupted", run.to.name());
+            Err(Error::new(Kind::Interrupted, text).hint("run the same command again; what is there stays"))
+        }
+        false => Ok(()),
+    }
+}
+
+/// Contexts that are written to, and those of their subjects whose own mode would be in the way.
+fn places(plan: &Plan, there: &Index) -> BTreeSet<Place> {
+    let contexts = plan.contexts();
+    let written = plan.versions.iter().map(|planned| &*planned.key().subject);
+    let subjects: BTreeSet<&str> = written.chain(plan.configs.keys().map(String::as_str)).collect();
+    let own = subjects
+        .into_iter()
+        .filter(|subject| there.modes.get(*subject).is_some_and(|mode| *mode != Mode::Import));
+    // The defaults of all contexts belong to none that is written to.
+    let contexts = contexts.iter().filter(|context| !context.is_global());
+    contexts.map(root).chain(own.map(str::to_owned)).collect()
+}
+
+/// What is under way.
+struct Ended {
+    subject: Arc<str>,
+    what: Result<Applied>,
+}
+
+/// Writes versions, several at once: each after those that stand before it and have its subject, or one that it refers to.
+async fn versions(plan: &Plan, run: &Run<'_>, applied: &mut Applied) -> Result<()> {
+    let mut ahead: VecDeque<&Planned> = plan.versions.iter().collect();
+    let mut busy: HashSet<Arc<str>> = HashSet::new();
+    let mut running: FuturesUnordered<BoxFuture<'_, Ended>> = FuturesUnordered::new();
+    let mut failed = None;
+    loop {
+        if failed.is_none() {
+            failed = check(run).err();
+        }
+        while failed.is_none() && running.len() < run.to.in_flight() {
+            let Some(next) = ready(&ahead, &busy, run.from).and_then(|at| ahead.remove(at)) else { break };
+            let subject = Arc::clone(&next.key().subject);
+            busy.insert(Arc::clone(&subject));
+            running.push(async move { Ended { subject, what: one(next, run).await } }.boxed());
+        }
+        // What was begun is finished, also after a failure: then nothing is half done when modes are put back.
+        let Some(Ended { subject, what }) = running.next().await else { break };
+        busy.remove(&subject);
+        run.progress.written.fetch_add(1, Relaxed);
+        match what {
+            Ok(done) => applied.add(done),
+            Err(error) => failed = failed.or(Some(error)),
+        }
+    }
+    failed.map_or(Ok(()), Err)
+}
+
+/// The first version that waits for nothing.
+fn ready(ahead: &VecDeque<&Planned>, busy: &HashSet<Arc<str>>, from: &Side) -> Option<usize> {
+    let mut blocked: HashSet<&str> = busy.iter().map(|subject| &**subject).collect();
+    for (at, planned) in ahead.iter().take(WINDOW).enumerate() {
+        let key = planned.key();
+        let references = entry(from, key).map_or(&[][..], |entry| &entry.references);
+        let free = !blocked.contains(&*key.subject)
+            && references.iter().all(|reference| !blocked.contains(&*reference.subject));
+        if free && (!matches!(planned, Planned::Remove(_)) || at == 0) {
+            return Some(at);
+        }
+        blocked.insert(&key.subject);
+    }
+    None
+}
+
+async fn one(planned: &Planned, run: &Run<'_>) -> Result<Applied> {
+    let key = planned.key();
+    let at = |error: client::Error| Error::from(error).at(key);
+    let mut applied = Applied::default();
+    let delete = |how| run.to.delete_version_of(key, how);
+    match planned {
+        Planned::Register(_) => {
+            let Some(known) = entry(run.from, key) else { return Ok(applied) };
+            if !register(key, known, run).await? {
+                return Ok(applied);
+            }
+            applied.registered = 1;
+            if known.deleted {
+                delete(Deletion::Soft).await.map_err(at)?;
+                applied.deleted = 1;
+            }
+        }
+        Planned::Delete(_) => {
+            delete(Deletion::Soft).await.map_err(at)?;
+            applied.deleted = 1;
+        }
+        Planned::Remove(_) => {
+            delete(Deletion::Soft).await.map_err(at)?;
+            delete(Deletion::Permanent).await.map_err(at)?;
+            applied.removed = 1;
+        }
+    }
+    Ok(applied)
+}
+
+/// Registers a version under its number and id; false where the source does not have it any more.
+async fn register(key: &Key, known: &Entry, run: &Run<'_>) -> Result<bool> {
+    let Some(schema) = run.from.schema(key).await? else { return Ok(false) };
+    let registered = run.to.register(&schema, Placed::Same).await.map_err(|error| {
+        let in_mode = error.code() == Some(42205);
+        let error = Error::from(error).at(key);
+        if in_mode {
+            error.hint("another mode was set meanwhile, or the id is taken; run the same command again")
+        } else {
+            error
+        }
+    })?;
+    if registered.id != known.id {
+        let text =
+            format!("{key}: {} gave it id {}, and not its own, {}", run.to.name(), registered.id, known.id);
+        return Err(Error::new(Kind::Failed, text)
+            .hint("that registry does not keep ids; delete what it has, and take another one"));
+    }
+    Ok(true)
+}
+
+impl Client {
+    /// Deletes a version; one that is not there stays so.
+    async fn delete_version_of(&self, key: &Key, how: Deletion) -> client::Result<()> {
+        match self.delete_version(&key.subject(), key.version, how).await {
+            Err(error) if error.is_absent() && error.code().is_some() => Ok(()),
+            done => done,
+        }
+    }
+}

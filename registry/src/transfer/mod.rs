@@ -1,0 +1,50 @@
+//! A whole registry, moved: into a file and out of it, from one registry to another, compared, checked.
+//!
+//! ```text
+//!   registry --walk--> archive (a file)        Source: a registry or a file, as an index and texts on demand
+//!                                                 |
+//!                                       plan (what is missing, what is in the way)  ->  apply (IMPORT mode, journal)
+//!                                       diff (what differs)       check (what is wrong in itself)
+//! ```
+//! Texts pass through; what stays in memory is an index of about a hundred bytes a version. Nothing that is in the way is written
+//! over: it is named before anything is touched.
+
+mod apply;
+mod archive;
+mod check;
+mod content;
+mod diff;
+mod error;
+mod follow;
+mod index;
+mod journal;
+mod plan;
+mod source;
+#[cfg(test)]
+mod tests;
+mod walk;
+
+pub use apply::{Applied, Run, apply};
+pub use archive::{Archive, ArchiveWriter, Counts, FORMAT, Head};
+pub use check::{Finding, check};
+pub use diff::{Difference, Differences, diff};
+pub use error::{Error, Kind, Result};
+pub use follow::Follow;
+pub use index::{Entry, Index, Key, Place};
+pub use journal::Modes;
+pub use plan::{Conflict, Plan, Planned, plan};
+pub use source::{Side, Source};
+pub use walk::{Item, Oddities, Walk};
+
+use std::sync::atomic::AtomicU64;
+
+/// How far something has come, for whoever watches.
+#[derive(Debug, Default)]
+pub struct Progress {
+    /// Versions read from a source.
+    pub read: AtomicU64,
+    /// Versions that are to be written; 0 while that is not known.
+    pub wanted: AtomicU64,
+    /// Versions written.
+    pub written: AtomicU64,
+}

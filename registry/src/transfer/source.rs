@@ -1,0 +1,188 @@
+//! Where a registry's content comes from: a registry that answers, or a file.
+
+use super::Progress;
+use super::archive::Archive;
+use super::content::canonical;
+use super::error::{Error, Kind, Result};
+use super::index::{Index, Key, references};
+use super::walk::{Item, Oddities, Walk};
+use crate::client::{Client, Schema};
+use crate::names::Context;
+use std::collections::HashSet;
+use std::path::Path;
+use std::sync::Arc;
+
+/// Schemas that the references of one may lead to; more is taken for a mistake.
+const MAX_DEPENDENCIES: usize = 5000;
+
+/// A registry, or a file.
+#[derive(Clone)]
+pub enum Source {
+    /// A registry that answers.
+    Live(Arc<Client>),
+    /// A file.
+    File(Arc<Archive>),
+}
+
+/// A source with its index.
+#[derive(Clone)]
+pub struct Side {
+    /// Where texts come from.
+    pub source: Source,
+    /// What is there.
+    pub index: Index,
+    /// What is wrong with its references.
+    pub oddities: Oddities,
+}
+
+impl Side {
+    /// Reads a registry. No contexts stand for all.
+    pub async fn live(
+        client: Arc<Client>,
+        contexts: &[Context],
+        progress: &Progress,
+        stop: &(dyn Fn() -> bool + Sync),
+    ) -> Result<Self> {
+        let mut index = Index::default();
+        let walk = Walk { client: &client, contexts, known: None, progress, stop };
+        let oddities = walk.go(&mut |item| index.take(item)).await?;
+        Ok(Self { source: Source::Live(client), index, oddities })
+    }
+
+    /// Reads a file.
+    pub fn file(path: &Path, stop: &(dyn Fn() -> bool + Sync)) -> Result<Self> {
+        let (archive, index) = Archive::open(path, stop)?;
+        Ok(Self { source: Source::File(Arc::new(archive)), index, oddities: Oddities::default() })
+    }
+
+    /// What it is called in reports.
+    pub fn name(&self) -> String {
+        match &self.source {
+            Source::Live(client) => client.name(),
+            Source::File(archive) => archive.path().display().to_string(),
+        }
+    }
+
+    /// A version with its text; nothing where there is none, or none any more.
+    pub async fn schema(&self, key: &Key) -> Result<Option<Schema>> {
+        let entry = self.index.versions.get(key);
+        match &self.source {
+            Source::Live(client) => match client.version(&key.subject(), key.version).await {
+                Ok(schema) => Ok(Some(Schema {
+                    deleted: entry.map(|entry| entry.deleted).or(schema.deleted),
+                    ..schema
+                })),
+                Err(error) if error.is_absent() => Ok(None),
+                Err(error) => Err(error.into()),
+            },
+            Source::File(archive) => entry.map(|entry| archive.version(key, entry.offset)).transpose(),
+        }
+    }
+
+    /// The text of a schema as our own registry would store it; why it is no schema else.
+    pub(super) async fn canonical(&self, schema: &Schema) -> Result<Result<String, String>> {
+        let texts = match self.dependencies(schema).await? {
+            Ok(texts) => texts,
+            Err(missing) => return Ok(Err(missing)),
+        };
+        Ok(canonical(schema, &texts))
+    }
+
+    /// The texts that a schema's references lead to, each before what refers to it; else what is missing.
+    async fn dependencies(&self, schema: &Schema) -> Result<Result<Vec<(String, String)>, String>> {
+        enum Step {
+            Enter(String, Key),
+            Leave(String, String),
+        }
+        let enter = |schema: &Schema| {
+            let keys = references(schema)
+                .into_iter()
+                .map(|(subject, version)| Key { subject: subject.to_string().into(), version });
+            let names = schema.references.iter().map(|reference| reference.name.clone());
+            names.zip(keys).map(|(name, key)| Step::Enter(name, key)).rev().collect::<Vec<_>>()
+        };
+        let (mut found, mut seen) = (Vec::new(), HashSet::new());
+        let mut steps = enter(schema);
+        while let Some(step) = steps.pop() {
+            let (name, key) = match step {
+                Step::Leave(name, text) => {
+                    found.push((name, text));
+                    continue;
+                }
+                Step::Enter(name, key) => (name, key),
+            };
+            if !seen.insert((name.clone(), key.clone())) {
+                continue;
+            }
+            if seen.len() > MAX_DEPENDENCIES {
+                return Ok(Err(format!("its references lead to more than {MAX_DEPENDENCIES} schemas")));
+            }
+            let Some(target) = self.schema(&key).await? else {
+                return Ok(Err(format!("it refers to {key}, which is not there")));
+            };
+            let inner = enter(&target);
+            steps.push(Step::Leave(name, target.schema));
+            steps.extend(inner);
+        }
+        Ok(Ok(found))
+    }
+
+    /// Whether a version of this side and one of another side are the same schema. Texts may be written differently.
+    pub(super) async fn is_same(&self, own: &Key, other: &Side, theirs: &Key) -> Result<bool> {
+        let entries = (self.index.versions.get(own), other.index.versions.get(theirs));
+        if let (Some(one), Some(two)) = entries
+            && one.fingerprint == two.fingerprint
+        {
+            return Ok(true);
+        }
+        let (Some(one), Some(two)) = (self.schema(own).await?, other.schema(theirs).await?) else {
+            return Ok(false);
+        };
+        if one.schema_type != two.schema_type
+            || one.references != two.references
+            || super::content::labels(&one) != super::content::labels(&two)
+        {
+            return Ok(false);
+        }
+        Ok(match (self.canonical(&one).await?, other.canonical(&two).await?) {
+            (Ok(one), Ok(two)) => one == two,
+            _ => one.schema == two.schema,
+        })
+    }
+}
+
+impl Index {
+    /// Takes what a walk finds.
+    pub(super) fn take(&mut self, item: Item) -> Result<()> {
+        match item {
+            Item::Context(context) => {
+                self.contexts.insert(context);
+            }
+            Item::Config(place, config) => {
+                self.configs.insert(place, config);
+            }
+            Item::Mode(place, mode) => {
+                self.modes.insert(place, mode);
+            }
+            Item::Listed(subject, numbers) => {
+                for (version, deleted) in numbers {
+                    let key = Key { subject: subject.to_string().into(), version };
+                    if let Some(entry) = self.versions.get_mut(&key) {
+                        entry.deleted = deleted;
+                    }
+                }
+            }
+            Item::Version(schema) => {
+                if schema.version < 1 {
+                    let text = format!(
+                        "{} has a version {}, which no registry gives",
+                        schema.subject, schema.version
+                    );
+                    return Err(Error::new(Kind::Failed, text));
+                }
+                self.insert(&schema, 0);
+            }
+        }
+        Ok(())
+    }
+}

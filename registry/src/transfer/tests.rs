@@ -1,0 +1,382 @@
+//! Whole registries, moved between two of ours in this process: what arrives, what is refused, what a cut leaves behind.
+
+use super::*;
+use crate::client::scripted::{Asked, Reply, Server, json};
+use crate::client::{Client, ClientSettings, Placed, Schema, Settings};
+use crate::names::Subject;
+use crate::schema::Reference;
+use crate::service::Deletion;
+use crate::settings::Mode;
+use serde_json::{Value, json as value};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+const GO_ON: &(dyn Fn() -> bool + Sync) = &|| false;
+
+fn client(url: &str) -> Arc<Client> {
+    let mut settings = ClientSettings::new([url]);
+    settings.limits.pause = std::time::Duration::from_millis(1);
+    settings.limits.retries = 1;
+    Arc::new(Client::new(settings, Arc::new(|| 7)).expect("a client"))
+}
+
+fn settings(value: Value) -> Settings {
+    match value {
+        Value::Object(settings) => settings,
+        _ => Settings::new(),
+    }
+}
+
+fn avro(subject: &str, text: &str, references: &[(&str, &str, i32)]) -> Schema {
+    let references = references.iter().map(|(name, subject, version)| Reference {
+        name: (*name).to_owned(),
+        subject: (*subject).to_owned(),
+        version: *version,
+    });
+    Schema {
+        subject: subject.into(),
+        schema: text.into(),
+        schema_type: "AVRO".into(),
+        references: references.collect(),
+        ..Schema::default()
+    }
+}
+
+/// A registry with everything: a diamond of references, contexts, labels, settings, modes, an alias, deleted versions.
+async fn furnish(client: &Client) {
+    let add = async |schema: Schema| client.register(&schema, Placed::Next).await.expect("registered").id;
+    let record =
+        |name: &str, fields: &str| format!(r#"{{"type":"record","name":"{name}","fields":[{fields}]}}"#);
+    add(avro("z-base", &record("Base", r#"{"name":"a","type":"int"}"#), &[])).await;
+    add(avro("y-left", &record("Left", r#"{"name":"b","type":"Base"}"#), &[("Base", "z-base", 1)])).await;
+    add(avro("x-right", &record("Right", r#"{"name":"c","type":"Base"}"#), &[("Base", "z-base", 1)])).await;
+    let top = record("Top", r#"{"name":"l","type":"Left"},{"name":"r","type":"Right"}"#);
+    add(avro("a-top", &top, &[("Left", "y-left", 1), ("Right", "x-right", 1)])).await;
+    add(avro("deleted", "\"int\"", &[])).await;
+    add(avro("deleted", "\"long\"", &[])).await;
+    add(avro("all-gone", "\"float\"", &[])).await;
+    let proto = Schema {
+        schema: "syntax = \"proto3\";\nmessage M { int32 a = 1; }".into(),
+        schema_type: "PROTOBUF".into(),
+        ..avro(":.pay:proto", "", &[])
+    };
+    add(proto).await;
+    add(Schema { schema_type: "JSON".into(), ..avro(":.pay:json", r#"{"type":"object"}"#, &[]) }).await;
+    let labelled = Schema {
+        metadata: Some(
+            value!({"properties": {"owner": "me"}, "tags": {"a": ["PII"]}, "sensitive": ["owner"]}),
+        ),
+        rule_set: Some(
+            value!({"domainRules": [{"name": "r", "kind": "CONDITION", "mode": "WRITE", "type": "CEL", "expr": "true"}]}),
+        ),
+        ..avro("labelled", &record("L", r#"{"name":"a","type":"string"}"#), &[])
+    };
+    add(labelled).await;
+    add(avro("alias", "\"double\"", &[])).await;
+    let at = Subject::parse;
+    client.delete_version(&at("deleted"), 1, Deletion::Soft).await.expect("deleted");
+    client.delete_subject(&at("all-gone"), Deletion::Soft).await.expect("deleted");
+    client.set_config(&at(""), &settings(value!({"compatibilityLevel": "FULL"}))).await.expect("set");
+    client.set_config(&at(":.pay:"), &settings(value!({"compatibilityLevel": "NONE"}))).await.expect("set");
+    client
+        .set_config(&at("a-top"), &settings(value!({"compatibilityLevel": "NONE", "normalize": true})))
+        .await
+        .expect("set");
+    client.set_config(&at("alias"), &settings(value!({"alias": "labelled"}))).await.expect("set");
+    client.set_mode(&at("x-right"), Mode::Readonly).await.expect("set");
+    client.set_mode(&at(":.pay:"), Mode::Readonly).await.expect("set");
+}
+
+async fn side(client: &Arc<Client>) -> Side {
+    Side::live(Arc::clone(client), &[], &Progress::default(), GO_ON).await.expect("read")
+}
+
+async fn export(client: &Client, path: &Path) -> Counts {
+    let head =
+        Head { format: FORMAT, program: "t".into(), source: client.name(), time_ms: 1, contexts: Vec::new() };
+    let file = std::fs::File::create(path).expect("a file");
+    let mut writer = ArchiveWriter::new(file, path.display().to_string(), head).expect("begun");
+    let progress = Progress::default();
+    let walk = Walk { client, contexts: &[], known: None, progress: &progress, stop: GO_ON };
+    walk.go(&mut |item| writer.add(item)).await.expect("walked");
+    writer.finish().expect("written").1
+}
+
+struct Bed {
+    folder: tempfile::TempDir,
+    _servers: Vec<Server>,
+    from: Arc<Client>,
+    to: Arc<Client>,
+}
+
+impl Bed {
+    /// A furnished registry and an empty one.
+    async fn new() -> Self {
+        Self::behind(|_, _| None).await
+    }
+
+    async fn behind(first: impl Fn(usize, &Asked) -> Option<Reply> + Send + Sync + 'static) -> Self {
+        let (from, to) = (Server::registry(|_, _| None).await, Server::registry(first).await);
+        let bed = Self {
+            folder: tempfile::tempdir().expect("a folder"),
+            from: client(&from.url),
+            to: client(&to.url),
+            _servers: vec![from, to],
+        };
+        furnish(&bed.from).await;
+        bed
+    }
+
+    fn file(&self) -> PathBuf {
+        self.folder.path().join("registry.jsonl")
+    }
+
+    fn journal(&self) -> PathBuf {
+        self.folder.path().join("journal")
+    }
+
+    async fn import(&self, stop: &(dyn Fn() -> bool + Sync)) -> Result<(Plan, Applied)> {
+        let from = Side::file(&self.file(), GO_ON)?;
+        let mut modes = Modes::open(self.journal(), &self.to)?;
+        let mut there = side(&self.to).await;
+        modes.show_in(&mut there.index);
+        let planned = plan(&from, &there, true, &[]).await?;
+        let progress = Progress::default();
+        let run = Run { from: &from, to: &self.to, progress: &progress, stop };
+        let applied = apply(&planned, &run, &there.index, &mut modes).await?;
+        Ok((planned, applied))
+    }
+
+    async fn differences(&self) -> Differences {
+        diff(&side(&self.from).await, &side(&self.to).await).await.expect("compared")
+    }
+}
+
+#[tokio::test]
+async fn a_registry_comes_out_of_a_file_as_it_went_in() {
+    let bed = Bed::new().await;
+    let counts = export(&bed.from, &bed.file()).await;
+    assert_eq!((counts.contexts, counts.versions), (2, 11));
+    let (plan, applied) = bed.import(GO_ON).await.expect("imported");
+    assert_eq!(plan.conflicts, []);
+    assert_eq!((applied.registered, applied.deleted), (11, 2));
+    let differences = bed.differences().await;
+    assert_eq!((differences.count, differences.versions), (0, 11), "{differences:?}");
+    let file = Side::file(&bed.file(), GO_ON).expect("read");
+    let differences = diff(&file, &side(&bed.to).await).await.expect("compared");
+    assert_eq!(differences.count, 0, "{differences:?}");
+    assert!(!bed.journal().exists());
+    let (plan, applied) = bed.import(GO_ON).await.expect("imported again");
+    assert!(plan.is_empty(), "{plan:?}");
+    assert_eq!((applied, plan.present), (Applied::default(), 11));
+    let progress = Progress::default();
+    let (versions, count, found) = check(&file, &progress, GO_ON).await.expect("checked");
+    assert_eq!((versions, count), (11, 0), "{found:?}");
+}
+
+#[tokio::test]
+async fn what_is_referred_to_comes_before_what_refers_to_it() {
+    let bed = Bed::new().await;
+    export(&bed.from, &bed.file()).await;
+    let text = std::fs::read_to_string(bed.file()).expect("read");
+    let place =
+        |subject: &str| text.find(&format!("\"subject\":\"{subject}\",\"version\":1")).expect("there");
+    assert!(place("z-base") < place("y-left") && place("z-base") < place("x-right"));
+    assert!(place("y-left") < place("a-top") && place("x-right") < place("a-top"));
+}
+
+#[tokio::test]
+async fn a_cut_or_changed_file_is_noticed_before_anything_is_touched() {
+    let bed = Bed::new().await;
+    export(&bed.from, &bed.file()).await;
+    let whole = std::fs::read(bed.file()).expect("read");
+    let lines: Vec<&[u8]> = whole.split_inclusive(|byte| *byte == b'\n').collect();
+    let mut wrong: Vec<Vec<u8>> = (1..lines.len()).map(|n| lines[..n].concat()).collect();
+    wrong.push(whole[..whole.len() - 1].to_vec());
+    wrong.push([&whole[..], b"{}\n"].concat());
+    wrong.push(String::from_utf8_lossy(&whole).replacen("\"long\\\"", "\"int\\\"", 1).into_bytes());
+    let without_a_line: Vec<u8> =
+        lines.iter().enumerate().filter(|(n, _)| *n != 5).flat_map(|(_, line)| line.to_vec()).collect();
+    wrong.push(without_a_line);
+    for bytes in wrong {
+        std::fs::write(bed.file(), &bytes).expect("written");
+        let error = Side::file(&bed.file(), GO_ON).err().expect("refused");
+        assert_eq!(error.kind(), Kind::Damaged, "{error}");
+    }
+    for bytes in [&b"{\"a\":1}\n"[..], b"", b"hello"] {
+        std::fs::write(bed.file(), bytes).expect("written");
+        assert!(Side::file(&bed.file(), GO_ON).is_err());
+    }
+}
+
+#[tokio::test]
+async fn what_is_in_the_way_is_named_and_nothing_is_touched() {
+    let bed = Bed::new().await;
+    export(&bed.from, &bed.file()).await;
+    // Takes id 1, and version 1 of a subject.
+    bed.to.register(&avro("z-base", "\"bytes\"", &[]), Placed::Next).await.expect("registered");
+    let from = Side::file(&bed.file(), GO_ON).expect("read");
+    let there = side(&bed.to).await;
+    let plan = plan(&from, &there, true, &[]).await.expect("planned");
+    let named: Vec<_> =
+        plan.conflicts.iter().map(|conflict| (conflict.subject.as_str(), conflict.version)).collect();
+    assert_eq!(named, [("z-base", 1)], "{:?}", plan.conflicts);
+    assert!(!plan.conflicts[0].next_step.is_empty());
+}
+
+#[tokio::test]
+async fn an_interrupted_import_puts_modes_back_and_goes_on_later() {
+    let bed = Bed::new().await;
+    export(&bed.from, &bed.file()).await;
+    bed.to.set_mode(&Subject::parse(""), Mode::Readonly).await.expect("set");
+    let asked = AtomicBool::new(false);
+    // Stops at the second look.
+    let stop = || asked.swap(true, std::sync::atomic::Ordering::SeqCst);
+    let error = bed.import(&stop).await.expect_err("interrupted");
+    assert_eq!(error.kind(), Kind::Interrupted);
+    assert_eq!(bed.to.mode(&Subject::parse("")).await.expect("a mode"), Some(Mode::Readonly));
+    assert!(!bed.journal().exists());
+    bed.import(GO_ON).await.expect("imported");
+    assert_eq!(bed.differences().await.count, 0);
+}
+
+#[tokio::test]
+async fn a_killed_import_leaves_a_journal_and_the_next_one_puts_modes_back() {
+    // From some request on the registry is away: then neither versions nor modes can be written any more.
+    let away = Arc::new(AtomicBool::new(false));
+    let (is_away, count) = (Arc::clone(&away), std::sync::atomic::AtomicUsize::new(0));
+    let bed = Bed::behind(move |_, asked| {
+        let registers = asked.method == "POST";
+        if registers && count.fetch_add(1, std::sync::atomic::Ordering::SeqCst) == 3 {
+            is_away.store(true, std::sync::atomic::Ordering::SeqCst);
+        }
+        is_away.load(std::sync::atomic::Ordering::SeqCst).then(|| json(503, "{}"))
+    })
+    .await;
+    export(&bed.from, &bed.file()).await;
+    let error = bed.import(GO_ON).await.expect_err("away");
+    assert_eq!(error.kind(), Kind::Failed);
+    assert!(bed.journal().exists(), "what is to be put back is written down");
+    away.store(false, std::sync::atomic::Ordering::SeqCst);
+    assert_eq!(bed.to.mode(&Subject::parse("")).await.expect("a mode"), Some(Mode::Import));
+    let elsewhere = Modes::open(bed.journal(), &bed.from).expect_err("of another registry");
+    assert_eq!(elsewhere.kind(), Kind::Input);
+    bed.import(GO_ON).await.expect("imported");
+    assert_eq!(bed.differences().await.count, 0);
+    assert!(!bed.journal().exists());
+}
+
+#[tokio::test]
+async fn schemas_that_refer_to_each_other_are_refused_and_missing_ones_are_named() {
+    let bed = Bed::new().await;
+    let schema = |subject: &str, refers: &str, id: u32| Schema {
+        version: 1,
+        id,
+        ..avro(subject, "\"int\"", &[("n", refers, 1)])
+    };
+    let lines = [
+        schema("a", "b", 100),
+        Schema { schema: "\"long\"".into(), ..schema("b", "a", 101) },
+        Schema { schema: "\"bytes\"".into(), ..schema("c", "nowhere", 102) },
+    ];
+    let head =
+        Head { format: FORMAT, program: "t".into(), source: "t".into(), time_ms: 1, contexts: Vec::new() };
+    let file = std::fs::File::create(bed.file()).expect("a file");
+    let mut writer = ArchiveWriter::new(file, "file".into(), head).expect("begun");
+    lines.into_iter().try_for_each(|schema| writer.add(Item::Version(schema))).expect("written");
+    writer.finish().expect("written");
+    let from = Side::file(&bed.file(), GO_ON).expect("read");
+    let plan = plan(&from, &side(&bed.to).await, true, &[]).await.expect("planned");
+    let named: Vec<_> = plan.conflicts.iter().map(|conflict| conflict.subject.as_str()).collect();
+    assert_eq!(named, ["a", "c"], "{:?}", plan.conflicts);
+    let (_, count, found) = check(&from, &Progress::default(), GO_ON).await.expect("checked");
+    assert!(
+        count > 0 && found.iter().any(|finding| finding.subject == "c" && finding.what == "reference"),
+        "{found:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_long_chain_of_references_is_read_in_order() {
+    let bed = Bed::new().await;
+    // Each refers to the next name, so that the first of the list waits for all others.
+    for n in (0..300).rev() {
+        let schema = match n {
+            299 => avro("c299", "{\"type\":\"fixed\",\"name\":\"F299\",\"size\":1}", &[]),
+            n => {
+                let next = format!("c{:03}", n + 1);
+                let text = format!("{{\"type\":\"fixed\",\"name\":\"F{n}\",\"size\":1}}");
+                let refers = format!("F{}", n + 1);
+                avro(&format!("c{n:03}"), &text, &[(&refers, &next, 1)])
+            }
+        };
+        bed.to.register(&schema, Placed::Next).await.expect("registered");
+    }
+    let found = side(&bed.to).await;
+    assert_eq!((found.index.versions.len(), found.oddities.count), (300, 0));
+    let mut seen = std::collections::HashSet::new();
+    for (key, entry) in &found.index.versions {
+        assert!(entry.references.iter().all(|reference| seen.contains(reference)), "{key} comes too early");
+        seen.insert(key.clone());
+    }
+}
+
+#[tokio::test]
+async fn a_follower_has_what_was_registered_set_and_deleted_meanwhile() {
+    let bed = Bed::new().await;
+    let (progress, mut modes) =
+        (Progress::default(), Modes::open(bed.journal(), &bed.to).expect("a journal"));
+    let (from, to) = (Arc::clone(&bed.from), Arc::clone(&bed.to));
+    let mut follow = Follow::begin(from, to, &[], true, &progress, GO_ON).await.expect("begun");
+    let plan = follow.plan(&modes).await.expect("planned");
+    follow.write(&plan, &mut modes).await.expect("written");
+    let at = Subject::parse;
+    bed.from.register(&avro("new", "\"int\"", &[]), Placed::Next).await.expect("registered");
+    bed.from
+        .set_config(&at("deleted"), &settings(value!({"compatibilityLevel": "NONE"})))
+        .await
+        .expect("set");
+    bed.from.register(&avro("deleted", "\"int\"", &[]), Placed::Next).await.expect("registered");
+    bed.from.delete_version(&at("labelled"), 1, Deletion::Soft).await.expect("deleted");
+    bed.from.delete_subject(&at("all-gone"), Deletion::Permanent).await.expect("deleted");
+    bed.from.delete_config(&at("a-top")).await.expect("deleted");
+    bed.from.set_mode(&at("new"), Mode::Readonly).await.expect("set");
+    bed.from.delete_mode(&at("x-right")).await.expect("deleted");
+    follow.look().await.expect("looked");
+    let plan = follow.plan(&modes).await.expect("planned");
+    assert_eq!(plan.conflicts, []);
+    let applied = follow.write(&plan, &mut modes).await.expect("written");
+    assert!(applied.removed >= 1 && applied.registered == 2, "{applied:?}");
+    follow.look().await.expect("looked");
+    let plan = follow.plan(&modes).await.expect("planned");
+    assert!(plan.is_empty(), "{plan:?}");
+    assert_eq!(
+        bed.to.mode(&at("")).await.expect("a mode"),
+        Some(Mode::Import),
+        "nobody else registers meanwhile"
+    );
+    modes.put_back(&bed.to).await.expect("put back");
+    let proof = follow.prove(&modes).await.expect("compared");
+    assert_eq!(proof.count, 0, "{proof:?}");
+    assert_eq!(bed.differences().await.count, 0);
+}
+
+#[tokio::test]
+async fn one_that_is_written_differently_and_means_the_same_is_no_conflict() {
+    let bed = Bed::new().await;
+    let spaced = Schema { version: 1, id: 500, ..avro("spaced", "{ \"type\" : \"int\" }", &[]) };
+    let head =
+        Head { format: FORMAT, program: "t".into(), source: "t".into(), time_ms: 1, contexts: Vec::new() };
+    let file = std::fs::File::create(bed.file()).expect("a file");
+    let mut writer = ArchiveWriter::new(file, "file".into(), head).expect("begun");
+    writer.add(Item::Version(spaced)).expect("written");
+    writer.finish().expect("written");
+    let (first, _) = bed.import(GO_ON).await.expect("imported");
+    assert_eq!(first.registered(), 1);
+    let (second, _) = bed.import(GO_ON).await.expect("imported");
+    assert!(second.is_empty() && second.conflicts.is_empty(), "{second:?}");
+    let differences =
+        diff(&Side::file(&bed.file(), GO_ON).expect("read"), &side(&bed.to).await).await.expect("compared");
+    assert_eq!(differences.rewritten, 1);
+}
