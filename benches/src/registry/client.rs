@@ -77,7 +77,7 @@ pub(super) async fn each(
     let worker = async || loop {
         let number = next.fetch_add(1, Ordering::Relaxed);
         if number >= count {
-            return Ok(());
+            return Ok::<(), Box<dyn std::error::Error>>(());
         }
         act(number).await?;
     };

@@ -38,10 +38,10 @@ async fn sqlite(scale: &Scale) -> Result<()> {
         rates[0].push(ours("SQLite", &asked, run).await?);
         let begun = Instant::now();
         for number in 0..COUNT {
-            let (id, text) = (run * COUNT + number, avro(run * COUNT + number, 0));
+            let (id, text) = (i64::try_from(run * COUNT + number)?, avro(run * COUNT + number, 0));
             let transaction = connection.transaction()?;
             transaction.execute(SCHEMA, (id, &text, &text))?;
-            transaction.execute(VERSION, (format!("s{number}"), run, id))?;
+            transaction.execute(VERSION, (format!("s{number}"), i64::try_from(run)?, id))?;
             transaction.commit()?;
         }
         rates[1].push(rate("SQLite bare", begun.elapsed()));
