@@ -247,13 +247,18 @@ async fn what_waits_is_bounded_by_number_and_bytes() {
         let count = most + 100;
         let all: Vec<_> =
             (0..count).map(|n| tokio::spawn(write(live, &format!("s{n}"), bytes, &decided))).collect();
+        let (start, mut waiting) = (Instant::now(), 0);
+        while waiting < most / 2 {
+            assert!(start.elapsed() < Duration::from_secs(30), "{waiting} of {count} wait");
+            waiting = live.queues.waiting(&context("."));
+            tokio::task::yield_now().await;
+        }
         let start = Instant::now();
-        let mut waiting = 0;
-        while start.elapsed() < Duration::from_millis(300) {
+        while start.elapsed() < Duration::from_millis(200) {
             waiting = waiting.max(live.queues.waiting(&context(".")));
             tokio::task::yield_now().await;
         }
-        assert!(waiting > most / 2 && waiting <= most, "{waiting} of {count} wait");
+        assert!(waiting <= most, "{waiting} of {count} wait");
         gate.open(count);
         for one in all {
             one.await.expect("a task").expect("a commit");
@@ -529,7 +534,7 @@ async fn a_restored_database_fails_readiness_and_registration() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_outage_is_waited_for_once() {
     let (_folder, one, _) = two().await;
-    one.bed.go_away(Duration::from_secs(1));
+    one.bed.go_away(Duration::from_secs(2));
     let start = Instant::now();
     let mut asked = Vec::new();
     for _ in 0..30 {
@@ -541,7 +546,7 @@ async fn an_outage_is_waited_for_once() {
     for asked in asked {
         assert_eq!(asked.await.expect("a task").expect_err("an outage").code(), 50001);
     }
-    assert!(start.elapsed() < Duration::from_millis(1900), "{:?}", start.elapsed());
+    assert!(start.elapsed() < Duration::from_millis(3900), "{:?}", start.elapsed());
 }
 
 #[tokio::test(flavor = "multi_thread")]
