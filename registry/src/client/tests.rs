@@ -208,7 +208,7 @@ async fn no_more_requests_are_under_way_than_may_be() {
 async fn everything_of_our_own_registry_can_be_asked_for() {
     let server = Server::registry(|_, _| None).await;
     let mut settings = settings(&[&server.url]);
-    settings.limits.page = 7;
+    settings.limits.page = 12;
     let client = client(settings);
     for n in 0..40 {
         let subject = if n % 2 == 0 { format!("s{n}") } else { format!(":.c:s{n}") };
