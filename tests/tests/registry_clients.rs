@@ -12,9 +12,7 @@ use sandbox::scratch::installed;
 use schema_registry_converter::async_impl::avro::{AvroDecoder, AvroEncoder};
 use schema_registry_converter::async_impl::proto_raw::{ProtoRawDecoder, ProtoRawEncoder};
 use schema_registry_converter::async_impl::schema_registry::{SrSettings, is_compatible_schema};
-use schema_registry_converter::schema_registry_common::{
-    SchemaType, SubjectNameStrategy, SuppliedReference, SuppliedSchema,
-};
+use schema_registry_converter::schema_registry_common::{SchemaType, SubjectNameStrategy, SuppliedSchema};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
@@ -141,14 +139,22 @@ async fn schema_registry_converter_avro() {
     assert!(!fits(wrong).await.expect("a verdict"));
 }
 
+/// Registers a schema without the client.
+fn register(subject: &str, body: &serde_json::Value) {
+    let path = format!("/subjects/{subject}/versions");
+    let answer = world().registry.ask("POST", &path, &body.to_string()).expect("an answer");
+    assert_eq!(answer.status, 200, "{}", answer.text());
+}
+
 #[tokio::test]
 async fn schema_registry_converter_references() {
+    // This client reads a schema that it registers without what that refers to; one that is there it reads with it.
     let visit =
         r#"{"type":"record","name":"Visit","namespace":"shop","fields":[{"name":"who","type":"shop.User"}]}"#;
-    let reference = SuppliedReference::new("shop.User".into(), "rust-user".into(), USER.into());
-    let schema = SuppliedSchema::new(Some("shop.Visit".into()), SchemaType::Avro, visit.into());
-    let schema = schema.with_references(vec![reference]);
-    let strategy = SubjectNameStrategy::TopicNameStrategyWithSchema("rust-references".into(), false, schema);
+    let references = [serde_json::json!({ "name": "shop.User", "subject": "rust-user", "version": 1 })];
+    register("rust-user", &serde_json::json!({ "schema": USER }));
+    register("rust-references-value", &serde_json::json!({ "schema": visit, "references": references }));
+    let strategy = SubjectNameStrategy::TopicNameStrategy("rust-references".into(), false);
     let who = Value::Record(user().into_iter().map(|(name, value)| (name.to_owned(), value)).collect());
     let bytes = AvroEncoder::new(settings()).encode(vec![("who", who.clone())], strategy).await;
     let found = through_kafka("rust-references", NewRecord::new("k", bytes.expect("bytes with an id")));
@@ -174,7 +180,7 @@ async fn schema_registry_converter_guid_in_a_header() {
     assert_eq!(name, "__value_schema_id");
     let guid = guid.as_deref().expect("a GUID");
     let decoder = AvroDecoder::new(settings());
-    let decoded = decoder.decode_with_header_id(found.value.as_deref(), guid).await.expect("a value");
+    let decoded = decoder.decode_with_header_id(Some(guid), found.value.as_deref()).await.expect("a value");
     assert_eq!(record(decoded.value)[1], ("visits".into(), Value::Long(1 << 40)));
 }
 

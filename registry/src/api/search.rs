@@ -1,18 +1,17 @@
 //! Searching the latest versions of a context: by text, by field, by type, by name.
 //!
 //! One request looks at a bounded number of subjects and bytes; where there are more, its answer has `next`, and the same request
-//! with that as `after` goes on there. Patterns are bounded, and are matched in a time that grows with the text only.
+//! with that as `after` goes on there. Patterns are bounded, and are matched in a time that grows with the text and the pattern only.
 
 use super::analysis::{bad, question, required};
 use super::body::Object;
 use super::{Call, Made, json};
 use crate::error::{Error, Result};
 use crate::parse::outline::{Kind, Part, outline};
-use crate::service::Latest;
+use crate::service::{Found, Latest};
 use regex::{Regex, RegexBuilder};
 use serde_json::{Value, json as object};
 use std::collections::BTreeMap;
-use std::ops::ControlFlow::{Break, Continue};
 
 /// Matches of an answer, where the request does not say.
 const LIMIT: usize = 50;
@@ -21,9 +20,9 @@ const MAX_LIMIT: usize = 1000;
 /// Characters of a pattern at most.
 const MAX_PATTERN: usize = 1000;
 /// Characters that are compared where names need not be equal.
-const MAX_FUZZY: usize = 128;
+const MAX_FUZZY: usize = 64;
 /// Bytes that a compiled pattern may have, and its cache.
-const MAX_COMPILED: usize = 1 << 20;
+const MAX_COMPILED: usize = 256 << 10;
 /// How alike two names must be, where the request does not say.
 const THRESHOLD: f64 = 0.6;
 
@@ -129,47 +128,35 @@ pub(super) async fn texts(call: &Call<'_>) -> Result<Made> {
     let body = question(call)?;
     let (query, limit) = (required(&body, "query")?, limit(&body)?);
     let regex = if body.flag("regex").map_err(bad)? { Some(compiled(&query)?) } else { None };
-    let after = body.text("after").map_err(bad)?;
-    let mut matches = Vec::new();
-    let look = |found: &Latest| {
+    let (after, wanted) = (body.text("after").map_err(bad)?, query.clone());
+    let look = move |found: &Latest| {
         let hit = match &regex {
             Some(regex) => regex.is_match(&found.text),
-            None => found.text.contains(&query),
+            None => found.text.contains(&wanted),
         };
-        if hit {
-            matches.push(object!({
-                "subject": found.subject.to_string(),
-                "version": found.version,
-                "schema_type": found.schema_type.name(),
-            }));
-        }
-        if matches.len() < limit { Continue(()) } else { Break(()) }
+        let shape = object!({
+            "subject": found.subject.to_string(),
+            "version": found.version,
+            "schema_type": found.schema_type.name(),
+        });
+        hit.then_some(shape).into_iter().collect()
     };
-    let next = call.registry().walk(&call.subject.context, after.as_deref(), look).await?;
-    with_next(object!({ "query": query, "count": matches.len(), "matches": matches }), next)
+    let Found { items, next, .. } = call.registry().scan(&call.subject.context, after, limit, look).await?;
+    with_next(object!({ "query": query, "count": items.len(), "matches": items }), next)
 }
 
-/// Looks at the fields of all latest versions; answers those that `pick` makes something of.
-async fn pick_fields(
+/// Looks at the fields of all latest versions; answers what `pick` makes of them.
+async fn pick_fields<T: Send + 'static>(
     call: &Call<'_>,
     after: Option<String>,
     limit: usize,
-    mut pick: impl FnMut(&Latest, &Part) -> Option<Value>,
-) -> Result<(Vec<Value>, Option<String>)> {
-    let mut matches = Vec::new();
-    let look = |found: &Latest| {
-        for part in outline(found.schema_type, &found.text) {
-            // A subject is told whole: the next walk begins behind it.
-            if part.kind == Kind::Field
-                && let Some(picked) = pick(found, &part)
-            {
-                matches.push(picked);
-            }
-        }
-        if matches.len() < limit { Continue(()) } else { Break(()) }
+    pick: impl Fn(&Latest, Part) -> Option<T> + Send + Sync + 'static,
+) -> Result<Found<T>> {
+    let look = move |found: &Latest| {
+        let fields = outline(found.schema_type, &found.text).into_iter();
+        fields.filter(|part| part.kind == Kind::Field).filter_map(|part| pick(found, part)).collect()
     };
-    let next = call.registry().walk(&call.subject.context, after.as_deref(), look).await?;
-    Ok((matches, next))
+    call.registry().scan(&call.subject.context, after, limit, look).await
 }
 
 pub(super) async fn fields(call: &Call<'_>) -> Result<Made> {
@@ -178,7 +165,7 @@ pub(super) async fn fields(call: &Call<'_>) -> Result<Made> {
     let mode = body.text("mode").map_err(bad)?.filter(|mode| !mode.is_empty());
     let mode = mode.unwrap_or_else(|| "exact".to_owned());
     let matcher = Matcher::new(&body, &field, &mode)?;
-    let pick = |found: &Latest, part: &Part| {
+    let pick = move |found: &Latest, part: Part| {
         let score = matcher.score(&part.name)?;
         Some(object!({
             "subject": found.subject.to_string(),
@@ -190,8 +177,8 @@ pub(super) async fn fields(call: &Call<'_>) -> Result<Made> {
             "schema_type": found.schema_type.name(),
         }))
     };
-    let (matches, next) = pick_fields(call, body.text("after").map_err(bad)?, limit, pick).await?;
-    with_next(object!({ "field": field, "mode": mode, "count": matches.len(), "matches": matches }), next)
+    let Found { items, next, .. } = pick_fields(call, body.text("after").map_err(bad)?, limit, pick).await?;
+    with_next(object!({ "field": field, "mode": mode, "count": items.len(), "matches": items }), next)
 }
 
 pub(super) async fn types(call: &Call<'_>) -> Result<Made> {
@@ -199,7 +186,7 @@ pub(super) async fn types(call: &Call<'_>) -> Result<Made> {
     let (pattern, limit) = (required(&body, "type_pattern")?, limit(&body)?);
     let regex = if body.flag("regex").map_err(bad)? { Some(compiled(&pattern)?) } else { None };
     let wanted = pattern.to_lowercase();
-    let pick = |found: &Latest, part: &Part| {
+    let pick = move |found: &Latest, part: Part| {
         let hit = match &regex {
             Some(regex) => regex.is_match(&part.type_name),
             None => part.type_name.to_lowercase().contains(&wanted),
@@ -214,27 +201,24 @@ pub(super) async fn types(call: &Call<'_>) -> Result<Made> {
             })
         })
     };
-    let (matches, next) = pick_fields(call, body.text("after").map_err(bad)?, limit, pick).await?;
-    with_next(object!({ "type_pattern": pattern, "count": matches.len(), "matches": matches }), next)
+    let Found { items, next, .. } = pick_fields(call, body.text("after").map_err(bad)?, limit, pick).await?;
+    with_next(object!({ "type_pattern": pattern, "count": items.len(), "matches": items }), next)
 }
 
 pub(super) async fn field_usages(call: &Call<'_>) -> Result<Made> {
     let field = call.segment(0);
     let wanted = plain(field);
-    let mut types: BTreeMap<String, usize> = BTreeMap::new();
-    let pick = |found: &Latest, part: &Part| {
-        if plain(&part.name) != wanted {
-            return None;
-        }
-        *types.entry(part.type_name.clone()).or_default() += 1;
-        Some(object!({
-            "subject": found.subject.to_string(),
-            "field_name": part.name,
-            "field_type": part.type_name,
-        }))
+    let pick = move |found: &Latest, part: Part| {
+        (plain(&part.name) == wanted).then(|| (found.subject.to_string(), part.name, part.type_name))
     };
     let after = call.query.get("after").map(str::to_owned);
-    let (usages, next) = pick_fields(call, after, MAX_LIMIT, pick).await?;
+    let Found { items, next, .. } = pick_fields(call, after, MAX_LIMIT, pick).await?;
+    let mut types: BTreeMap<&str, usize> = BTreeMap::new();
+    items.iter().for_each(|(_, _, kind)| *types.entry(kind).or_default() += 1);
+    let usages: Vec<Value> = items
+        .iter()
+        .map(|(subject, name, kind)| object!({ "subject": subject, "field_name": name, "field_type": kind }))
+        .collect();
     let consistent = types.len() <= 1;
     let answer =
         object!({ "field": field, "consistent": consistent, "type_counts": types, "usages": usages });
@@ -242,25 +226,19 @@ pub(super) async fn field_usages(call: &Call<'_>) -> Result<Made> {
 }
 
 pub(super) async fn patterns(call: &Call<'_>) -> Result<Made> {
+    let after = call.query.get("after").map(str::to_owned);
+    let found = pick_fields(call, after, usize::MAX, |_, part| Some(plain(&part.name))).await?;
     let mut counts: BTreeMap<String, usize> = BTreeMap::new();
-    let mut subjects = 0_usize;
-    let look = |found: &Latest| {
-        subjects += 1;
-        for part in outline(found.schema_type, &found.text) {
-            if part.kind == Kind::Field {
-                *counts.entry(plain(&part.name)).or_default() += 1;
-            }
-        }
-        Continue(())
-    };
-    let next = call.registry().walk(&call.subject.context, call.query.get("after"), look).await?;
+    found.items.into_iter().for_each(|name| *counts.entry(name).or_default() += 1);
     let mut common: Vec<(String, usize)> = counts.into_iter().filter(|(_, count)| *count > 1).collect();
     common.sort_by(|one, other| other.1.cmp(&one.1).then_with(|| one.0.cmp(&other.0)));
     let count = common.len();
     common.truncate(MAX_LIMIT);
     let common: Vec<Value> =
         common.into_iter().map(|(field, count)| object!({ "field": field, "count": count })).collect();
-    with_next(object!({ "subject_count": subjects, "common_fields": common, "pattern_count": count }), next)
+    let answer =
+        object!({ "subject_count": found.subjects, "common_fields": common, "pattern_count": count });
+    with_next(answer, found.next)
 }
 
 /// `POST /subjects/validate` and `/subjects/match` are also where a subject of that name is looked up. Only that has a schema.
@@ -281,20 +259,13 @@ pub(super) async fn match_subjects(call: &Call<'_>) -> Result<Made> {
     let mode = body.text("mode").map_err(bad)?.filter(|mode| !mode.is_empty());
     let mode = mode.unwrap_or_else(|| "regex".to_owned());
     let matcher = Matcher::new(&body, &pattern, &mode)?;
-    let mut matches = Vec::new();
-    for (n, name) in call.registry().names(&call.subject.context).await?.iter().enumerate() {
-        if matcher.score(name).is_some() {
-            matches.push(crate::names::Subject::new(call.subject.context.clone(), name).to_string());
-        }
-        if matches.len() >= MAX_LIMIT {
-            break;
-        }
-        // Others have their turn.
-        if n % 1000 == 999 {
-            tokio::task::yield_now().await;
-        }
-    }
-    json(&object!({ "pattern": pattern, "mode": mode, "count": matches.len(), "matches": matches }))
+    let (after, limit) = (body.text("after").map_err(bad)?, MAX_LIMIT);
+    let is_wanted = move |name: &str| matcher.score(name).is_some();
+    let context = &call.subject.context;
+    let Found { items, next, .. } = call.registry().matching(context, after, limit, is_wanted).await?;
+    let matches: Vec<String> =
+        items.iter().map(|name| crate::names::Subject::new(context.clone(), name).to_string()).collect();
+    with_next(object!({ "pattern": pattern, "mode": mode, "count": matches.len(), "matches": matches }), next)
 }
 
 pub(super) async fn validate_subject(call: &Call<'_>) -> Result<Made> {

@@ -43,7 +43,7 @@ pub use dependencies::{Dependencies, Link};
 pub use list::{Listed, Page, SchemaQuery};
 pub use read::{ById, Entity};
 pub use register::Registered;
-pub use scan::{Latest, Statistics};
+pub use scan::{Found, Latest, Statistics};
 
 /// What can be set for a registry as a whole. Values only.
 #[derive(Debug, Clone)]

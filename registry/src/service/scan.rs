@@ -1,14 +1,13 @@
 //! Walks through the latest versions of a context's subjects, for searching and counting.
 //!
-//! A walk looks at [`SUBJECTS`] subjects and [`BYTES`] bytes of texts at most, and says where the next one goes on; one walk at a
-//! time, and other requests have their turn in between.
+//! A walk looks at [`SUBJECTS`] subjects and [`BYTES`] bytes of texts at most, uses no more of the processor than another request
+//! may, and says where the next one goes on. One walk through texts at a time.
 
 use super::{Registry, latest};
 use crate::error::Result;
 use crate::names::{Context, Subject};
 use crate::schema::SchemaType;
 use std::collections::BTreeMap;
-use std::ops::ControlFlow;
 use std::sync::Arc;
 
 /// Subjects that one walk looks at.
@@ -17,6 +16,8 @@ const SUBJECTS: usize = 10_000;
 const BYTES: usize = 16 << 20;
 /// Texts that are asked of the store at once.
 const BATCH: usize = 100;
+/// Names that are looked at in one step.
+const NAMES: usize = 1000;
 
 /// The latest version of a subject.
 #[derive(Debug, Clone)]
@@ -42,61 +43,98 @@ pub struct Statistics {
     pub types: BTreeMap<&'static str, usize>,
 }
 
+/// What a walk has found.
+#[derive(Debug, Clone)]
+pub struct Found<T> {
+    /// What was made of the subjects, in their order.
+    pub items: Vec<T>,
+    /// How many subjects were looked at.
+    pub subjects: usize,
+    /// The name behind which another walk goes on; nothing at the end.
+    pub next: Option<String>,
+}
+
 impl Registry {
-    /// Calls `look` with the latest version of each subject behind `after`, by name, until it breaks off or a walk's bounds are
-    /// reached; then answers the name behind which another walk goes on.
-    pub async fn walk(
+    /// Makes what `look` makes of the latest version of each subject behind `after`, by name, until there are `limit` items or a
+    /// walk's bounds are reached. What a subject gives is never cut.
+    pub async fn scan<T: Send + 'static>(
         &self,
         context: &Context,
-        after: Option<&str>,
-        mut look: impl FnMut(&Latest) -> ControlFlow<()>,
-    ) -> Result<Option<String>> {
-        let _turn = self.scanning.lock().await;
+        after: Option<String>,
+        limit: usize,
+        look: impl Fn(&Latest) -> Vec<T> + Send + Sync + 'static,
+    ) -> Result<Found<T>> {
+        let (_turn, look, budget) = (self.scanning.lock().await, Arc::new(look), self.work.budget());
         self.live().fresh().await?;
         let wanted: Vec<_> = self.live().read(context, |state| {
-            let behind = state.subjects().filter(|(name, _)| after.is_none_or(|after| ***name > *after));
+            let behind =
+                state.subjects().filter(|(name, _)| after.as_ref().is_none_or(|after| ***name > **after));
             let latest = behind.filter_map(|(name, versions)| {
                 let version = latest(versions)?;
                 Some((Arc::clone(name), *version, state.schema(version.id)?.schema_type))
             });
             latest.take(SUBJECTS + 1).collect()
         });
-        let more = wanted.len() > SUBJECTS;
+        let mut found = Found { items: Vec::new(), subjects: 0, next: None };
         let mut bytes = 0;
-        let mut last: Option<Arc<str>> = None;
-        for batch in wanted[..wanted.len().min(SUBJECTS)].chunks(BATCH) {
+        for batch in wanted.iter().take(SUBJECTS).collect::<Vec<_>>().chunks(BATCH) {
             let ids: Vec<_> = batch.iter().map(|(_, version, _)| version.id).collect();
             let texts: BTreeMap<_, _> = self.live().store().texts(context, &ids).await?.into_iter().collect();
             for (name, version, schema_type) in batch {
-                if bytes > BYTES {
-                    return Ok(last.map(|name| name.to_string()));
+                if bytes > BYTES || found.items.len() >= limit || budget.is_spent() {
+                    return Ok(found);
                 }
-                last = Some(Arc::clone(name));
+                found.subjects += 1;
+                found.next = Some(name.to_string());
                 // What was removed meanwhile.
                 let Some(texts) = texts.get(&version.id) else { continue };
                 bytes += texts.canonical.len();
-                let found = Latest {
+                let latest = Latest {
                     subject: Subject { context: context.clone(), name: Arc::clone(name) },
                     version: version.version,
                     schema_type: *schema_type,
                     text: Arc::clone(&texts.canonical),
                 };
-                if look(&found).is_break() {
-                    return Ok(last.map(|name| name.to_string()));
-                }
+                let look = Arc::clone(&look);
+                let length = Some(texts.canonical.len());
+                found.items.extend(self.work.run(&budget, length, move || look(&latest)).await?);
             }
             tokio::task::yield_now().await;
         }
-        Ok(last.filter(|_| more).map(|name| name.to_string()))
+        if wanted.len() <= SUBJECTS {
+            found.next = None;
+        }
+        Ok(found)
     }
 
-    /// The names of a context's subjects with a live version, in order.
-    pub async fn names(&self, context: &Context) -> Result<Vec<Arc<str>>> {
+    /// The names of a context's subjects with a live version that `is_wanted` takes, behind `after`, in order.
+    pub async fn matching(
+        &self,
+        context: &Context,
+        after: Option<String>,
+        limit: usize,
+        is_wanted: impl Fn(&str) -> bool + Send + Sync + 'static,
+    ) -> Result<Found<Arc<str>>> {
+        let (is_wanted, budget) = (Arc::new(is_wanted), self.work.budget());
         self.live().fresh().await?;
-        Ok(self.live().read(context, |state| {
+        let names: Vec<Arc<str>> = self.live().read(context, |state| {
             let live = state.subjects().filter(|(_, versions)| latest(versions).is_some());
-            live.map(|(name, _)| Arc::clone(name)).collect()
-        }))
+            let behind = live.filter(|(name, _)| after.as_ref().is_none_or(|after| ***name > **after));
+            behind.map(|(name, _)| Arc::clone(name)).collect()
+        });
+        let mut found = Found { items: Vec::new(), subjects: 0, next: None };
+        for chunk in names.chunks(NAMES) {
+            if found.items.len() >= limit || budget.is_spent() {
+                return Ok(found);
+            }
+            found.subjects += chunk.len();
+            found.next = chunk.last().map(|name| name.to_string());
+            let (chunk, is_wanted) = (chunk.to_vec(), Arc::clone(&is_wanted));
+            let step = move || chunk.into_iter().filter(|name| is_wanted(name)).collect::<Vec<_>>();
+            found.items.extend(self.work.run(&budget, None, step).await?);
+        }
+        found.next = None;
+        Ok(found)
     }
 
     /// Counts what a context holds.
