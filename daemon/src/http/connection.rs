@@ -23,8 +23,8 @@ use super::Limits;
 const BYTES_A_SECOND: u64 = 64 << 10;
 /// A client that was refused is listened to for so long, and so many bytes, for if the connection were closed while it still
 /// sends, the answer would be lost with it.
-const LINGER: Duration = Duration::from_secs(2);
-const LINGER_BYTES: usize = 1 << 20;
+const LINGER: Duration = Duration::from_secs(10);
+const LINGER_BYTES: usize = 64 << 20;
 
 /// Where a connection is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -244,7 +244,7 @@ impl AsyncWrite for Connection {
         }
         let this = &mut *self;
         let (timer, heard) = this.lingering.get_or_insert_with(|| (Box::pin(tokio::time::sleep(LINGER)), 0));
-        let mut space = [0; 4096];
+        let mut space = [0; 16 << 10];
         loop {
             let mut buffer = ReadBuf::new(&mut space);
             match Pin::new(&mut this.stream).poll_read(cx, &mut buffer) {

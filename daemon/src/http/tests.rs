@@ -216,6 +216,13 @@ async fn large_bodies_are_refused_before_they_are_read() {
         "POST /x HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 1073741824\r\n\r\n";
     let answer = server.says(announced).await;
     is_refusal(&answer, 413, 413);
+    // Who does not ask first and sends it all is told too.
+    let all = format!(
+        "POST /x HTTP/1.1\r\nHost: h\r\nContent-Length: {}\r\n\r\n{}",
+        12 << 20,
+        "x".repeat(12 << 20)
+    );
+    is_refusal(&server.says(&all).await, 413, 413);
     // One that comes in pieces is refused when it is too large, and the answer arrives although more was sent.
     let mut client = server.sent("POST /x HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n").await;
     let piece = format!("40000\r\n{}\r\n", "x".repeat(0x40000));

@@ -9,6 +9,7 @@
 //! either is known everywhere. Nothing at all is a configuration too.
 
 mod environment;
+mod store_settings;
 mod stores;
 pub(super) mod tables;
 #[cfg(test)]
@@ -26,10 +27,10 @@ use super::error::{At, Notice, Problems};
 use super::expand::{self, Surroundings, Unset};
 use super::kind::{self, FileKind};
 use super::yaml::{self, Data, Node};
-use stores::duration;
+use store_settings::duration;
 
 pub(crate) use environment::Outside;
-pub(crate) use stores::StoreSettings;
+pub(crate) use store_settings::StoreSettings;
 
 /// Everything that `replevin registry serve` is told.
 #[derive(Debug, Clone, PartialEq)]
@@ -151,7 +152,7 @@ fn names_a_job(tree: &Node) -> bool {
 
 fn build(root: &Section, problems: &mut Problems, notices: &mut Vec<Notice>) -> Option<RegistryConfig> {
     let server = server(root.section("server")?, problems)?;
-    let store = stores::build(root.section("storage")?, problems, notices)?;
+    let store = store_settings::build(root.section("storage")?, problems, notices)?;
     let compatibility = root.section("compatibility")?;
     let metrics = root.section("metrics")?;
     let metrics = match metrics.bool("enabled")? {

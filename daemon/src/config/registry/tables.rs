@@ -71,7 +71,7 @@ pub(crate) static SERVER: Table = Table {
             .default("16MiB")
             .env(&["SCHEMA_REGISTRY_MAX_BODY_MEMORY"]),
         ours("max_connections", Kind::Int { min: 1, max: 1_000_000 }, "connections at once, if the process may open so many files; more are answered 503, but for health and metrics")
-            .default("4096")
+            .default("2048")
             .env(&["SCHEMA_REGISTRY_MAX_CONNECTIONS"]),
         ours("cluster_id", Kind::Text, "the name of the Kafka cluster that the schemas belong to, for GET /v1/metadata/id")
             .example("lkc-1a2b3")
