@@ -6,6 +6,7 @@ use std::time::Duration;
 use registry::secret::Secret;
 #[cfg(feature = "cassandra")]
 use registry::store::cassandra::{CassandraSettings, Consistency, SerialConsistency};
+use registry::store::kafka::KafkaLogSettings;
 use registry::store::sql::{SqlSettings, SslMode};
 use registry::store::sqlite::SqliteSettings;
 
@@ -14,7 +15,7 @@ use super::super::error::{Notice, Problems};
 use super::super::keys::{Harmless, Kind, Table, no_effect, ours, refused};
 use super::tables::seconds;
 
-const NAMES: &[&str] = &["memory", "sqlite", "postgresql", "mysql", "cassandra"];
+const NAMES: &[&str] = &["memory", "sqlite", "postgresql", "mysql", "cassandra", "kafka"];
 const VAULT: &str = "not yet supported: Vault";
 const CONNECTION: &str = "how long to wait for a connection";
 const OPERATION: &str =
@@ -28,7 +29,7 @@ const AGAIN: &str = "a commit is tried again as long as operation_timeout allows
 /// `storage`.
 pub(crate) static STORAGE: Table = Table {
     path: "storage",
-    about: "Where schemas are kept. Several registries may share one database of `postgresql`, `mysql` or `cassandra`.",
+    about: "Where schemas are kept. Several registries may share one database of `postgresql`, `mysql` or `cassandra`, or one topic of `kafka`.",
     keys: &[
         ours("type", Kind::Choice(NAMES), "the store; memory keeps nothing once the process ends")
             .default("sqlite")
@@ -37,6 +38,7 @@ pub(crate) static STORAGE: Table = Table {
         ours("postgresql", Kind::Section(&POSTGRESQL), "PostgreSQL 13 or newer"),
         ours("mysql", Kind::Section(&MYSQL), "MariaDB or MySQL"),
         ours("cassandra", Kind::Section(&CASSANDRA), "Apache Cassandra 4.0 or newer"),
+        ours("kafka", Kind::Section(&KAFKA), "a compacted Kafka topic, in Confluent's records"),
         refused("auth_type", "not yet supported: users are kept nowhere", "leave it out")
             .unless(Harmless::Values(&[""])),
         refused("vault", VAULT, "leave it out").unless(Harmless::Empty),
@@ -220,6 +222,48 @@ pub(crate) static CASSANDRA: Table = Table {
     ],
 };
 
+/// `storage.kafka`.
+pub(crate) static KAFKA: Table = Table {
+    path: "storage.kafka",
+    about: "A compacted topic of one partition, made where it is missing. Registries that share it, Confluent's and Karapace among them, elect one that writes; the others pass on to it what changes something. Brokers are spoken to without TLS and without a password.",
+    keys: &[
+        ours(
+            "bootstrap_servers",
+            Kind::List(&Kind::Server),
+            "brokers to begin with; required for this store",
+        )
+        .example("localhost:9092")
+        .env(&["SCHEMA_REGISTRY_KAFKASTORE_BOOTSTRAP_SERVERS", "KAFKASTORE_BOOTSTRAP_SERVERS"]),
+        ours("topic", Kind::Text, "the topic")
+            .default("_schemas")
+            .env(&["SCHEMA_REGISTRY_KAFKASTORE_TOPIC", "KAFKASTORE_TOPIC"]),
+        ours(
+            "topic_replication_factor",
+            Kind::Int { min: 1, max: 1_000 },
+            "replicas of a topic that is made; fewer where there are fewer brokers",
+        )
+        .default("3")
+        .env(&["SCHEMA_REGISTRY_KAFKASTORE_TOPIC_REPLICATION_FACTOR"]),
+        ours("group_id", Kind::Text, "the group in which registries elect the one that writes")
+            .default("schema-registry")
+            .env(&["SCHEMA_REGISTRY_SCHEMA_REGISTRY_GROUP_ID"]),
+        ours("leader_eligibility", Kind::Bool, "whether this registry may be elected")
+            .default("true")
+            .env(&["SCHEMA_REGISTRY_LEADER_ELIGIBILITY"]),
+        ours(
+            "advertised_host",
+            Kind::Text,
+            "the host at which the others reach this registry, at server.port; unset: the machine's name",
+        )
+        .also(&["host_name"])
+        .example("registry-1")
+        .env(&["SCHEMA_REGISTRY_HOST_NAME"]),
+        ours("init_timeout", seconds(1_000), "how long reading the topic at the start may take")
+            .default("60s"),
+        ours("timeout", seconds(100), OPERATION).also(&["operation_timeout"]).default("10s"),
+    ],
+};
+
 /// Where schemas are kept, and how to get there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum StoreSettings {
@@ -234,6 +278,8 @@ pub(crate) enum StoreSettings {
     /// In Cassandra.
     #[cfg(feature = "cassandra")]
     Cassandra(CassandraSettings),
+    /// In a topic.
+    Kafka(KafkaLogSettings),
 }
 
 impl StoreSettings {
@@ -246,13 +292,15 @@ impl StoreSettings {
             Self::Mysql(_) => "mysql",
             #[cfg(feature = "cassandra")]
             Self::Cassandra(_) => "cassandra",
+            Self::Kafka(_) => "kafka",
         }
     }
 }
 
-/// Builds the store's settings from the checked section.
+/// Builds the store's settings from the checked section. Clients, and other registries, come to `port`.
 pub(super) fn build(
     storage: &Section,
+    port: u16,
     problems: &mut Problems,
     notices: &mut Vec<Notice>,
 ) -> Option<StoreSettings> {
@@ -292,8 +340,44 @@ pub(super) fn build(
             };
             StoreSettings::Mysql(sql(section, mode, "mysql", "MYSQL_USER", problems)?)
         }
+        "kafka" => StoreSettings::Kafka(kafka(storage.section("kafka")?, port, problems)?),
         _ => cassandra(storage, problems)?,
     })
+}
+
+fn kafka(section: &Section, port: u16, problems: &mut Problems) -> Option<KafkaLogSettings> {
+    let server = |value: &Value| match value {
+        Value::Server(host, port) if host.contains(':') => Some(format!("[{host}]:{port}")),
+        Value::Server(host, port) => Some(format!("{host}:{port}")),
+        _ => None,
+    };
+    let servers: Vec<String> = section.list("bootstrap_servers").iter().filter_map(server).collect();
+    if servers.is_empty() {
+        let message =
+            "storage.kafka.bootstrap_servers is missing: the brokers that have the topic".to_owned();
+        let next = "add bootstrap_servers: [host:9092], or set SCHEMA_REGISTRY_KAFKASTORE_BOOTSTRAP_SERVERS";
+        problems.add(section.at, message, next);
+        return None;
+    }
+    let host = section.text("advertised_host").map_or_else(own_host, str::to_owned);
+    Some(KafkaLogSettings {
+        topic: section.text("topic")?.to_owned(),
+        replication_factor: section.int("topic_replication_factor").and_then(|n| i16::try_from(n).ok())?,
+        group_id: section.text("group_id")?.to_owned(),
+        leader_eligibility: section.bool("leader_eligibility")?,
+        init_timeout: duration(section, "init_timeout")?,
+        timeout: duration(section, "timeout")?,
+        ..KafkaLogSettings::new(servers, host, port)
+    })
+}
+
+/// The name of this machine.
+fn own_host() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    match name.trim() {
+        "" => "localhost".to_owned(),
+        name => name.to_owned(),
+    }
 }
 
 fn sqlite(section: &Section) -> Option<SqliteSettings> {
