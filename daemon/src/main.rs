@@ -4,11 +4,13 @@ mod cmd;
 mod components;
 mod config;
 mod exit;
+mod forward;
 mod http;
 mod logging;
 mod metrics;
 mod output;
 mod progress;
+mod registry_log;
 mod signals;
 
 use std::process::ExitCode;

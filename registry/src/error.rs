@@ -217,6 +217,12 @@ impl From<StoreError> for Error {
                 50001,
                 format!("An older copy of the store was put in place, and nothing is written: {why}"),
             ),
+            StoreError::NotWriter(why) => Self::new(
+                50004,
+                format!(
+                    "This instance does not write, and nothing was changed: {why}. Ask the one that writes, or try again"
+                ),
+            ),
         }
     }
 }

@@ -9,9 +9,9 @@ use kafka_protocol::indexmap::IndexMap;
 use kafka_protocol::records::{Compression, Record, RecordBatchEncoder, RecordEncodeOptions, TimestampType};
 use pipeline::budget::Budget;
 use pipeline::kafka::{
-    At, Batch, Client, ClientConfig, ConfigChange, ConfigResource, ConfigSource, FetchSettings,
-    FetchedPartition, Fetcher, HostPort, Isolation, KafkaErrorCode, NewTopic, Placement, Position,
-    ProduceConnection, ProducerId, Topics,
+    At, Batch, Beat, Client, ClientConfig, ConfigChange, ConfigResource, ConfigSource, FetchSettings,
+    FetchedPartition, Fetcher, GroupMember, GroupSettings, HostPort, Isolation, KafkaErrorCode, NewTopic,
+    Placement, Position, ProduceConnection, ProducerId, Topics,
 };
 use pipeline::seam::Seam;
 use sandbox::kafka::{KafkaCluster, KafkaVersion};
@@ -38,6 +38,7 @@ async fn with_broker(version: KafkaVersion) {
     offsets_are_found_by_place_time_and_epoch(&client).await;
     a_recreated_topic_is_noticed_by_its_id(&client).await;
     topics_and_configs_are_administered(&client).await;
+    members_of_a_group_tell_each_other(&client).await;
 }
 
 #[tokio::test]
@@ -478,4 +479,54 @@ async fn fetch_and_metadata_survive_a_broker_that_is_killed_and_comes_back() {
     }
     assert!(errors > 0, "the broker did die");
     delete(&client, &topic).await;
+}
+
+/// Two members join, one assigns, both are told; one leaves, and the other goes on alone. Who was thrown out is told so.
+async fn members_of_a_group_tell_each_other(client: &Client) {
+    let settings = GroupSettings {
+        group_id: format!("replevin-{}", std::process::id()),
+        protocol_type: "sr".to_owned(),
+        protocol: "v0".to_owned(),
+        session_timeout: Duration::from_secs(6),
+        rebalance_timeout: Duration::from_secs(30),
+    };
+    let (mut one, mut two) = (
+        GroupMember::new(client.clone(), settings.clone()),
+        GroupMember::new(client.clone(), settings.clone()),
+    );
+    let alone = one.join(b"one").await.expect("joins");
+    assert!(alone.is_leader && alone.members == [(alone.member_id.clone(), Bytes::from_static(b"one"))]);
+    let assigned =
+        one.sync(vec![(alone.member_id.clone(), Bytes::from_static(b"yours"))]).await.expect("synced");
+    assert_eq!(&assigned[..], b"yours");
+    assert_eq!(one.heartbeat().await.expect("answered"), Beat::Stable);
+
+    // The second waits for the first, which hears of it by its heartbeat.
+    let second = tokio::spawn(async move {
+        let joined = two.join(b"two").await.expect("joins");
+        let assigned = two.sync(Vec::new()).await.expect("synced");
+        (two, joined, assigned)
+    });
+    let started = Instant::now();
+    while one.heartbeat().await.expect("answered") != Beat::Rejoin {
+        assert!(started.elapsed() < LIMIT);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let both = one.join(b"one").await.expect("joins again");
+    assert!(both.is_leader && both.members.len() == 2 && both.generation > alone.generation, "{both:?}");
+    let assignments = both.members.iter().map(|(member, _)| (member.clone(), Bytes::from(member.clone())));
+    one.sync(assignments.collect()).await.expect("synced");
+    let (mut two, joined, assigned) = timeout(LIMIT, second).await.expect("in time").expect("no panic");
+    assert!(!joined.is_leader && joined.members.is_empty() && assigned == joined.member_id, "{joined:?}");
+
+    one.leave().await.expect("leaves");
+    assert_eq!(two.heartbeat().await.expect("answered"), Beat::Rejoin);
+    let rest = two.join(b"two").await.expect("joins again");
+    assert!(rest.is_leader && rest.members.len() == 1);
+    two.sync(Vec::new()).await.expect("synced");
+    let mut stranger =
+        GroupMember::new(client.clone(), GroupSettings { protocol_type: "other".to_owned(), ..settings });
+    let refused = stranger.join(b"x").await.expect_err("another kind of group");
+    assert!(refused.next_step().is_some_and(|hint| hint.contains("another group id")), "{refused}");
+    two.leave().await.expect("leaves");
 }

@@ -148,6 +148,7 @@ async fn answered<H: Handler>(
         query: parts.uri.query().unwrap_or("").to_owned(),
         accept: header(ACCEPT).map(str::to_owned),
         content_type: header(CONTENT_TYPE).map(str::to_owned),
+        is_forwarded: parts.headers.contains_key(api::FORWARD_HEADER),
         body: body.bytes,
     };
     let answer = AssertUnwindSafe(shared.handler.answer(&request)).catch_unwind();

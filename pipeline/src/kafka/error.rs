@@ -26,8 +26,20 @@ impl KafkaErrorCode {
     pub const OFFSET_OUT_OF_RANGE: Self = Self(1);
     /// No such topic or partition here (yet, or any more).
     pub const UNKNOWN_TOPIC_OR_PARTITION: Self = Self(3);
+    /// The leader has waited for its replicas for too long.
+    pub const REQUEST_TIMED_OUT: Self = Self(7);
     /// The batch is larger than the topic takes.
     pub const MESSAGE_TOO_LARGE: Self = Self(10);
+    /// The leader has the batch, and too few replicas have it.
+    pub const NOT_ENOUGH_REPLICAS_AFTER_APPEND: Self = Self(20);
+    /// The group has had another election since.
+    pub const ILLEGAL_GENERATION: Self = Self(22);
+    /// The group's members speak another protocol.
+    pub const INCONSISTENT_GROUP_PROTOCOL: Self = Self(23);
+    /// The group does not know the member (any more).
+    pub const UNKNOWN_MEMBER_ID: Self = Self(25);
+    /// The group waits for all members to join again.
+    pub const REBALANCE_IN_PROGRESS: Self = Self(27);
     /// The topic exists.
     pub const TOPIC_ALREADY_EXISTS: Self = Self(36);
     /// The sequence number leaves a gap, or is older than what the broker remembers.
@@ -50,6 +62,8 @@ impl KafkaErrorCode {
     pub const INVALID_RECORD: Self = Self(87);
     /// No topic has this id (any more).
     pub const UNKNOWN_TOPIC_ID: Self = Self(100);
+    /// The member must ask under the name that it was given.
+    pub const MEMBER_ID_REQUIRED: Self = Self(79);
     /// The partition has another topic id than the session says.
     pub const INCONSISTENT_TOPIC_ID: Self = Self(103);
     /// The session began with names and goes on with ids, or the other way round.

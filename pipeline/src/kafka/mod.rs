@@ -4,7 +4,9 @@
 //!   Client --------- metadata, leaders, one control connection a broker, retries
 //!     |-- offsets, partitions, admin, configs: small requests through control connections
 //!     |-- Fetcher            owns a connection: one fetch session, payload charged to the byte budget
-//!     `-- ProduceConnection  owns a connection: pipelined produce, payload sent without a copy
+//!     |-- ProduceConnection  owns a connection: pipelined produce, payload sent without a copy
+//!     |-- TopicLog           a compacted topic as a log: read to its end, append once
+//!     `-- GroupMember        owns a connection: membership in a group
 //!   Connection ----- frames, correlation, time limits, versions;  over a Stream (TCP now, TLS at the same seam),
 //!                    after an Authenticator
 //! ```
@@ -24,7 +26,9 @@ pub mod error;
 pub mod fetch;
 mod fetch_session;
 mod frame;
+pub mod group;
 mod leaders;
+pub mod log;
 pub mod metadata;
 pub mod offsets;
 pub mod partitions;
@@ -42,6 +46,8 @@ pub use configs::{ConfigChange, ConfigEntry, ConfigResource, ConfigSource};
 pub use connection::Connection;
 pub use error::{ErrorClass, KafkaErrorCode, Refusal};
 pub use fetch::{AbortedTransaction, FetchOutcome, FetchSettings, FetchedPartition, Fetcher, Position};
+pub use group::{Beat, GroupMember, GroupSettings, Joined};
+pub use log::{AppendError, LogRecord, TopicLog, TopicLogSettings};
 pub use metadata::{Broker, ClusterMetadata, PartitionMetadata, TopicMetadata, Topics};
 pub use offsets::{At, EpochEnd, ListedOffset};
 pub use partitions::ActiveProducer;

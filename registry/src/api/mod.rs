@@ -7,6 +7,7 @@
 
 use crate::error::{Error, Result};
 use crate::service::Registry;
+use crate::store::kafka::log::Writer;
 use bytes::Bytes;
 use futures::FutureExt;
 use std::panic::AssertUnwindSafe;
@@ -19,6 +20,7 @@ mod config;
 mod contexts;
 mod endpoint;
 mod entity;
+mod forward;
 mod health;
 mod import;
 mod metadata;
@@ -33,12 +35,16 @@ mod subjects;
 mod tests;
 
 pub use endpoint::{Endpoint, Route};
+pub use forward::{Forward, HEADER as FORWARD_HEADER};
 
 /// The type of an answer where the request asks for none of the others.
 pub const JSON: &str = "application/vnd.schemaregistry.v1+json";
 
 /// Types of bodies, in the order of preference where a client takes any.
 const TYPES: [&str; 3] = [JSON, "application/vnd.schemaregistry+json", "application/json"];
+
+/// The number of a refusal because another instance writes, or none does.
+const NO_WRITER: u32 = 50004;
 
 /// A request, read whole.
 #[derive(Debug, Clone, Default)]
@@ -53,6 +59,8 @@ pub struct Request {
     pub accept: Option<String>,
     /// `Content-Type`, if there is one.
     pub content_type: Option<String>,
+    /// Another instance has passed it on ([`FORWARD_HEADER`]): it is answered here, whoever writes.
+    pub is_forwarded: bool,
     /// The body.
     pub body: Bytes,
 }
@@ -89,6 +97,7 @@ pub struct About {
 pub struct Api {
     registry: Arc<Registry>,
     about: About,
+    forward: Option<Arc<dyn Forward>>,
 }
 
 /// What a handler makes.
@@ -118,9 +127,14 @@ fn json(value: &impl serde::Serialize) -> Result<Made> {
 }
 
 impl Api {
-    /// An API on a registry.
+    /// An API on a registry. What only another instance can do is refused, naming it.
     pub fn new(registry: Arc<Registry>, about: About) -> Self {
-        Self { registry, about }
+        Self { registry, about, forward: None }
+    }
+
+    /// The same, passing on what only another instance can do.
+    pub fn forwarding(self, forward: Arc<dyn Forward>) -> Self {
+        Self { forward: Some(forward), ..self }
     }
 
     /// The registry.
@@ -134,11 +148,8 @@ impl Api {
         let content_type = accepted(request.accept.as_deref());
         let (endpoint, allow, made) = match self.route(request) {
             Ok(Asked::Endpoint(routed)) => {
-                let endpoint = Some(routed.endpoint);
-                // Whatever fails at a request fails at that one only.
-                let handled = AssertUnwindSafe(self.handle(request, routed)).catch_unwind().await;
-                let failed = || Err(Error::new(500, "The registry has failed at this request. Report it"));
-                (endpoint, None, handled.unwrap_or_else(|_| failed()))
+                let endpoint = routed.endpoint;
+                (Some(endpoint), None, self.here_or_elsewhere(request, endpoint, routed).await)
             }
             Ok(Asked::Methods(methods)) => {
                 let allow = methods.join(", ");
@@ -158,6 +169,37 @@ impl Api {
             Err(error) => (error.status(), content_type, error_body(error.code(), error.message())),
         };
         Answer { status, content_type, body, endpoint, allow }
+    }
+
+    /// Has a change made by the instance that writes, also where that was elected only now.
+    async fn here_or_elsewhere(
+        &self,
+        request: &Request,
+        endpoint: Endpoint,
+        routed: path::Routed,
+    ) -> Result<Made> {
+        if let Some((forward, url)) = self.elsewhere(request, endpoint) {
+            return forward.forward(&url, request).await.map(|(status, body)| Made::Status(status, body));
+        }
+        // Whatever fails at a request fails at that one only.
+        let handled = AssertUnwindSafe(self.handle(request, routed)).catch_unwind().await;
+        let failed = || Err(Error::new(500, "The registry has failed at this request. Report it"));
+        let made = handled.unwrap_or_else(|_| failed());
+        match self.elsewhere(request, endpoint) {
+            Some((forward, url)) if made.as_ref().is_err_and(|error| error.code() == NO_WRITER) => {
+                forward.forward(&url, request).await.map(|(status, body)| Made::Status(status, body))
+            }
+            _ => made,
+        }
+    }
+
+    /// The instance that must make a change, where that is another one and can be asked.
+    fn elsewhere(&self, request: &Request, endpoint: Endpoint) -> Option<(&Arc<dyn Forward>, String)> {
+        let forward = self.forward.as_ref().filter(|_| !request.is_forwarded && endpoint.is_change())?;
+        match self.registry.live().store().writer() {
+            Writer::Other(url) => Some((forward, url)),
+            Writer::This(_) | Writer::Nobody(_) => None,
+        }
     }
 
     fn route(&self, request: &Request) -> std::result::Result<Asked, (Option<Endpoint>, Error)> {

@@ -81,6 +81,7 @@ impl Server {
                     return reply;
                 }
                 let request = Request {
+                    is_forwarded: false,
                     method: asked.method,
                     path: asked.path,
                     query: asked.query,

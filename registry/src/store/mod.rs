@@ -38,6 +38,7 @@ use uuid::Uuid;
 
 #[cfg(feature = "cassandra")]
 pub mod cassandra;
+pub mod kafka;
 pub mod memory;
 pub mod mysql;
 pub mod postgresql;
@@ -258,6 +259,8 @@ pub enum StoreError {
     Corrupt(String),
     /// What was seen before is not in the store's history: an older copy of it was put in place. Stop writing.
     Forked(String),
+    /// Another instance writes, or none does: who or why. Nothing was written.
+    NotWriter(String),
 }
 
 impl fmt::Display for StoreError {
@@ -276,6 +279,7 @@ impl fmt::Display for StoreError {
                     "the store has another history than before, as after an older copy was put in place: {why}"
                 )
             }
+            Self::NotWriter(why) => write!(f, "this instance does not write: {why}"),
         }
     }
 }
@@ -319,6 +323,11 @@ pub trait Store: Send + Sync + 'static {
     /// Whether somebody else may write to it while it is open.
     fn is_shared(&self) -> bool {
         true
+    }
+
+    /// Who may write to it now, where that is one of several instances.
+    fn writer(&self) -> kafka::log::Writer {
+        kafka::log::Writer::This(0)
     }
 
     /// The pool of connections, where there is one.

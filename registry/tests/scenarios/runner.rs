@@ -111,6 +111,7 @@ async fn step(target: &impl Target, step: &Value, kept: &mut Map<String, Value>)
         } else {
             text_of(&step["body"]).into_bytes().into()
         },
+        ..Request::default()
     };
     let Told { status: found_status, text } =
         target.ask(request).await.map_err(|why| format!("{asked}: {why}"))?;

@@ -62,7 +62,7 @@ struct ServeArgs {
     /// Port to listen on.
     #[arg(long)]
     port: Option<u16>,
-    /// Where schemas are kept: memory, sqlite, postgresql, mysql or cassandra.
+    /// Where schemas are kept: memory, sqlite, postgresql, mysql, cassandra or kafka.
     #[arg(long, value_name = "TYPE")]
     storage_type: Option<String>,
     /// Folder of the SQLite file.

@@ -23,10 +23,11 @@ use uuid::Uuid;
 use super::app::{App, MetricsOnly};
 use super::{ServeArgs, log_notices};
 use crate::config::registry::{self as config, RegistryConfig, Server, StoreSettings};
+use crate::forward::HttpForward;
 use crate::logging::{LogFormat, Logging};
 use crate::metrics::Metered;
 use crate::output::Output;
-use crate::{exit, http, signals};
+use crate::{exit, http, registry_log, signals};
 
 /// Pauses between attempts to reach a store: from the first to the longest.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(10));
@@ -136,6 +137,7 @@ async fn connect(settings: &StoreSettings) -> std::result::Result<Arc<dyn Store>
         StoreSettings::Cassandra(settings) => {
             Arc::new(registry::store::cassandra::CassandraStore::connect(settings).await?)
         }
+        StoreSettings::Kafka(settings) => Arc::new(registry_log::open(settings, Seam::system()).await?),
     })
 }
 
@@ -174,7 +176,8 @@ async fn open(
                     cluster_id: config.cluster_id.clone(),
                     ..About::default()
                 };
-                app.open(Api::new(Arc::new(registry), about));
+                let forward = Arc::new(HttpForward { limit: config.server.write_timeout });
+                app.open(Api::new(Arc::new(registry), about).forwarding(forward));
                 tracing::info!(store = store.backend(), "the registry serves");
                 return Ok(Some(store));
             }

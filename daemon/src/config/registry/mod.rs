@@ -152,7 +152,7 @@ fn names_a_job(tree: &Node) -> bool {
 
 fn build(root: &Section, problems: &mut Problems, notices: &mut Vec<Notice>) -> Option<RegistryConfig> {
     let server = server(root.section("server")?, problems)?;
-    let store = store_settings::build(root.section("storage")?, problems, notices)?;
+    let store = store_settings::build(root.section("storage")?, server.port, problems, notices)?;
     let compatibility = root.section("compatibility")?;
     let metrics = root.section("metrics")?;
     let metrics = match metrics.bool("enabled")? {

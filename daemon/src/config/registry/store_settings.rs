@@ -6,12 +6,11 @@ use std::time::Duration;
 use registry::secret::Secret;
 #[cfg(feature = "cassandra")]
 use registry::store::cassandra::{CassandraSettings, Consistency, SerialConsistency};
+use registry::store::kafka::KafkaLogSettings;
 use registry::store::sql::{SqlSettings, SslMode};
 use registry::store::sqlite::SqliteSettings;
 
-use super::super::check::Section;
-#[cfg(feature = "cassandra")]
-use super::super::check::Value;
+use super::super::check::{Section, Value};
 use super::super::error::{Notice, Problems};
 use super::stores::NAMES;
 
@@ -29,6 +28,8 @@ pub(crate) enum StoreSettings {
     /// In Cassandra.
     #[cfg(feature = "cassandra")]
     Cassandra(CassandraSettings),
+    /// In a topic.
+    Kafka(KafkaLogSettings),
 }
 
 impl StoreSettings {
@@ -41,13 +42,15 @@ impl StoreSettings {
             Self::Mysql(_) => "mysql",
             #[cfg(feature = "cassandra")]
             Self::Cassandra(_) => "cassandra",
+            Self::Kafka(_) => "kafka",
         }
     }
 }
 
-/// Builds the store's settings from the checked section.
+/// Builds the store's settings from the checked section. Clients, and other registries, come to `port`.
 pub(super) fn build(
     storage: &Section,
+    port: u16,
     problems: &mut Problems,
     notices: &mut Vec<Notice>,
 ) -> Option<StoreSettings> {
@@ -87,8 +90,44 @@ pub(super) fn build(
             };
             StoreSettings::Mysql(sql(section, mode, "mysql", "MYSQL_USER", problems)?)
         }
+        "kafka" => StoreSettings::Kafka(kafka(storage.section("kafka")?, port, problems)?),
         _ => cassandra(storage, problems)?,
     })
+}
+
+fn kafka(section: &Section, port: u16, problems: &mut Problems) -> Option<KafkaLogSettings> {
+    let server = |value: &Value| match value {
+        Value::Server(host, port) if host.contains(':') => Some(format!("[{host}]:{port}")),
+        Value::Server(host, port) => Some(format!("{host}:{port}")),
+        _ => None,
+    };
+    let servers: Vec<String> = section.list("bootstrap_servers").iter().filter_map(server).collect();
+    if servers.is_empty() {
+        let message =
+            "storage.kafka.bootstrap_servers is missing: the brokers that have the topic".to_owned();
+        let next = "add bootstrap_servers: [host:9092], or set SCHEMA_REGISTRY_KAFKASTORE_BOOTSTRAP_SERVERS";
+        problems.add(section.at, message, next);
+        return None;
+    }
+    let host = section.text("advertised_host").map_or_else(own_host, str::to_owned);
+    Some(KafkaLogSettings {
+        topic: section.text("topic")?.to_owned(),
+        replication_factor: section.int("topic_replication_factor").and_then(|n| i16::try_from(n).ok())?,
+        group_id: section.text("group_id")?.to_owned(),
+        leader_eligibility: section.bool("leader_eligibility")?,
+        init_timeout: duration(section, "init_timeout")?,
+        timeout: duration(section, "timeout")?,
+        ..KafkaLogSettings::new(servers, host, port)
+    })
+}
+
+/// The name of this machine.
+fn own_host() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    match name.trim() {
+        "" => "localhost".to_owned(),
+        name => name.to_owned(),
+    }
 }
 
 fn sqlite(section: &Section) -> Option<SqliteSettings> {

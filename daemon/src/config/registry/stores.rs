@@ -4,7 +4,7 @@ use super::super::keys::{Harmless, Kind, Table, no_effect, ours, refused};
 use super::tables::seconds;
 
 /// The stores by name.
-pub(super) const NAMES: &[&str] = &["memory", "sqlite", "postgresql", "mysql", "cassandra"];
+pub(super) const NAMES: &[&str] = &["memory", "sqlite", "postgresql", "mysql", "cassandra", "kafka"];
 const VAULT: &str = "not yet supported: Vault";
 const CONNECTION: &str = "how long to wait for a connection";
 const OPERATION: &str =
@@ -18,7 +18,7 @@ const AGAIN: &str = "a commit is tried again as long as operation_timeout allows
 /// `storage`.
 pub(crate) static STORAGE: Table = Table {
     path: "storage",
-    about: "Where schemas are kept. Several registries may share one database of `postgresql`, `mysql` or `cassandra`.",
+    about: "Where schemas are kept. Several registries may share one database of `postgresql`, `mysql` or `cassandra`, or one topic of `kafka`.",
     keys: &[
         ours("type", Kind::Choice(NAMES), "the store; memory keeps nothing once the process ends")
             .default("sqlite")
@@ -27,6 +27,7 @@ pub(crate) static STORAGE: Table = Table {
         ours("postgresql", Kind::Section(&POSTGRESQL), "PostgreSQL 13 or newer"),
         ours("mysql", Kind::Section(&MYSQL), "MariaDB or MySQL"),
         ours("cassandra", Kind::Section(&CASSANDRA), "Apache Cassandra 4.0 or newer"),
+        ours("kafka", Kind::Section(&KAFKA), "a compacted Kafka topic, in Confluent's records"),
         refused("auth_type", "not yet supported: users are kept nowhere", "leave it out")
             .unless(Harmless::Values(&[""])),
         refused("vault", VAULT, "leave it out").unless(Harmless::Empty),
@@ -207,5 +208,47 @@ pub(crate) static CASSANDRA: Table = Table {
             .env(&["SCHEMA_REGISTRY_CASSANDRA_MAX_RETRIES"]),
         no_effect("id_block_size", Kind::Int { min: 0, max: i64::MAX }, "ids are given one by one, so that none is left out")
             .env(&["SCHEMA_REGISTRY_CASSANDRA_ID_BLOCK_SIZE"]),
+    ],
+};
+
+/// `storage.kafka`.
+pub(crate) static KAFKA: Table = Table {
+    path: "storage.kafka",
+    about: "A compacted topic of one partition, made where it is missing. Registries that share it, Confluent's and Karapace among them, elect one that writes; the others pass on to it what changes something. Brokers are spoken to without TLS and without a password.",
+    keys: &[
+        ours(
+            "bootstrap_servers",
+            Kind::List(&Kind::Server),
+            "brokers to begin with; required for this store",
+        )
+        .example("localhost:9092")
+        .env(&["SCHEMA_REGISTRY_KAFKASTORE_BOOTSTRAP_SERVERS", "KAFKASTORE_BOOTSTRAP_SERVERS"]),
+        ours("topic", Kind::Text, "the topic")
+            .default("_schemas")
+            .env(&["SCHEMA_REGISTRY_KAFKASTORE_TOPIC", "KAFKASTORE_TOPIC"]),
+        ours(
+            "topic_replication_factor",
+            Kind::Int { min: 1, max: 1_000 },
+            "replicas of a topic that is made; fewer where there are fewer brokers",
+        )
+        .default("3")
+        .env(&["SCHEMA_REGISTRY_KAFKASTORE_TOPIC_REPLICATION_FACTOR"]),
+        ours("group_id", Kind::Text, "the group in which registries elect the one that writes")
+            .default("schema-registry")
+            .env(&["SCHEMA_REGISTRY_SCHEMA_REGISTRY_GROUP_ID"]),
+        ours("leader_eligibility", Kind::Bool, "whether this registry may be elected")
+            .default("true")
+            .env(&["SCHEMA_REGISTRY_LEADER_ELIGIBILITY"]),
+        ours(
+            "advertised_host",
+            Kind::Text,
+            "the host at which the others reach this registry, at server.port; unset: the machine's name",
+        )
+        .also(&["host_name"])
+        .example("registry-1")
+        .env(&["SCHEMA_REGISTRY_HOST_NAME"]),
+        ours("init_timeout", seconds(1_000), "how long reading the topic at the start may take")
+            .default("60s"),
+        ours("timeout", seconds(100), OPERATION).also(&["operation_timeout"]).default("10s"),
     ],
 };

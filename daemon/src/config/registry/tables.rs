@@ -1,7 +1,7 @@
 //! The keys of a registry's file, but for its stores. Names of both dialects mean the same; variables win over the file.
 
 use super::super::keys::{Handling, Harmless, Key, Kind, Table, no_effect, ours, refused};
-use super::stores::{CASSANDRA, MYSQL, POSTGRESQL, SQLITE, STORAGE};
+use super::stores::{CASSANDRA, KAFKA, MYSQL, POSTGRESQL, SQLITE, STORAGE};
 
 /// A length of time, in seconds where no unit is written.
 pub(super) const fn seconds(min: i64) -> Kind {
@@ -174,7 +174,7 @@ pub(crate) static PRINCIPALS: Table = Table {
 };
 
 /// Every table, in the order in which people read about them.
-pub(crate) static TABLES: [&Table; 12] = [
+pub(crate) static TABLES: [&Table; 13] = [
     &ROOT,
     &SERVER,
     &STORAGE,
@@ -182,6 +182,7 @@ pub(crate) static TABLES: [&Table; 12] = [
     &POSTGRESQL,
     &MYSQL,
     &CASSANDRA,
+    &KAFKA,
     &COMPATIBILITY,
     &METRICS,
     &LOGGING,

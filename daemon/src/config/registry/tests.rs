@@ -278,9 +278,10 @@ fn wrong_variables_are_named() {
         (&[("SERVER_PORT", "http")][..], "SERVER_PORT: server.port: expected a whole number, found \"http\""),
         (
             &[("STORAGE_TYPE", "postgres")],
-            "STORAGE_TYPE: storage.type: expected one of memory, sqlite, postgresql, mysql, cassandra, found \"postgres\"; did you mean \"postgresql\"?",
+            "STORAGE_TYPE: storage.type: expected one of memory, sqlite, postgresql, mysql, cassandra, kafka, found \"postgres\"; did you mean \"postgresql\"?",
         ),
         (&[("STORAGE_TYPE", "mysql")], "storage.mysql.user is missing"),
+        (&[("STORAGE_TYPE", "kafka")], "storage.kafka.bootstrap_servers is missing"),
         (
             &[("SERVER_PORT", "1"), ("SCHEMA_REGISTRY_PORT", "2")],
             "SERVER_PORT: server.port is set to something else by SCHEMA_REGISTRY_PORT",
