@@ -67,6 +67,9 @@ impl Oddities {
 type Key = (Subject, i32);
 
 /// What has come, and what never will.
+/// A subject with the numbers of its versions, and whether they are softly deleted.
+type Numbered = (Subject, Vec<(i32, bool)>);
+
 struct Passed<'a> {
     walk: &'a Walk<'a>,
     done: HashSet<Key>,
@@ -78,7 +81,7 @@ impl Walk<'_> {
     /// Shows everything to `visit`.
     pub async fn go(&self, visit: &mut (dyn FnMut(Item) -> Result<()> + Send)) -> Result<Oddities> {
         let hidden = self.settings(visit).await?;
-        let listed: Mutex<Vec<(Subject, Vec<(i32, bool)>)>> = Mutex::default();
+        let listed: Mutex<Vec<Numbered>> = Mutex::default();
         let take = || std::mem::take(&mut *listed.lock().unwrap_or_else(PoisonError::into_inner));
         let wanted = |subject: &Subject, numbers: &[(i32, bool)]| {
             let mut listed = listed.lock().unwrap_or_else(PoisonError::into_inner);
