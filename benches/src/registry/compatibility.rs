@@ -32,7 +32,7 @@ pub(super) async fn run(scale: &Scale) -> Result<()> {
     for run in 0..scale.runs {
         rates[1].push(check(&server, &asked, scale.runs + run).await?);
     }
-    let [before, after] = rates.map(|rates| median(rates));
+    let [before, after] = rates.map(median);
     row(&Row {
         figure: "registry, compatibility checks over HTTP, distinct 1 KB candidates against 10 versions, BACKWARD_TRANSITIVE".into(),
         ours: format!("{before:.0}/s of one core"),

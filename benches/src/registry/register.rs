@@ -107,7 +107,7 @@ fn rate(what: &str, took: Duration) -> f64 {
 
 fn report(store: &str, rates: [Vec<f64>; 2]) {
     let ratio = median(rates[0].iter().zip(&rates[1]).map(|(ours, bare)| ours / bare));
-    let [ours, bare] = rates.map(|rates| median(rates));
+    let [ours, bare] = rates.map(median);
     row(&Row {
         figure: format!("registry, {store}: new versions by 8 clients, durable"),
         ours: format!("{ours:.0}/s"),

@@ -66,10 +66,10 @@ impl Oddities {
 
 type Key = (Subject, i32);
 
-/// What has come, and what never will.
 /// A subject with the numbers of its versions, and whether they are softly deleted.
 type Numbered = (Subject, Vec<(i32, bool)>);
 
+/// What has come, and what never will.
 struct Passed<'a> {
     walk: &'a Walk<'a>,
     done: HashSet<Key>,
