@@ -7,6 +7,7 @@ use prometheus::{HistogramVec, IntCounter, IntCounterVec, IntGaugeVec};
 use registry::live::Live;
 use registry::names::Context;
 use registry::schema::SchemaType;
+use registry::store::kafka::log::Writer;
 use registry::store::{Change, Commit, Head, Heads, Pool, Result, SchemaId, Store, StoreError, Texts};
 use tokio::time::Instant;
 
@@ -180,6 +181,10 @@ impl Store for Metered {
 
     fn is_shared(&self) -> bool {
         self.inner.is_shared()
+    }
+
+    fn writer(&self) -> Writer {
+        self.inner.writer()
     }
 
     fn pool(&self) -> Option<Pool> {
