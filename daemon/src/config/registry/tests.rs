@@ -335,8 +335,10 @@ fn what_kubernetes_adds_is_passed_over_and_the_unknown_is_told() {
         ],
     );
     assert_eq!((config.server.port, config.notices.len()), (8082, 0), "{}", messages(&config));
-    let config =
-        good("", &[("SCHEMA_REGISTRY_LOG_LEVL", "debug"), ("SCHEMA_REGISTRY_KAFKASTORE_TOPIC", "x")]);
+    let config = good(
+        "",
+        &[("SCHEMA_REGISTRY_LOG_LEVL", "debug"), ("SCHEMA_REGISTRY_KAFKASTORE_UPDATE_HANDLERS", "x")],
+    );
     let notices = messages(&config);
     assert!(
         notices.contains(
@@ -344,7 +346,7 @@ fn what_kubernetes_adds_is_passed_over_and_the_unknown_is_told() {
         ),
         "{notices}"
     );
-    assert!(notices.contains("SCHEMA_REGISTRY_KAFKASTORE_TOPIC means nothing"), "{notices}");
+    assert!(notices.contains("SCHEMA_REGISTRY_KAFKASTORE_UPDATE_HANDLERS means nothing"), "{notices}");
 }
 
 #[test]
