@@ -77,7 +77,7 @@ pub(crate) const REGISTRY_FILE_KEYS: Key = elsewhere("server", OWN_FILE, OTHER_F
 
 /// Sections that only the file of a registry has.
 pub(super) const REGISTRY_FILE: &[&str] =
-    &["compatibility", "auth", "rbac", "audit", "rate_limit", "security", "logging", "mcp"];
+    &["compatibility", "auth", "rbac", "audit", "rate_limit", "security", "logging", "schemas", "mcp"];
 pub(crate) const VALIDATION_FILE_KEYS: Key = refused("checks", VALIDATION, NO_JOB).also(&[
     "evidence",
     "notifications",

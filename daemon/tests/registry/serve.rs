@@ -20,6 +20,7 @@ fn runs_without_any_configuration_and_keeps_what_it_is_given() {
     for path in ["/health/live", "/health/ready", "/health/startup"] {
         assert_eq!(registry.json("GET", path, &Value::Null), (200, json!({ "status": "UP" })));
     }
+    assert_eq!(registry.ask("GET", "/docs", "").0, 404);
     let log = registry.stderr();
     assert!(!log.contains("WARN") && !log.contains("ERROR"), "{log}");
     let folder = tempfile::tempdir().expect("a folder");
@@ -58,7 +59,7 @@ fn files_variables_and_flags_in_their_order() {
     let folder = tempfile::tempdir().expect("a folder");
     fs::write(
         folder.path().join("registry.yaml"),
-        "server: {port: 1, cluster_id: '${CLUSTER}'}\nstorage: {type: memory}\n\
+        "server: {port: 1, cluster_id: '${CLUSTER}', docs_enabled: true}\nstorage: {type: memory}\n\
          compatibility: {default_level: NONE, error_code: 40901}\nlogging: {level: debug, format: json, requests: info}\n",
     )
     .expect("written");
@@ -67,6 +68,7 @@ fn files_variables_and_flags_in_their_order() {
     let registry = Registry::start_in(folder, &args, &vars);
     assert_eq!(registry.becomes("/config", 200), "{\"compatibilityLevel\":\"FULL\"}");
     assert!(registry.ask("GET", "/v1/metadata/id", "").1.contains("\"kafka-cluster\":\"lkc-1\""));
+    assert!(registry.becomes("/docs", 200).contains("<html"));
     assert_eq!(registry.ask("POST", "/subjects/s/versions", RECORD).0, 200);
     let other = RECORD.replace("int", "string");
     let (status, answer) =
@@ -233,7 +235,7 @@ fn limits_of_the_configuration_hold() {
     };
     let options = ask("OPTIONS", "/contexts/.c/subjects/a/versions");
     assert!(
-        options.starts_with("HTTP/1.1 200") && options.contains("allow: GET, HEAD, OPTIONS, POST"),
+        options.starts_with("HTTP/1.1 204") && options.contains("allow: GET, HEAD, OPTIONS, POST"),
         "{options}"
     );
     assert!(ask("OPTIONS", "/nothing").starts_with("HTTP/1.1 404"));

@@ -94,12 +94,8 @@ impl Handler for App {
         if let Some(told) = self.told(request).await {
             return told;
         }
-        if request.method == "OPTIONS" {
-            return options(&request.path);
-        }
         let Some(api) = self.api.get() else { return self.waiting(&request.path) };
-        let Answer { status, content_type, body, endpoint, .. } = api.answer(request).await;
-        let allow = (status == 405).then(|| allow(&request.path));
+        let Answer { status, content_type, body, endpoint, allow } = api.answer(request).await;
         if metrics::is_registration(endpoint) {
             let typed: Typed<'_> = serde_json::from_slice(&request.body).unwrap_or_default();
             self.numbers.registered(typed.schema_type.as_deref().unwrap_or("AVRO"), status < 400);
@@ -135,50 +131,6 @@ impl Handler for App {
             Some(_) => tracing::debug!(%method, path, endpoint, status, bytes, ms, request_id, "request"),
         }
     }
-}
-
-/// What may be asked of a path.
-fn options(path: &str) -> Reply {
-    match allow(path) {
-        allow if allow.is_empty() => Reply::error(404, 404, "HTTP 404 Not Found"),
-        allow => Reply {
-            status: 200,
-            content_type: api::JSON,
-            body: Bytes::new(),
-            endpoint: None,
-            allow: Some(allow),
-        },
-    }
-}
-
-/// The methods of a path, as `Allow` has them; nothing where there is no such path.
-fn allow(path: &str) -> String {
-    let mut words: Vec<&str> = path.split('/').filter(|word| !word.is_empty()).collect();
-    if words.len() > 2 && words[0] == "contexts" {
-        words.drain(..2);
-    }
-    let fits = |endpoint: &&api::Endpoint| {
-        let template: Vec<&str> = endpoint.path().split('/').filter(|word| !word.is_empty()).collect();
-        let is_it = |(part, word): (&&str, &&str)| part.starts_with('{') || part == word;
-        template.len() == words.len() && template.iter().zip(&words).all(is_it)
-    };
-    let mut methods: Vec<&str> = Vec::new();
-    for endpoint in api::Endpoint::ALL.iter().filter(fits) {
-        methods.push(endpoint.method());
-        if endpoint.method() == "GET" {
-            methods.push("HEAD");
-        }
-    }
-    // Clients of old proxies ask for the root with POST.
-    if words.is_empty() {
-        methods.push("POST");
-    }
-    if !methods.is_empty() {
-        methods.push("OPTIONS");
-    }
-    methods.sort_unstable();
-    methods.dedup();
-    methods.join(", ")
 }
 
 /// The port that has only the numbers.

@@ -174,6 +174,7 @@ async fn open(
                 let about = About {
                     version: env!("CARGO_PKG_VERSION").to_owned(),
                     cluster_id: config.cluster_id.clone(),
+                    docs_enabled: config.docs_enabled,
                     ..About::default()
                 };
                 let forward = Arc::new(HttpForward { limit: config.server.write_timeout });
@@ -200,6 +201,12 @@ async fn registry(store: Arc<Metered>, config: &RegistryConfig) -> registry::err
     let settings = Settings {
         default_level: config.default_level,
         incompatible_code: config.incompatible_code,
+        mode_mutability: config.schemas.mode_mutability,
+        reject_empty_subject: config.schemas.reject_empty_subject,
+        max_schema_bytes: config.schemas.max_size,
+        max_references: config.schemas.max_references,
+        text_cache_bytes: config.schemas.text_cache_size,
+        parsed_cache_bytes: config.schemas.parsed_cache_size,
         ..Settings::default()
     };
     let clock = Seam::system().clock;

@@ -40,8 +40,11 @@ pub(crate) struct RegistryConfig {
     pub(crate) default_level: Level,
     /// The error code of an incompatible schema.
     pub(crate) incompatible_code: u32,
+    pub(crate) schemas: Schemas,
     /// Empty where none is set.
     pub(crate) cluster_id: String,
+    /// Whether there are pages about the API.
+    pub(crate) docs_enabled: bool,
     pub(crate) metrics: Option<Metrics>,
     pub(crate) logging: Logging,
     /// What the operator should know, to be logged once.
@@ -61,6 +64,17 @@ pub(crate) struct Server {
     pub(crate) max_request_body_size: usize,
     pub(crate) max_body_memory: usize,
     pub(crate) max_connections: usize,
+}
+
+/// What is taken, and what of it is kept in memory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Schemas {
+    pub(crate) max_size: usize,
+    pub(crate) max_references: usize,
+    pub(crate) reject_empty_subject: bool,
+    pub(crate) mode_mutability: bool,
+    pub(crate) text_cache_size: u64,
+    pub(crate) parsed_cache_size: u64,
 }
 
 /// Where metrics are served.
@@ -164,7 +178,9 @@ fn build(root: &Section, problems: &mut Problems, notices: &mut Vec<Notice>) -> 
         store,
         default_level: Level::from_str(compatibility.text("level")?).ok()?,
         incompatible_code: compatibility.text("error_code")?.parse().ok()?,
+        schemas: schemas(root.section("schemas")?)?,
         cluster_id: root.section("server")?.text("cluster_id").unwrap_or_default().to_owned(),
+        docs_enabled: root.section("server")?.bool("docs_enabled")?,
         metrics,
         logging: Logging {
             level: logging.text("level")?.to_owned(),
@@ -176,8 +192,23 @@ fn build(root: &Section, problems: &mut Problems, notices: &mut Vec<Notice>) -> 
     })
 }
 
+fn schemas(section: &Section) -> Option<Schemas> {
+    Some(Schemas {
+        max_size: size(section, "max_size")?,
+        max_references: size(section, "max_references")?,
+        reject_empty_subject: section.bool("reject_empty_subject")?,
+        mode_mutability: section.bool("mode_mutability")?,
+        text_cache_size: section.unsigned("text_cache_size")?,
+        parsed_cache_size: section.unsigned("parsed_cache_size")?,
+    })
+}
+
+fn size(section: &Section, key: &str) -> Option<usize> {
+    section.unsigned(key).and_then(|number| usize::try_from(number).ok())
+}
+
 fn server(section: &Section, problems: &mut Problems) -> Option<Server> {
-    let size = |key: &str| section.unsigned(key).and_then(|bytes| usize::try_from(bytes).ok());
+    let size = |key: &str| size(section, key);
     let server = Server {
         host: section.text("host")?.to_owned(),
         port: port(section)?,

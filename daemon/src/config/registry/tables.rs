@@ -28,6 +28,7 @@ pub(crate) static ROOT: Table = Table {
         ours("server", Kind::Section(&SERVER), "how clients are served"),
         ours("storage", Kind::Section(&STORAGE), "where schemas are kept"),
         ours("compatibility", Kind::Section(&COMPATIBILITY), "what new schemas must be compatible with"),
+        ours("schemas", Kind::Section(&SCHEMAS), "what is taken, and what of it is kept in memory"),
         ours("metrics", Kind::Section(&METRICS), "numbers for Prometheus"),
         ours("logging", Kind::Section(&LOGGING), "what is logged, to standard error"),
         ours("security", Kind::Section(&SECURITY), "nothing of it is supported yet"),
@@ -76,8 +77,8 @@ pub(crate) static SERVER: Table = Table {
         ours("cluster_id", Kind::Text, "the name of the Kafka cluster that the schemas belong to, for GET /v1/metadata/id")
             .example("lkc-1a2b3")
             .env(&["SCHEMA_REGISTRY_CLUSTER_ID"]),
-        refused("docs_enabled", "not yet supported: pages of documentation", "leave it out")
-            .unless(Harmless::Values(&["false"]))
+        ours("docs_enabled", Kind::Bool, "serve a page about the API, /docs, and its description, /openapi.yaml and /openapi.json")
+            .default("false")
             .env(&["SCHEMA_REGISTRY_DOCS_ENABLED"]),
         no_effect("metrics_refresh_interval", seconds(0), "numbers are counted when they are asked for")
             .env(&["SCHEMA_REGISTRY_METRICS_REFRESH_INTERVAL"]),
@@ -109,6 +110,48 @@ pub(crate) static COMPATIBILITY: Table = Table {
         ours("error_code", Kind::Choice(&["409", "40901"]), "error_code of an incompatible schema; the status is 409 either way. 40901 is for clients of Confluent 8.0.3 and newer")
             .default("409")
             .env(&["SCHEMA_REGISTRY_COMPATIBILITY_ERROR_CODE"]),
+    ],
+};
+
+/// `schemas`.
+pub(crate) static SCHEMAS: Table = Table {
+    path: "schemas",
+    about: "What is taken, and what of it is kept in memory.",
+    keys: &[
+        ours(
+            "max_size",
+            Kind::Size { min: 1 << 10, max: 64 << 20 },
+            "bytes of a schema's text; more is answered 42209",
+        )
+        .default("1MiB")
+        .env(&["SCHEMA_REGISTRY_SCHEMA_MAX_SIZE"]),
+        ours(
+            "max_references",
+            Kind::Int { min: 0, max: 100_000 },
+            "schemas that one may lead to, references of references included",
+        )
+        .default("1000")
+        .env(&["SCHEMA_REGISTRY_SCHEMA_MAX_REFERENCES"]),
+        ours("reject_empty_subject", Kind::Bool, "register nothing under an empty name")
+            .default("false")
+            .env(&["SCHEMA_REGISTRY_REJECT_EMPTY_SUBJECT"]),
+        ours("mode_mutability", Kind::Bool, "let clients change modes")
+            .default("true")
+            .env(&["SCHEMA_REGISTRY_MODE_MUTABILITY"]),
+        ours(
+            "text_cache_size",
+            Kind::Size { min: 0, max: 1 << 40 },
+            "bytes of texts that are kept in memory, for stores outside of it",
+        )
+        .default("16MiB")
+        .env(&["SCHEMA_REGISTRY_TEXT_CACHE_SIZE"]),
+        ours(
+            "parsed_cache_size",
+            Kind::Size { min: 0, max: 1 << 40 },
+            "bytes of parsed schemas that are kept in memory, about",
+        )
+        .default("8MiB")
+        .env(&["SCHEMA_REGISTRY_PARSED_CACHE_SIZE"]),
     ],
 };
 
@@ -184,6 +227,7 @@ pub(crate) static TABLES: [&Table; 13] = [
     &CASSANDRA,
     &KAFKA,
     &COMPATIBILITY,
+    &SCHEMAS,
     &METRICS,
     &LOGGING,
     &SECURITY,

@@ -234,6 +234,9 @@ fn the_other_dialects_names_mean_the_same() {
             ("SCHEMA_REGISTRY_PG_PASSWORD", "p"),
             ("SCHEMA_REGISTRY_READ_TIMEOUT", "8"),
             ("SCHEMA_REGISTRY_LOG_FORMAT", "JSON"),
+            ("SCHEMA_REGISTRY_DOCS_ENABLED", "true"),
+            ("SCHEMA_REGISTRY_MODE_MUTABILITY", "false"),
+            ("SCHEMA_REGISTRY_SCHEMA_MAX_SIZE", "4KiB"),
         ],
     );
     let settings = sql(&config);
@@ -250,6 +253,8 @@ fn the_other_dialects_names_mean_the_same() {
     );
     assert_eq!((config.default_level, config.incompatible_code), (Level::None, 40901));
     assert_eq!((config.cluster_id.as_str(), config.logging.is_json), ("c1", true));
+    assert!(config.docs_enabled && !config.schemas.mode_mutability);
+    assert_eq!(config.schemas.max_size, 4096);
     assert!(messages(&config).contains("schema_max_retries has no effect"), "{}", messages(&config));
     for (tls, mode) in
         [("true", "VerifyFull"), ("skip-verify", "Require"), ("verify-ca", "VerifyCa"), ("false", "Disable")]
@@ -293,10 +298,6 @@ fn wrong_variables_are_named() {
         (&[("SCHEMA_REGISTRY_LDAP_URL", "ldap://x")], "SCHEMA_REGISTRY_LDAP_URL: not yet supported"),
         (&[("SCHEMA_REGISTRY_TLS_CERT_FILE", "/x")], "unset it, or set SCHEMA_REGISTRY_TLS_ENABLED=false"),
         (&[("SCHEMA_REGISTRY_VAULT_ADDRESS", "x")], "not yet supported: Vault"),
-        (
-            &[("SCHEMA_REGISTRY_DOCS_ENABLED", "true")],
-            "SCHEMA_REGISTRY_DOCS_ENABLED: server.docs_enabled: not yet supported",
-        ),
     ] {
         let error = parse("", "", &[], &Vars(vars)).expect_err(words).to_string();
         assert!(error.contains(words) && !error.starts_with(':'), "{words}\n{error}");
