@@ -217,7 +217,7 @@ pub(crate) static PRINCIPALS: Table = Table {
 };
 
 /// Every table, in the order in which people read about them.
-pub(crate) static TABLES: [&Table; 13] = [
+pub(crate) static TABLES: [&Table; 14] = [
     &ROOT,
     &SERVER,
     &STORAGE,
