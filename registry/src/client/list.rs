@@ -209,7 +209,8 @@ impl<T, K: Hash + Eq> Reading<T, K> {
         }
         self.offset = from + length;
         let new = self.ready.len() > before;
-        self.ended = length == 0 || (from == 0 && length < SHORT) || (!new && self.offset >= self.farthest);
+        self.ended =
+            length == 0 || (from == 0 && length < SHORT.min(limit)) || (!new && self.offset >= self.farthest);
         self.farthest = self.farthest.max(self.offset);
         Ok(())
     }
