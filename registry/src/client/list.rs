@@ -119,7 +119,7 @@ impl Client {
             };
             Ok((subject, versions))
         });
-        let versions = listings.try_buffered(self.in_flight()).map_ok(move |(subject, versions)| {
+        let versions = listings.try_buffered(self.ahead()).map_ok(move |(subject, versions)| {
             let versions: Vec<Wanted> = match versions {
                 Versions::Numbers(numbers) => {
                     let wanted = wanted(&subject, &numbers);
@@ -146,7 +146,7 @@ impl Client {
                 },
             }
         });
-        fetched.try_buffered(self.in_flight()).try_filter_map(|found| std::future::ready(Ok(found)))
+        fetched.try_buffered(self.ahead()).try_filter_map(|found| std::future::ready(Ok(found)))
     }
 
     /// All entries of a list. `key` says which entries are the same one.
