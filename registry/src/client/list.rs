@@ -119,7 +119,7 @@ impl Client {
             };
             Ok((subject, versions))
         });
-        let versions = listings.try_buffered(self.in_flight()).map_ok(move |(subject, versions)| {
+        let versions = listings.try_buffered(self.ahead()).map_ok(move |(subject, versions)| {
             let versions: Vec<Wanted> = match versions {
                 Versions::Numbers(numbers) => {
                     let wanted = wanted(&subject, &numbers);
@@ -146,7 +146,7 @@ impl Client {
                 },
             }
         });
-        fetched.try_buffered(self.in_flight()).try_filter_map(|found| std::future::ready(Ok(found)))
+        fetched.try_buffered(self.ahead()).try_filter_map(|found| std::future::ready(Ok(found)))
     }
 
     /// All entries of a list. `key` says which entries are the same one.
@@ -209,7 +209,8 @@ impl<T, K: Hash + Eq> Reading<T, K> {
         }
         self.offset = from + length;
         let new = self.ready.len() > before;
-        self.ended = length == 0 || (from == 0 && length < SHORT) || (!new && self.offset >= self.farthest);
+        self.ended =
+            length == 0 || (from == 0 && length < SHORT.min(limit)) || (!new && self.offset >= self.farthest);
         self.farthest = self.farthest.max(self.offset);
         Ok(())
     }

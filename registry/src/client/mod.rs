@@ -82,7 +82,13 @@ impl Client {
 
     /// Requests at once.
     pub fn in_flight(&self) -> usize {
-        self.sender.limits().in_flight.max(1)
+        self.sender.limits().in_flight.max(settings::LEAST_IN_FLIGHT)
+    }
+
+    /// Requests that a stream makes ahead of whoever reads it. Nobody drives these while the reader asks something itself, and each
+    /// may hold a turn: two such stages, a page of names and the reader's own request must all have one.
+    fn ahead(&self) -> usize {
+        (self.in_flight().saturating_sub(2) / 2).max(1)
     }
 
     fn page_size(&self) -> usize {

@@ -82,7 +82,7 @@ impl Sender {
             auth,
             tokens,
             pace: Pace::new(limits.per_second),
-            turns: Semaphore::new(limits.in_flight.max(1)),
+            turns: Semaphore::new(limits.in_flight.max(super::settings::LEAST_IN_FLIGHT)),
             limits,
             random,
         })

@@ -97,6 +97,9 @@ pub enum Trust {
     Anybody,
 }
 
+/// Requests at once that a stream and its reader need, or they wait for each other for ever.
+pub(super) const LEAST_IN_FLIGHT: usize = 4;
+
 /// How long, how often, how fast, how much.
 #[derive(Debug, Clone)]
 pub struct Limits {
@@ -112,7 +115,7 @@ pub struct Limits {
     pub longest_pause: Duration,
     /// Requests a second; 0 is as fast as the registry answers.
     pub per_second: u32,
-    /// Requests at once.
+    /// Requests at once; at least four.
     pub in_flight: usize,
     /// Bytes of an answer.
     pub answer_bytes: usize,

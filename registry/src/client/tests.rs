@@ -197,11 +197,11 @@ async fn no_more_requests_are_under_way_than_may_be() {
     })
     .await;
     let mut settings = settings(&[&server.url]);
-    settings.limits.in_flight = 3;
+    settings.limits.in_flight = 5;
     let client = client(settings);
     let subject = orders();
     futures::future::try_join_all((0..30).map(|_| client.mode(&subject))).await.expect("answers");
-    assert_eq!(most.load(Ordering::SeqCst), 3);
+    assert_eq!(most.load(Ordering::SeqCst), 5);
 }
 
 #[tokio::test]
