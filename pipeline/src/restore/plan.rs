@@ -196,8 +196,9 @@ impl PartitionPlan {
     }
 }
 
-/// The processor time of a restore of these partitions, in seconds: what benches/README.md measures for a byte in either lane
-/// (zstd, records of 1 KB). Another machine, codec or size of records changes it by some factor, rarely by ten.
+/// The processor time of a restore of these partitions, in seconds: for a byte that travels untouched what benches/README.md
+/// measures (zstd, records of 1 KB), for one that is rebuilt what decompressing and compressing it again with zstd costs, about.
+/// Another machine, codec or size of records changes it by some factor, rarely by ten.
 pub(super) fn cpu_seconds<'a>(partitions: impl Iterator<Item = &'a PartitionPlan>) -> f64 {
     const UNTOUCHED: f64 = 2.1e-9;
     const REBUILT: f64 = 15e-9;
