@@ -78,6 +78,25 @@ reader() {
     PYTHONDONTWRITEBYTECODE=1 "$python" -m unittest discover -s tests/reader -p '*test*.py'
 }
 
+# Every program of tests with servers, three at a time: most of their time they wait for a server to start, to notice a dead
+# member or to clean a log. What one says is printed whole when it has ended.
+programs() {
+    local built
+    built=$(cargo test --workspace --features replevin/failpoints --locked --test '*' --no-run \
+        --message-format json-render-diagnostics) || return 1
+    # Each in the folder of its package, as cargo runs them.
+    python3 -c '
+import json, os, sys
+for line in sys.stdin:
+    said = json.loads(line)
+    if said.get("executable") and said["target"]["kind"] == ["test"]:
+        print(os.path.dirname(said["manifest_path"]), said["target"]["name"], said["executable"], sep="\n")
+' <<<"$built" | RUST_TEST_THREADS=3 xargs -d '\n' -n 3 -P 3 bash -c '
+        cd "$0" && said=$("$2" 2>&1); status=$?
+        printf "\n-- %s\n%s\n" "$1" "$said"
+        exit "$status"'
+}
+
 command -v cargo >/dev/null || {
     echo "cargo is missing: install Rust 1.94 or newer with rustfmt and clippy" >&2
     exit 1
@@ -92,13 +111,14 @@ step 'documentation' env RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-d
 step 'unit tests' cargo test --workspace --features replevin/failpoints --lib --bins --locked --no-fail-fast
 step 'examples in the documentation' cargo test --workspace --features replevin/failpoints --doc --locked --no-fail-fast --quiet
 # They are a workspace of their own, and without this nothing would notice that they no longer compile.
-step 'fuzz targets compile' cargo check --manifest-path formats/fuzz/Cargo.toml --no-default-features --locked --quiet
+for package in formats registry; do
+    step "fuzz targets of $package compile" \
+        cargo check --manifest-path $package/fuzz/Cargo.toml --no-default-features --locked --quiet
+done
 if $quick; then finish; fi
 
 if [[ -d tests/reader ]]; then step 'reader in Python' reader; fi
 step 'servers' tests/install.sh kafka-3.9 kafka-4 versitygw toxiproxy azurite fake-gcs avro-java protobuf postgresql mariadb cassandra \
     client-python client-node client-go || finish
-# The binary's own tests, which this begins with, have it built. More tests at once than cores: most of their time they wait
-# for a server to start, to notice a dead member or to clean a log.
-step 'tests with real servers' env RUST_TEST_THREADS=4 cargo test --workspace --features replevin/failpoints --locked --no-fail-fast --test '*'
+step 'tests with real servers' programs
 finish
