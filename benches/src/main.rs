@@ -69,8 +69,9 @@ enum Command {
     /// A figure of the schema registry.
     Registry {
         figure: registry::Figure,
-        #[command(flatten)]
-        scale: Scale,
+        /// How often each program is run.
+        #[arg(long, default_value_t = 5)]
+        runs: usize,
         /// How long the mixed load lasts.
         #[arg(long, default_value_t = 10)]
         minutes: u64,
@@ -109,7 +110,7 @@ fn run(command: &Command) -> Result<()> {
         Command::Archive(scale) => figures::archive::run(scale),
         Command::Day { hours } => figures::archive::day(*hours),
         Command::Restore(scale) => figures::restore::run(scale),
-        Command::Registry { figure, scale, minutes } => registry::run(*figure, scale, *minutes),
+        Command::Registry { figure, runs, minutes } => registry::run(*figure, *runs, *minutes),
         Command::BareHttp(args) => registry::serve_bare(args),
         Command::Measured { file, program } => measure::middle(file, program),
         Command::MinimalBackup(args) => backup::run(args),

@@ -9,23 +9,23 @@ use sandbox::scratch::Scratch;
 use super::client::Asked;
 use super::oha::{self, Load};
 use super::server::{Server, Variables, with_postgres, with_sqlite};
+use crate::Result;
 use crate::measure::median;
 use crate::table::{Row, row, say};
-use crate::{Result, Scale};
 
 const SUBJECTS: usize = 1000;
 const VERSIONS: usize = 10;
 /// Seconds of a load.
 const SECONDS: u64 = 8;
 
-pub(super) async fn run(scale: &Scale) -> Result<()> {
+pub(super) async fn run(runs: usize) -> Result<()> {
     let sqlite = Scratch::new("bench-sqlite");
-    with("SQLite", &with_sqlite(&sqlite), scale).await?;
+    with("SQLite", &with_sqlite(&sqlite), runs).await?;
     let postgres = Postgres::start();
-    with("PostgreSQL", &with_postgres(&postgres), scale).await
+    with("PostgreSQL", &with_postgres(&postgres), runs).await
 }
 
-async fn with(store: &str, variables: &Variables, scale: &Scale) -> Result<()> {
+async fn with(store: &str, variables: &Variables, runs: usize) -> Result<()> {
     let registry = Server::registry(variables, "/")?;
     let asked = Asked::new(&registry.address)?;
     asked.fill(SUBJECTS, VERSIONS).await?;
@@ -41,7 +41,7 @@ async fn with(store: &str, variables: &Variables, scale: &Scale) -> Result<()> {
     let url = |server: &Server| format!("http://{}/schemas/ids/[1-9][0-9]{{0,3}}", server.address);
     let mut costs = [Vec::new(), Vec::new()];
     let mut tails = [Vec::new(), Vec::new()];
-    for _ in 0..scale.runs {
+    for _ in 0..runs {
         let mut most = 0.0;
         for (n, (name, server)) in servers.iter().enumerate() {
             let before = server.cpu()?;

@@ -6,22 +6,22 @@ use serde_json::json;
 use super::avro;
 use super::client::{Asked, each};
 use super::server::{Server, with_store};
+use crate::Result;
 use crate::measure::median;
 use crate::table::{Row, row, say};
-use crate::{Result, Scale};
 
 const CANDIDATES: usize = 1000;
 const NAMES: usize = 100_000;
 const VERSIONS: usize = 10;
 
-pub(super) async fn run(scale: &Scale) -> Result<()> {
+pub(super) async fn run(runs: usize) -> Result<()> {
     let server = Server::registry(&with_store("memory"), "/")?;
     let asked = Asked::new(&server.address)?;
     let level = json!({ "compatibility": "BACKWARD_TRANSITIVE" });
     asked.ask(Method::PUT, "/config", Some(&level)).await?;
     asked.fill(1, VERSIONS).await?;
     let mut rates = [Vec::new(), Vec::new()];
-    for run in 0..scale.runs {
+    for run in 0..runs {
         rates[0].push(check(&server, &asked, run).await?);
     }
     each(16, NAMES, async |number| {
@@ -29,8 +29,8 @@ pub(super) async fn run(scale: &Scale) -> Result<()> {
         asked.ask(Method::POST, "/compatibility/subjects/s0/versions", Some(&body)).await.map(drop)
     })
     .await?;
-    for run in 0..scale.runs {
-        rates[1].push(check(&server, &asked, scale.runs + run).await?);
+    for run in 0..runs {
+        rates[1].push(check(&server, &asked, runs + run).await?);
     }
     let [before, after] = rates.map(median);
     row(&Row {

@@ -14,7 +14,7 @@ pub(crate) use bare::{BareArgs, serve as serve_bare};
 
 use clap::ValueEnum;
 
-use crate::{Result, Scale};
+use crate::Result;
 
 /// One of the registry's figures.
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -35,16 +35,16 @@ pub(crate) enum Figure {
 ///
 /// # Errors
 /// Whatever a program or server says.
-pub(crate) fn run(figure: Figure, scale: &Scale, minutes: u64) -> Result<()> {
+pub(crate) fn run(figure: Figure, runs: usize, minutes: u64) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     // Whatever this process does beside the server must not take the server's time.
     client::pin()?;
     match figure {
         Figure::Memory => runtime.block_on(memory::run(minutes)),
-        Figure::ById => runtime.block_on(by_id::run(scale)),
-        Figure::Register => runtime.block_on(register::run(scale)),
-        Figure::Compatibility => runtime.block_on(compatibility::run(scale)),
-        Figure::Start => runtime.block_on(start::run(scale)),
+        Figure::ById => runtime.block_on(by_id::run(runs)),
+        Figure::Register => runtime.block_on(register::run(runs)),
+        Figure::Compatibility => runtime.block_on(compatibility::run(runs)),
+        Figure::Start => runtime.block_on(start::run(runs)),
     }
 }
 

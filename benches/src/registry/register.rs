@@ -12,20 +12,20 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions, PgSslMode};
 use super::avro;
 use super::client::{Asked, each};
 use super::server::{Server, with_postgres, with_sqlite};
+use crate::Result;
 use crate::measure::median;
 use crate::table::{Row, row, say};
-use crate::{Result, Scale};
 
 const CLIENTS: usize = 8;
 /// New versions of one run.
 const COUNT: usize = 2000;
 
-pub(super) async fn run(scale: &Scale) -> Result<()> {
-    sqlite(scale).await?;
-    postgresql(scale).await
+pub(super) async fn run(runs: usize) -> Result<()> {
+    sqlite(runs).await?;
+    postgresql(runs).await
 }
 
-async fn sqlite(scale: &Scale) -> Result<()> {
+async fn sqlite(runs: usize) -> Result<()> {
     let folder = Scratch::new("bench-sqlite");
     let server = Server::registry(&with_sqlite(&folder), "/")?;
     let asked = Asked::new(&server.address)?;
@@ -34,7 +34,7 @@ async fn sqlite(scale: &Scale) -> Result<()> {
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.execute_batch(TABLES)?;
     let mut rates = [Vec::new(), Vec::new()];
-    for run in 0..scale.runs {
+    for run in 0..runs {
         rates[0].push(ours("SQLite", &asked, run).await?);
         let begun = Instant::now();
         for number in 0..COUNT {
@@ -50,7 +50,7 @@ async fn sqlite(scale: &Scale) -> Result<()> {
     Ok(())
 }
 
-async fn postgresql(scale: &Scale) -> Result<()> {
+async fn postgresql(runs: usize) -> Result<()> {
     let postgres = Postgres::start();
     let server = Server::registry(&with_postgres(&postgres), "/")?;
     let asked = Asked::new(&server.address)?;
@@ -66,7 +66,7 @@ async fn postgresql(scale: &Scale) -> Result<()> {
         sqlx::query(table).execute(&pool).await?;
     }
     let mut rates = [Vec::new(), Vec::new()];
-    for run in 0..scale.runs {
+    for run in 0..runs {
         rates[0].push(ours("PostgreSQL", &asked, run).await?);
         let took = each(CLIENTS, COUNT, async |number| {
             let (id, text) = (i64::try_from(run * COUNT + number)?, avro(run * COUNT + number, 0));

@@ -4,18 +4,18 @@ use sandbox::postgres::Postgres;
 
 use super::client::Asked;
 use super::server::{Server, with_postgres};
+use crate::Result;
 use crate::measure::median;
 use crate::table::{Row, row, say};
-use crate::{Result, Scale};
 
-pub(super) async fn run(scale: &Scale) -> Result<()> {
+pub(super) async fn run(runs: usize) -> Result<()> {
     let postgres = Postgres::start();
     let variables = with_postgres(&postgres);
     let server = Server::registry(&variables, "/")?;
     Asked::new(&server.address)?.fill(1000, 10).await?;
     drop(server);
     let mut times = Vec::new();
-    for _ in 0..scale.runs {
+    for _ in 0..runs {
         let server = Server::registry(&variables, "/subjects/s999/versions/latest")?;
         say(&format!("  {:.3} s, {} MiB", server.started.as_secs_f64(), server.resident()? >> 20));
         times.push(server.started.as_secs_f64());
