@@ -196,6 +196,24 @@ async fn large_segments_are_read_in_runs_within_the_budget() {
     assert_eq!(budget.used(), 0);
 }
 
+/// A copy of a backup in another store has other versions, or none.
+#[tokio::test]
+async fn a_version_that_is_not_there_is_read_by_its_key() {
+    let mut sample = Sample::new().await;
+    let p = place("orders", 3);
+    let l = sample.lineage(&p, 0, None).await;
+    let written = batch(0, 4, None);
+    let mut entry = sample.segment(&p, l, (0, 4), std::slice::from_ref(&written), None).await;
+    entry.version_id = Some("of another store".to_owned());
+    let budget = Budget::new(BUDGET);
+    let opened = SegmentReader::open(&sample.store, &budget, &p, l, &entry).await.unwrap();
+    let whole = SegmentReader::open_whole(&sample.store, &budget, &p, l, &entry).await.unwrap();
+    for reader in [opened, whole] {
+        let run = reader.read_frames(0..1).await.unwrap();
+        assert_eq!(run.decode(0, &mut Decompressor::new()).unwrap()[..], written[..]);
+    }
+}
+
 #[tokio::test]
 async fn damage_names_object_and_offsets() {
     let mut sample = Sample::new().await;

@@ -126,6 +126,28 @@ async fn too_many_runs_are_not_kept() {
     assert_eq!((results.records, results.runs.map(|map| map.runs.len())), (20, Some(10)));
 }
 
+/// Each batch has two reasons here, and is no more than once its size.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plan_rebuilds_no_more_than_there_is() {
+    let mut sample = Sample::new().await;
+    let partition = place("holes", 0);
+    let lineage = sample.lineage(&partition, 0, None).await;
+    let batches: Vec<_> = (0..4).map(|at| batch(at * 5, 2, None)).collect();
+    sample.segment(&partition, lineage, (0, 20), &batches, None).await;
+    let source = source(&sample, &partition, lineage).await;
+    let range = OffsetRange::new(0, 20);
+    let mut plan = partition_plan(0, 0, lineage, range, &source.segments, Vec::new(), TimeWindow::default());
+    assert!(plan.bytes > 0 && plan.rebuild_tiny == plan.bytes, "{plan:?}");
+    plan.rebuild_holes = plan.bytes;
+    assert_eq!(plan.rebuilt(), plan.bytes);
+    let rebuilt = cpu_seconds([&plan].into_iter());
+    (plan.rebuild_holes, plan.rebuild_tiny) = (0, 0);
+    assert_eq!(plan.rebuilt(), 0);
+    plan.bytes *= 1_000_000;
+    let untouched = cpu_seconds([&plan].into_iter());
+    assert!(rebuilt <= untouched && untouched > 0.0, "{rebuilt} {untouched}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn only_committed_records_come_out() {
     let mut sample = Sample::new().await;
