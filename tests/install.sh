@@ -214,7 +214,7 @@ LOG
 
 # A load generator, for benches.
 fetch_oha() {
-    CARGO_TARGET_DIR=$PWD/.target cargo install --quiet --locked --no-default-features --root "$PWD" "oha@$1" && rm -rf .target
+    CARGO_TARGET_DIR=$PWD/.target cargo install --quiet --locked --root "$PWD" "oha@$1" && rm -rf .target
 }
 
 # The registry clients that people use, each in its language. Their versions are in the files of tests/clients, and the folder's
