@@ -1,9 +1,45 @@
 //! When two schemas are the same one: the GUID, and the hash that decides whether an id is given again.
 
 use crate::schema::{Metadata, Reference, Rule, RuleSet};
+use crate::store::SchemaRow;
 use md5::{Digest, Md5};
 use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
+
+/// What must be equal for a schema to get an id again. Fixed for a store: ids that were given one way mean something else in the
+/// other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Identity {
+    /// The GUID, so text, references, metadata and rules: an id names one of each.
+    #[default]
+    Confluent,
+    /// What decides how bytes are read ([`content`]): Avro's Parsing Canonical Form, JSON with sorted members, normalised Protobuf.
+    /// Texts that differ in documentation, aliases, defaults or labels are versions with one id.
+    Axonops,
+}
+
+impl Identity {
+    /// Its name in configuration.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Confluent => "confluent",
+            Self::Axonops => "axonops",
+        }
+    }
+
+    /// The other one.
+    pub(crate) const fn other(self) -> Self {
+        match self {
+            Self::Confluent => Self::Axonops,
+            Self::Axonops => Self::Confluent,
+        }
+    }
+
+    /// Whether a schema got its id this way.
+    pub(crate) fn numbered(self, row: &SchemaRow) -> bool {
+        (row.identity == *row.guid.as_bytes()) == (self == Self::Confluent)
+    }
+}
 
 /// Confluent's GUID: the MD5 over the canonical text, the references, the metadata and the rules, as a UUID. The type of
 /// the schema and its context are no part of it.

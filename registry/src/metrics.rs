@@ -39,7 +39,7 @@ pub struct Checked {
 /// How a cache is used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CacheNumbers {
-    /// What is in it: `texts`, `parsed`.
+    /// What is in it: `texts`, `parsed`, `answers`.
     pub name: &'static str,
     /// How often it had what was asked for.
     pub hits: u64,
@@ -102,8 +102,8 @@ impl Registry {
     }
 
     /// How its caches are used.
-    pub fn caches(&self) -> [CacheNumbers; 2] {
-        [self.live().cached_texts(), self.cached_schemas()]
+    pub fn caches(&self) -> [CacheNumbers; 3] {
+        [self.live().cached_texts(), self.cached_schemas(), self.cached_answers()]
     }
 }
 
@@ -141,7 +141,7 @@ mod tests {
         assert!(
             checked.iter().all(|kind| kind.level == Level::Backward && kind.schema_type == SchemaType::Avro)
         );
-        let [texts, parsed] = registry.caches();
+        let [texts, parsed, _] = registry.caches();
         assert_eq!((texts.name, parsed.name), ("texts", "parsed"));
         assert_eq!((parsed.hits, parsed.misses), (2, 1), "{parsed:?}");
         assert!(texts.hits + texts.misses > 0 && parsed.bytes > 0, "{texts:?}");

@@ -6,7 +6,7 @@
 use crate::names::{Context, Subject};
 use crate::schema::Reference;
 use crate::settings::{Config, Mode};
-use crate::store::{Change, Head, SchemaId, SchemaRow, VersionRow};
+use crate::store::{Change, Head, SchemaId, SchemaKey, SchemaRow, VersionRow};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Bound;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ pub struct Version {
     /// Its number.
     pub version: i32,
     /// Its schema.
-    pub id: SchemaId,
+    pub schema: SchemaKey,
     /// Deleted softly.
     pub deleted: bool,
     /// When it was written, in milliseconds of the epoch.
@@ -32,11 +32,11 @@ pub struct ContextState {
     listed: bool,
     /// Versions by rising number; a subject without versions is not here.
     subjects: BTreeMap<Arc<str>, Vec<Version>>,
-    schemas: HashMap<SchemaId, Schema>,
-    by_identity: HashMap<[u8; 16], BTreeSet<SchemaId>>,
-    by_guid: HashMap<Uuid, BTreeSet<SchemaId>>,
+    schemas: HashMap<SchemaKey, Schema>,
+    by_identity: HashMap<[u8; 16], BTreeSet<SchemaKey>>,
+    by_guid: HashMap<Uuid, BTreeSet<SchemaKey>>,
     /// Schemas of this context by what they refer to, wherever that is.
-    referrers: HashMap<(Subject, i32), BTreeSet<SchemaId>>,
+    referrers: HashMap<(Subject, i32), BTreeSet<SchemaKey>>,
     configs: BTreeMap<Arc<str>, Box<Config>>,
     modes: BTreeMap<Arc<str>, Mode>,
 }
@@ -61,7 +61,7 @@ impl ContextState {
                 Change::Version(row) => self.put_version(row),
                 Change::VersionGone { subject, version } => self.remove_version(&subject, version),
                 Change::Schema(row) => self.put_schema(context, row),
-                Change::SchemaGone(id) => drop(self.remove_schema(context, id)),
+                Change::SchemaGone(key) => drop(self.remove_schema(context, key)),
                 Change::Config(subject, Some(config)) => drop(self.configs.insert(subject, config)),
                 Change::Config(subject, None) => drop(self.configs.remove(&subject)),
                 Change::Mode(subject, Some(mode)) => drop(self.modes.insert(subject, mode)),
@@ -73,21 +73,21 @@ impl ContextState {
     }
 
     fn put_version(&mut self, row: VersionRow) {
-        let VersionRow { subject, version, id, deleted, time_ms } = row;
+        let VersionRow { subject, version, schema, deleted, time_ms } = row;
         let versions = self.subjects.entry(Arc::clone(&subject)).or_default();
-        let new = Version { version, id, deleted, time_ms };
+        let new = Version { version, schema, deleted, time_ms };
         match versions.binary_search_by_key(&version, |known| known.version) {
             Ok(at) => {
                 let old = std::mem::replace(&mut versions[at], new);
-                if old.id != id
-                    && let Some(schema) = self.schemas.get_mut(&old.id)
+                if old.schema != schema
+                    && let Some(before) = self.schemas.get_mut(&old.schema)
                 {
-                    schema.users.remove(&(Arc::clone(&subject), version));
+                    before.users.remove(&(Arc::clone(&subject), version));
                 }
             }
             Err(at) => versions.insert(at, new),
         }
-        if let Some(schema) = self.schemas.get_mut(&id) {
+        if let Some(schema) = self.schemas.get_mut(&schema) {
             schema.users.insert((subject, version));
         }
     }
@@ -99,30 +99,30 @@ impl ContextState {
         if versions.is_empty() {
             self.subjects.remove(subject);
         }
-        if let Some(schema) = self.schemas.get_mut(&gone.id) {
+        if let Some(schema) = self.schemas.get_mut(&gone.schema) {
             schema.users.remove(&(Arc::clone(subject), version));
         }
     }
 
     fn put_schema(&mut self, context: &Context, row: SchemaRow) {
-        let id = row.id;
+        let key = row.key;
         // An id that was freed may come back as something else, and who did not look in between hears only of that.
-        let users = self.remove_schema(context, id);
-        self.by_identity.entry(row.identity).or_default().insert(row.id);
-        self.by_guid.entry(row.guid).or_default().insert(row.id);
+        let users = self.remove_schema(context, key);
+        self.by_identity.entry(row.identity).or_default().insert(row.key);
+        self.by_guid.entry(row.guid).or_default().insert(row.key);
         for target in targets(context, &row.references) {
-            self.referrers.entry(target).or_default().insert(row.id);
+            self.referrers.entry(target).or_default().insert(row.key);
         }
-        self.schemas.insert(id, Schema { row, users });
+        self.schemas.insert(key, Schema { row, users });
     }
 
     /// Answers the versions that were this schema.
-    fn remove_schema(&mut self, context: &Context, id: SchemaId) -> BTreeSet<(Arc<str>, i32)> {
-        let Some(Schema { row, users }) = self.schemas.remove(&id) else { return BTreeSet::new() };
-        forget(&mut self.by_identity, &row.identity, id);
-        forget(&mut self.by_guid, &row.guid, id);
+    fn remove_schema(&mut self, context: &Context, key: SchemaKey) -> BTreeSet<(Arc<str>, i32)> {
+        let Some(Schema { row, users }) = self.schemas.remove(&key) else { return BTreeSet::new() };
+        forget(&mut self.by_identity, &row.identity, key);
+        forget(&mut self.by_guid, &row.guid, key);
         for target in targets(context, &row.references) {
-            forget(&mut self.referrers, &target, id);
+            forget(&mut self.referrers, &target, key);
         }
         users
     }
@@ -154,13 +154,37 @@ impl ContextState {
     }
 
     /// A schema without its texts.
-    pub fn schema(&self, id: SchemaId) -> Option<&SchemaRow> {
-        self.schemas.get(&id).map(|schema| &schema.row)
+    pub fn schema(&self, key: SchemaKey) -> Option<&SchemaRow> {
+        self.schemas.get(&key).map(|schema| &schema.row)
+    }
+
+    /// Any schema, where there is one.
+    pub fn any_schema(&self) -> Option<&SchemaRow> {
+        self.schemas.values().next().map(|schema| &schema.row)
+    }
+
+    /// All variants that share an id, the first one first.
+    pub fn variants(&self, id: SchemaId) -> impl Iterator<Item = SchemaKey> {
+        let first = self.schema(SchemaKey::of(id));
+        first.into_iter().flat_map(|row| self.keys_of(&row.identity)).filter(move |key| key.id == id)
+    }
+
+    /// The versions of an id, whichever variant they are, by subject and number.
+    pub fn users_of_id(&self, id: SchemaId) -> Vec<(&Arc<str>, Version)> {
+        let mut users: Vec<_> = self.variants(id).flat_map(|key| self.users(key)).collect();
+        users.sort_unstable_by_key(|(subject, version)| (*subject, version.version));
+        users
+    }
+
+    /// The last version of an id, by subject and number.
+    pub fn last_user(&self, id: SchemaId) -> Option<(&Arc<str>, Version)> {
+        // The first variant may be kept for the others only.
+        self.users(SchemaKey::of(id)).last().or_else(|| self.users_of_id(id).pop())
     }
 
     /// The versions that are this schema, by subject and number.
-    pub fn users(&self, id: SchemaId) -> impl Iterator<Item = (&Arc<str>, Version)> {
-        let users = self.schemas.get(&id).into_iter().flat_map(|schema| &schema.users);
+    pub fn users(&self, key: SchemaKey) -> impl Iterator<Item = (&Arc<str>, Version)> {
+        let users = self.schemas.get(&key).into_iter().flat_map(|schema| &schema.users);
         users.filter_map(|(subject, number)| {
             let versions = self.versions(subject);
             let at = versions.binary_search_by_key(number, |known| known.version).ok()?;
@@ -168,18 +192,18 @@ impl ContextState {
         })
     }
 
-    /// The ids of a content, the lowest first. More than one only after an import.
-    pub fn ids_of(&self, identity: &[u8; 16]) -> impl Iterator<Item = SchemaId> {
+    /// The schemas of a content, the lowest id first. More than one id only after an import.
+    pub fn keys_of(&self, identity: &[u8; 16]) -> impl Iterator<Item = SchemaKey> {
         self.by_identity.get(identity).into_iter().flatten().copied()
     }
 
-    /// The ids of a GUID, the lowest first.
-    pub fn ids_of_guid(&self, guid: &Uuid) -> impl Iterator<Item = SchemaId> {
+    /// The schemas of a GUID, the lowest id first.
+    pub fn keys_of_guid(&self, guid: &Uuid) -> impl Iterator<Item = SchemaKey> {
         self.by_guid.get(guid).into_iter().flatten().copied()
     }
 
     /// Schemas of this context that refer to a version, by id.
-    pub fn referrers(&self, subject: &Subject, version: i32) -> impl Iterator<Item = SchemaId> {
+    pub fn referrers(&self, subject: &Subject, version: i32) -> impl Iterator<Item = SchemaKey> {
         self.referrers.get(&(subject.clone(), version)).into_iter().flatten().copied()
     }
 
@@ -212,11 +236,11 @@ fn targets<'a>(
     references.iter().map(|reference| (Subject::parse_in(&reference.subject, context), reference.version))
 }
 
-fn forget<K: std::hash::Hash + Eq>(map: &mut HashMap<K, BTreeSet<SchemaId>>, key: &K, id: SchemaId) {
-    if let Some(ids) = map.get_mut(key) {
-        ids.remove(&id);
-        if ids.is_empty() {
-            map.remove(key);
+fn forget<K: std::hash::Hash + Eq>(map: &mut HashMap<K, BTreeSet<SchemaKey>>, by: &K, key: SchemaKey) {
+    if let Some(keys) = map.get_mut(by) {
+        keys.remove(&key);
+        if keys.is_empty() {
+            map.remove(by);
         }
     }
 }

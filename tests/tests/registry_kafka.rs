@@ -147,7 +147,7 @@ async fn another_writer_is_noticed(cluster: &KafkaCluster) {
     let ours = suite::next_commit(&next);
     let outcome = one.store.commit(&ours).await;
     assert!(matches!(outcome, Err(StoreError::Unknown(_))), "{outcome:?}");
-    let texts = one.store.texts(&first.context, &[4]).await.expect("texts");
+    let texts = one.store.texts(&first.context, &[SchemaKey::of(4)]).await.expect("texts");
     assert_eq!(&*texts[0].1.canonical, "\"theirs\"", "who was first keeps the id");
     let mut again = suite::next_commit(&ours);
     again.expected = one.head(&first.context).await;

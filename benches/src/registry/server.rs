@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use sandbox::http;
+use sandbox::kafka::KafkaCluster;
 use sandbox::postgres::{PASSWORD, Postgres, USER};
 use sandbox::process::{self, Process};
 use sandbox::scratch::{Port, Scratch};
@@ -41,6 +42,16 @@ pub(super) fn with_postgres(postgres: &Postgres) -> Variables {
         ("POSTGRES_PASSWORD", PASSWORD.to_owned()),
         ("POSTGRES_DATABASE", "postgres".to_owned()),
         ("POSTGRES_SSLMODE", "disable".to_owned()),
+    ]);
+    variables
+}
+
+/// A registry with the topic `_schemas` of this cluster.
+pub(super) fn with_kafka(cluster: &KafkaCluster) -> Variables {
+    let mut variables = with_store("kafka");
+    variables.extend([
+        ("SCHEMA_REGISTRY_KAFKASTORE_BOOTSTRAP_SERVERS", cluster.bootstrap()),
+        ("SCHEMA_REGISTRY_HOST_NAME", "127.0.0.1".to_owned()),
     ]);
     variables
 }

@@ -1,14 +1,27 @@
-//! From the start of the process to the first right answer, with 10,000 schemas in PostgreSQL.
+//! From the start of the process to the first right answer: with 10,000 schemas in PostgreSQL, and with 100,000 in a topic, all of
+//! which is read.
 
+use sandbox::client::{self, NewRecord, Producer};
+use sandbox::kafka::{KafkaCluster, KafkaVersion};
 use sandbox::postgres::Postgres;
+use serde_json::json;
 
+use super::avro;
 use super::client::Asked;
-use super::server::{Server, with_postgres};
+use super::server::{Server, with_kafka, with_postgres};
 use crate::Result;
 use crate::measure::median;
 use crate::table::{Row, row, say};
 
+const SUBJECTS: usize = 10_000;
+const VERSIONS: usize = 10;
+
 pub(super) async fn run(runs: usize) -> Result<()> {
+    postgresql(runs).await?;
+    kafka(runs)
+}
+
+async fn postgresql(runs: usize) -> Result<()> {
     let postgres = Postgres::start();
     let variables = with_postgres(&postgres);
     let server = Server::registry(&variables, "/")?;
@@ -28,6 +41,42 @@ pub(super) async fn run(runs: usize) -> Result<()> {
         result: format!("{time:.2} s"),
         bar: "under 1 s".into(),
         met: Some(time < 1.0),
+    });
+    Ok(())
+}
+
+fn kafka(runs: usize) -> Result<()> {
+    let cluster = KafkaCluster::start(KafkaVersion::V4, 1, &[]);
+    client::create_topic(&cluster.bootstrap(), "_schemas", 1, 1, &[("cleanup.policy", "compact")]);
+    let producer = Producer::new(&cluster.bootstrap(), &[]);
+    let record = |at: &usize| {
+        let (name, version) = (format!("s{}", at / VERSIONS), at % VERSIONS + 1);
+        let schema = avro(at / VERSIONS, version - 1);
+        let key = json!({ "keytype": "SCHEMA", "subject": name, "version": version, "magic": 1 });
+        let value =
+            json!({ "subject": name, "version": version, "id": at + 1, "schema": schema, "deleted": false });
+        NewRecord::new(key.to_string(), value.to_string())
+    };
+    for chunk in (0..SUBJECTS * VERSIONS).collect::<Vec<_>>().chunks(10_000) {
+        producer.send("_schemas", &chunk.iter().map(record).collect::<Vec<_>>());
+    }
+    let variables = with_kafka(&cluster);
+    let (mut times, mut sizes) = (Vec::new(), Vec::new());
+    for _ in 0..runs {
+        let server = Server::registry(&variables, &format!("/subjects/s{}/versions/latest", SUBJECTS - 1))?;
+        let (time, size) = (server.started.as_secs_f64(), server.resident()? as f64 / 1e6);
+        say(&format!("  {time:.3} s, {size:.0} MB"));
+        times.push(time);
+        sizes.push(size);
+    }
+    let both = format!("{:.1} s, {:.0} MB", median(times), median(sizes));
+    row(&Row {
+        figure: "registry, `_schemas` with 100,000 schemas of 1 to 2 KB: start to the first right answer, resident memory then".into(),
+        ours: both.clone(),
+        reference: "none".into(),
+        result: both,
+        bar: "stated".into(),
+        met: None,
     });
     Ok(())
 }

@@ -8,7 +8,7 @@ use registry::live::Live;
 use registry::names::Context;
 use registry::schema::SchemaType;
 use registry::store::kafka::log::Writer;
-use registry::store::{Change, Commit, Head, Heads, Pool, Result, SchemaId, Store, StoreError, Texts};
+use registry::store::{Change, Commit, Head, Heads, Pool, Result, SchemaKey, Store, StoreError, Texts};
 use tokio::time::Instant;
 
 use super::{Maker, names, seconds};
@@ -166,7 +166,7 @@ impl Store for Metered {
         self.counted("changes", self.inner.changes(context, since)).await
     }
 
-    async fn texts(&self, context: &Context, ids: &[SchemaId]) -> Result<Vec<(SchemaId, Texts)>> {
+    async fn texts(&self, context: &Context, ids: &[SchemaKey]) -> Result<Vec<(SchemaKey, Texts)>> {
         self.counted("texts", self.inner.texts(context, ids)).await
     }
 

@@ -7,6 +7,7 @@ use registry::api::Api;
 use registry::metrics::Outcome;
 use registry::schema::SchemaType;
 use registry::service::Registry;
+use registry::store::SchemaKey;
 
 use super::{Maker, names};
 
@@ -84,12 +85,12 @@ impl Gauges {
                             deleted += 1;
                         } else {
                             alive += 1;
-                            used.insert(version.id);
+                            used.insert(version.schema.id);
                         }
                     }
                     subjects += i64::from(alive > before);
                 }
-                for row in used.into_iter().filter_map(|id| state.schema(id)) {
+                for row in used.into_iter().filter_map(|id| state.schema(SchemaKey::of(id))) {
                     let place = SchemaType::ALL.iter().position(|known| *known == row.schema_type);
                     if let Some(count) = place.and_then(|place| schemas.get_mut(place)) {
                         *count += 1;

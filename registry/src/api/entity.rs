@@ -80,7 +80,7 @@ impl<'a> Exported<'a> {
         Self {
             subject: entity.subject.to_string(),
             version: entity.version.version,
-            id: entity.version.id,
+            id: entity.version.schema.id,
             guid: entity.guid.to_string(),
             schema: &entity.texts.canonical,
             schema_type: entity.schema_type.name(),
@@ -108,7 +108,7 @@ impl<'a> Shape<'a> {
         Self {
             subject: Some(entity.subject.to_string()),
             version: Some(entity.version.version),
-            id: Some(entity.version.id),
+            id: Some(entity.version.schema.id),
             guid: Some(entity.guid.to_string()),
             schema_type: named(entity.schema_type),
             references: entity.references.to_vec(),
@@ -124,7 +124,7 @@ impl<'a> Shape<'a> {
     /// What was registered, where the client knows what that is.
     pub(super) fn of_known(registered: &Registered) -> Self {
         Self {
-            id: Some(registered.id),
+            id: Some(registered.schema.id),
             version: Some(registered.version),
             guid: Some(registered.guid.to_string()),
             ..Self::default()
@@ -134,7 +134,7 @@ impl<'a> Shape<'a> {
     /// What was registered, with all that the server has added to it.
     pub(super) fn of_registered(registered: &'a Registered, text: Option<&'a str>) -> Self {
         Self {
-            id: Some(registered.id),
+            id: Some(registered.schema.id),
             version: Some(registered.version),
             guid: Some(registered.guid.to_string()),
             schema_type: named(registered.schema_type),

@@ -44,11 +44,17 @@ impl Routed {
     }
 }
 
-/// The paths of all endpoints, taken apart.
-static TEMPLATES: LazyLock<Vec<(Endpoint, Vec<&'static str>)>> = LazyLock::new(|| {
-    let words = |path: &'static str| path.split('/').filter(|word| !word.is_empty()).collect();
-    Endpoint::ALL.iter().map(|endpoint| (*endpoint, words(endpoint.path()))).collect()
+/// The paths of all endpoints, taken apart, by how many segments they have.
+static TEMPLATES: LazyLock<[Vec<Template>; MAX_SEGMENTS + 1]> = LazyLock::new(|| {
+    let mut all = [const { Vec::new() }; MAX_SEGMENTS + 1];
+    for endpoint in Endpoint::ALL {
+        let words: Vec<_> = endpoint.path().split('/').filter(|word| !word.is_empty()).collect();
+        all[words.len()].push((*endpoint, words));
+    }
+    all
 });
+
+type Template = (Endpoint, Vec<&'static str>);
 
 fn is_name(word: &str) -> bool {
     word.starts_with('{')
@@ -63,10 +69,9 @@ pub(super) fn route(method: &str, path: &str, query: Query) -> Result<Found> {
         segments.drain(..2);
     }
     let fits = |template: &[&str]| {
-        template.len() == segments.len()
-            && template.iter().zip(&segments).all(|(word, segment)| is_name(word) || word == segment)
+        template.iter().zip(&segments).all(|(word, segment)| is_name(word) || word == segment)
     };
-    let fitting = TEMPLATES.iter().filter(|(_, template)| fits(template));
+    let fitting = TEMPLATES[segments.len()].iter().filter(|(_, template)| fits(template));
     let fixed = |template: &[&str]| template.iter().filter(|word| !is_name(word)).count();
     let found = fitting
         .clone()

@@ -29,6 +29,11 @@ impl Query {
         self
     }
 
+    /// Nothing was asked for beside the path, and that is in the default context.
+    pub(super) fn is_empty(&self) -> bool {
+        self.pairs.is_empty() && self.context.is_none()
+    }
+
     pub(super) fn get(&self, name: &str) -> Option<&str> {
         self.pairs.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }

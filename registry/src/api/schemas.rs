@@ -5,7 +5,7 @@ use super::{Call, Made, json};
 use crate::error::{Error, Result};
 use crate::names::Subject;
 use crate::schema::SchemaType;
-use crate::service::{ById, SchemaQuery};
+use crate::service::{AnswerKey, ById, SchemaQuery};
 use crate::store::SchemaId;
 use serde_json::json as object;
 use uuid::Uuid;
@@ -23,21 +23,35 @@ fn id(call: &Call<'_>) -> Result<SchemaId> {
 
 async fn found(call: &Call<'_>, subject: Option<&Subject>) -> Result<(ById, Option<String>)> {
     let found = call.registry().schema(id(call)?, subject).await?;
-    let text = call.registry().formatted(&found.context, found.id, call.query.format()).await?;
+    let text = call.registry().formatted(&found.context, found.schema, call.query.format()).await?;
     Ok((found, text))
 }
 
 pub(super) async fn by_id(call: &Call<'_>) -> Result<Made> {
+    let is_plain = call.query.is_empty();
+    if is_plain
+        && let Some(key) = call.registry().answer_key(id(call)?)
+        && let Some(answer) = call.registry().finished(&key)
+    {
+        return Ok(Made::Json(answer));
+    }
     let subject = call.query.subject();
     let (found, text) = found(call, subject.as_ref()).await?;
     let max_id = call.query.flag("fetchMaxId").then(|| call.registry().max_id(&found.context));
     let tags: Vec<&str> = call.query.all("findTags").collect();
     let shape = Shape::of_id(&found, text.as_deref(), max_id);
     let shape = shape.tagged(&tags, found.schema_type, &found.texts.canonical);
-    json(&match call.query.get("referenceFormat") {
+    let made = json(&match call.query.get("referenceFormat") {
         Some("qualified") => shape.qualified(&found.context),
         _ => shape,
-    })
+    })?;
+    if is_plain
+        && let Made::Json(answer) = &made
+        && let Some(key) = AnswerKey::of(&found)
+    {
+        call.registry().finish(key, answer.clone());
+    }
+    Ok(made)
 }
 
 pub(super) async fn text_by_id(call: &Call<'_>) -> Result<Made> {
@@ -70,12 +84,8 @@ fn guid(call: &Call<'_>) -> Result<Uuid> {
 }
 
 pub(super) async fn by_guid(call: &Call<'_>) -> Result<Made> {
-    let guid = guid(call)?;
-    let places = call.registry().ids_of_guid(&guid).await?;
-    let (context, id) = places.into_iter().next().ok_or_else(|| Error::schema_not_found(Some(&guid)))?;
-    let mut found = call.registry().schema(id, Some(&Subject::new(context.clone(), ""))).await?;
-    found.of = None;
-    let text = call.registry().formatted(&context, id, call.query.format()).await?;
+    let found = call.registry().schema_of_guid(&guid(call)?).await?;
+    let text = call.registry().formatted(&found.context, found.schema, call.query.format()).await?;
     json(&Shape::of_id(&found, text.as_deref(), None))
 }
 

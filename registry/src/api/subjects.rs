@@ -29,8 +29,10 @@ pub(super) async fn list(call: &Call<'_>) -> Result<Made> {
 }
 
 async fn shaped(call: &Call<'_>, entity: Entity) -> Result<Made> {
-    let text =
-        call.registry().formatted(&entity.subject.context, entity.version.id, call.query.format()).await?;
+    let text = call
+        .registry()
+        .formatted(&entity.subject.context, entity.version.schema, call.query.format())
+        .await?;
     let tags: Vec<&str> = call.query.all("findTags").collect();
     let shape = Shape::of_version(&entity, text.as_deref());
     let shape = shape.tagged(&tags, entity.schema_type, &entity.texts.canonical);
@@ -65,7 +67,7 @@ pub(super) async fn register(call: &Call<'_>) -> Result<Made> {
         false => None,
     };
     let format = call.query.format().or(sent);
-    let text = call.registry().formatted(&call.subject.context, registered.id, format).await?;
+    let text = call.registry().formatted(&call.subject.context, registered.schema, format).await?;
     json(&Shape::of_registered(&registered, text.as_deref()))
 }
 
@@ -97,8 +99,10 @@ pub(super) async fn version(call: &Call<'_>) -> Result<Made> {
 pub(super) async fn text(call: &Call<'_>) -> Result<Made> {
     let number = number(call.segment(0))?;
     let entity = call.registry().version(&call.subject, number, call.query.flag("deleted")).await?;
-    let text =
-        call.registry().formatted(&entity.subject.context, entity.version.id, call.query.format()).await?;
+    let text = call
+        .registry()
+        .formatted(&entity.subject.context, entity.version.schema, call.query.format())
+        .await?;
     let text = text.unwrap_or_else(|| entity.texts.canonical.to_string());
     Ok(Made::Json(text.into_bytes().into()))
 }
@@ -123,7 +127,7 @@ pub(super) async fn history(call: &Call<'_>) -> Result<Made> {
         .map(|(version, schema_type)| {
             object!({
                 "version": version.version,
-                "schema_id": version.id,
+                "schema_id": version.schema.id,
                 "schema_type": schema_type.name(),
                 "ts": version.time_ms,
                 "deleted": version.deleted,
@@ -144,7 +148,7 @@ pub(super) async fn dependencies(call: &Call<'_>) -> Result<Made> {
     json(&object!({
         "subject": found.entity.subject.to_string(),
         "version": found.entity.version.version,
-        "schema_id": found.entity.version.id,
+        "schema_id": found.entity.version.schema.id,
         "references": links,
         "referenced_by": found.referenced_by.iter().map(place).collect::<Vec<_>>(),
         "truncated": found.is_cut,

@@ -4,7 +4,7 @@ use crate::error::Result;
 use crate::names::{Context, Subject};
 use crate::service::{Registered, Registry, Settings, Submitted, SubmittedReference};
 use crate::store::sqlite::{SqliteSettings, SqliteStore};
-use crate::store::{self, Change, Commit, Head, Heads, SchemaId, Store, StoreError, Texts};
+use crate::store::{self, Change, Commit, Head, Heads, SchemaKey, Store, StoreError, Texts};
 use async_trait::async_trait;
 use futures::future::BoxFuture;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -152,10 +152,10 @@ impl Store for Bed {
         self.inner().changes(context, since).await
     }
 
-    async fn texts(&self, context: &Context, ids: &[SchemaId]) -> store::Result<Vec<(SchemaId, Texts)>> {
+    async fn texts(&self, context: &Context, keys: &[SchemaKey]) -> store::Result<Vec<(SchemaKey, Texts)>> {
         self.texts.fetch_add(1, Ordering::AcqRel);
         Self::run(&self.before_texts, ()).await?;
-        self.inner().texts(context, ids).await
+        self.inner().texts(context, keys).await
     }
 
     async fn commit(&self, commit: &Commit) -> store::Result<Head> {

@@ -14,7 +14,7 @@ use crate::identity;
 use crate::metrics::CacheNumbers;
 use crate::names::Context;
 use crate::state::ContextState;
-use crate::store::{Change, Head, SchemaId, SchemaRow, Store, StoreError, Texts};
+use crate::store::{Change, Head, SchemaKey, SchemaRow, Store, StoreError, Texts};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -187,44 +187,44 @@ impl Live {
     }
 
     /// A schema with its texts; nothing where it is gone.
-    pub async fn schema(&self, context: &Context, id: SchemaId) -> Result<Option<(SchemaRow, Texts)>> {
-        Ok(self.schemas(context, &[id]).await?.remove(&id))
+    pub async fn schema(&self, context: &Context, key: SchemaKey) -> Result<Option<(SchemaRow, Texts)>> {
+        Ok(self.schemas(context, &[key]).await?.remove(&key))
     }
 
     /// Several schemas with their texts, in one question; what is gone is left out.
     pub async fn schemas(
         &self,
         context: &Context,
-        ids: &[SchemaId],
-    ) -> Result<HashMap<SchemaId, (SchemaRow, Texts)>> {
+        keys: &[SchemaKey],
+    ) -> Result<HashMap<SchemaKey, (SchemaRow, Texts)>> {
         let mut again = false;
         loop {
-            let (mut found, mut missing) = (HashMap::with_capacity(ids.len()), HashMap::new());
-            let rows: Vec<SchemaRow> =
-                self.read(context, |state| ids.iter().filter_map(|id| state.schema(*id).cloned()).collect());
+            let (mut found, mut missing) = (HashMap::with_capacity(keys.len()), HashMap::new());
+            let rows: Vec<SchemaRow> = self
+                .read(context, |state| keys.iter().filter_map(|key| state.schema(*key).cloned()).collect());
             for row in rows {
                 match self.texts.get(context, &row) {
-                    Some(texts) => drop(found.insert(row.id, (row, texts))),
-                    None => drop(missing.insert(row.id, row)),
+                    Some(texts) => drop(found.insert(row.key, (row, texts))),
+                    None => drop(missing.insert(row.key, row)),
                 }
             }
             if missing.is_empty() {
                 return Ok(found);
             }
             let mut strange = Vec::new();
-            let asked: Vec<SchemaId> = missing.keys().copied().collect();
-            for (id, texts) in self.store.texts(context, &asked).await? {
-                let Some(row) = missing.remove(&id) else { continue };
+            let asked: Vec<SchemaKey> = missing.keys().copied().collect();
+            for (key, texts) in self.store.texts(context, &asked).await? {
+                let Some(row) = missing.remove(&key) else { continue };
                 if is_of(&texts, &row) {
                     self.texts.insert(context, &row, texts.clone());
-                    found.insert(id, (row, texts));
+                    found.insert(key, (row, texts));
                 } else {
                     strange.push((row, texts));
                 }
             }
             // An id may have been given to something else since the last look.
             if strange.is_empty() || again || !self.confirm().await? {
-                found.extend(strange.into_iter().map(|(row, texts)| (row.id, (row, texts))));
+                found.extend(strange.into_iter().map(|(row, texts)| (row.key, (row, texts))));
                 return Ok(found);
             }
             again = true;

@@ -98,12 +98,12 @@ async fn an_id_that_was_given_again_is_the_new_schema_everywhere() {
     delete(&one, "a").await;
     set_mode(&one, "b", Mode::Import).await;
     let import = Submitted { id: Some(2), ..submitted("\"long\"") };
-    assert_eq!(one.submit("b", import).await.expect("an import").id, 2);
+    assert_eq!(one.submit("b", import).await.expect("an import").schema.id, 2);
     other.registry.live().confirm().await.expect("a look");
     let after = other.registry.schema(2, None).await.expect("the schema");
     assert_eq!((&*after.texts.canonical, after.references.len()), ("\"long\"", 0));
     let again = other.submit("c", referring("\"int\"", "x", "dep", 1)).await.expect("a schema");
-    assert_eq!(again.id, 3, "the old content has no id any more");
+    assert_eq!(again.schema.id, 3, "the old content has no id any more");
     delete(&other, "c").await;
     delete(&other, "dep").await;
 }
@@ -157,7 +157,7 @@ async fn what_the_store_refuses_harms_nobody_else() {
     for (n, other) in others.into_iter().enumerate() {
         match other.await.expect("a task") {
             Err(error) => assert_eq!((n, error.code()), (7, 42209)),
-            Ok(registered) => assert_eq!((registered.id, n == 7), (1, false)),
+            Ok(registered) => assert_eq!((registered.schema.id, n == 7), (1, false)),
         }
     }
     assert_eq!(largest.load(Ordering::Acquire), 20, "they were one commit at first");
@@ -369,7 +369,7 @@ async fn assert_whole(instance: &Instance, subject: &str) {
     let subject = Subject::parse(subject);
     let entity = instance.registry.version(&subject, -1, false).await.expect("a version");
     let resolved =
-        instance.registry.formatted(&entity.subject.context, entity.version.id, Some("resolved")).await;
+        instance.registry.formatted(&entity.subject.context, entity.version.schema, Some("resolved")).await;
     assert!(resolved.expect("a text").expect("another form").contains("symbols"));
 }
 
@@ -588,7 +588,7 @@ async fn one_content_has_one_id_whoever_is_first() {
     });
     for one in all.collect::<Vec<_>>() {
         let registered = one.await.expect("a task").expect("a schema");
-        assert_eq!((registered.id, registered.version), (1, 1));
+        assert_eq!((registered.schema.id, registered.version), (1, 1));
     }
     let heads = folder.store().await.heads().await.expect("heads");
     assert_eq!(heads.contexts[&context(".")].next_id, 2);

@@ -3,7 +3,7 @@
 
 use crate::metrics::{Asked, CacheNumbers};
 use crate::names::Context;
-use crate::store::{SchemaId, SchemaRow, Texts};
+use crate::store::{SchemaKey, SchemaRow, Texts};
 use quick_cache::Weighter;
 use quick_cache::sync::Cache as QuickCache;
 use uuid::Uuid;
@@ -11,7 +11,7 @@ use uuid::Uuid;
 /// What a cached text costs beside its bytes.
 const OVERHEAD: u64 = 200;
 
-type Key = (Context, SchemaId, Uuid);
+type Key = (Context, SchemaKey, Uuid);
 
 #[derive(Clone)]
 struct Bytes;
@@ -33,11 +33,11 @@ impl Cache {
     }
 
     pub(super) fn get(&self, context: &Context, row: &SchemaRow) -> Option<Texts> {
-        self.asked.counted(self.texts.get(&(context.clone(), row.id, row.guid)))
+        self.asked.counted(self.texts.get(&(context.clone(), row.key, row.guid)))
     }
 
     pub(super) fn insert(&self, context: &Context, row: &SchemaRow, texts: Texts) {
-        self.texts.insert((context.clone(), row.id, row.guid), texts);
+        self.texts.insert((context.clone(), row.key, row.guid), texts);
     }
 
     pub(super) fn numbers(&self) -> CacheNumbers {

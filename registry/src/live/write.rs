@@ -8,9 +8,9 @@ use super::Live;
 use super::queue::Waiting;
 use crate::error::{Error, Result};
 use crate::names::{Context, Subject};
-use crate::schema::{Reference, SchemaType};
+use crate::schema::Reference;
 use crate::state::{ContextState, Version};
-use crate::store::{Change, Commit, Guard, Key, Revision, SchemaId, SchemaRow, StoreError, Texts};
+use crate::store::{Change, Commit, Guard, Key, Revision, SchemaId, SchemaKey, SchemaRow, StoreError, Texts};
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::PoisonError;
@@ -100,20 +100,33 @@ impl<'a> Draft<'a> {
             .filter_map(|change| if let Change::Schema(row) = change { Some(row) } else { None })
     }
 
-    /// The ids of a content, the lowest first.
-    pub fn ids_of(&self, identity: &[u8; 16]) -> Vec<SchemaId> {
-        let fresh = self.fresh().find(|row| row.identity == *identity).map(|row| row.id);
-        self.state.ids_of(identity).chain(fresh).collect()
+    /// The schemas of a content, those of the lowest id first.
+    pub fn schemas_of(&self, identity: &[u8; 16]) -> Vec<SchemaRow> {
+        let known = self.state.keys_of(identity).filter_map(|key| self.state.schema(key));
+        let fresh = self.fresh().filter(|row| row.identity == *identity);
+        let mut rows: Vec<_> = known.chain(fresh).cloned().collect();
+        rows.sort_by_key(|row| row.key);
+        rows
     }
 
-    /// The type of a content that an earlier decision of this commit has brought.
-    pub fn fresh_type(&self, identity: &[u8; 16]) -> Option<SchemaType> {
-        self.fresh().find(|row| row.identity == *identity).map(|row| row.schema_type)
+    /// A schema, also one that an earlier decision of this commit has brought.
+    pub fn schema(&self, key: SchemaKey) -> Option<&SchemaRow> {
+        self.fresh().find(|row| row.key == key).or_else(|| self.state.schema(key))
+    }
+
+    /// Whether this commit brings a schema with this id.
+    pub fn has_fresh(&self, id: SchemaId) -> bool {
+        self.fresh().any(|row| row.key.id == id)
+    }
+
+    /// Whether this commit puts a version that is this schema.
+    pub fn uses(&self, key: SchemaKey) -> bool {
+        self.changes.iter().any(|change| matches!(change, Change::Version(row) if row.schema == key))
     }
 
     /// The id that a new schema would get.
     pub fn next_id(&self) -> SchemaId {
-        self.fresh().map(|row| row.id.saturating_add(1)).fold(self.state.head().next_id, SchemaId::max)
+        self.fresh().map(|row| row.key.id.saturating_add(1)).fold(self.state.head().next_id, SchemaId::max)
     }
 
     /// Adds a schema under its id.
@@ -168,10 +181,7 @@ impl<'a> Draft<'a> {
         };
         self.changes.iter().any(|change| match change {
             Change::Version(row) => {
-                let fresh = self.fresh().find(|schema| schema.id == row.id);
-                fresh
-                    .or_else(|| self.state.schema(row.id))
-                    .is_some_and(|schema| leads_out(&schema.references))
+                self.schema(row.schema).is_some_and(|schema| leads_out(&schema.references))
             }
             _ => false,
         })

@@ -16,6 +16,8 @@ use std::sync::Arc;
 
 /// Older versions whose texts are asked for at once.
 const CHUNK: usize = 16;
+/// Bytes of older texts that are compared with in one step; always one text.
+const GATHERED: usize = 64 << 10;
 
 /// What a schema is compared with.
 pub(super) struct Basis<'a> {
@@ -138,8 +140,9 @@ impl Registry {
         Ok(verdict)
     }
 
-    /// Compares with versions that are given by rising number, the newest first, until one does not fit. One is read at a time:
-    /// all versions of a subject need not fit memory.
+    /// Compares with versions that are given by rising number, the newest first, until one does not fit. No more than [`GATHERED`]
+    /// is read at a time: all versions of a subject need not fit memory. What is small is compared in one step, because to hand a
+    /// comparison over costs more than to make it.
     async fn compare(
         &self,
         subject: &Subject,
@@ -151,28 +154,53 @@ impl Registry {
         let level = config.compatibility_level.unwrap_or(self.settings.default_level);
         let policy = config.compatibility_policy.unwrap_or_default();
         for chunk in older.rchunks(CHUNK) {
-            let ids: Vec<_> = chunk.iter().map(|version| version.id).collect();
-            if ids.len() > 1 {
+            let keys: Vec<_> = chunk.iter().map(|version| version.schema).collect();
+            if keys.len() > 1 {
                 // So that they are at hand, and not asked for one by one.
-                self.live.schemas(&subject.context, &ids).await?;
+                self.live.schemas(&subject.context, &keys).await?;
             }
-            for version in chunk.iter().rev() {
-                let schema = match self.parsed(&subject.context, version.id, budget).await {
-                    Ok(schema) => schema,
-                    Err(error) if error.status() < 500 && !budget.is_spent() => {
-                        return Ok(unreadable(version.version, &error));
-                    }
-                    Err(error) => return Err(error),
-                };
-                let (new, old) = (Arc::clone(&candidate.parsed), Older { version: version.version, schema });
-                let compare = move || compat::judge(level, policy, &new, &[old]);
+            let mut chunk = chunk.to_vec();
+            while !chunk.is_empty() {
+                let (older, unread) = self.gather(subject, &mut chunk, budget).await?;
+                let new = Arc::clone(&candidate.parsed);
+                let compare = move || compat::judge(level, policy, &new, &older);
                 let verdict = self.work.run(budget, None, compare).await?;
-                if !verdict.is_compatible() {
-                    return Ok(verdict);
+                match unread {
+                    Some(unread) if verdict.is_compatible() => return Ok(unread),
+                    None if verdict.is_compatible() => {}
+                    _ => return Ok(verdict),
                 }
             }
         }
         Ok(Verdict::default())
+    }
+
+    /// Takes versions from the end until they are enough for one step, and gives them by rising number; with what is to be said
+    /// where the next one cannot be read.
+    async fn gather(
+        &self,
+        subject: &Subject,
+        versions: &mut Vec<&Version>,
+        budget: &Budget,
+    ) -> Result<(Vec<Older>, Option<Verdict>)> {
+        let (mut older, mut bytes, mut unread) = (Vec::new(), 0, None);
+        while bytes < GATHERED
+            && unread.is_none()
+            && let Some(version) = versions.pop()
+        {
+            match self.parsed(&subject.context, version.schema, budget).await {
+                Ok(schema) => {
+                    bytes += schema.canonical().len();
+                    older.push(Older { version: version.version, schema });
+                }
+                Err(error) if error.status() < 500 && !budget.is_spent() => {
+                    unread = Some(unreadable(version.version, &error));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        older.reverse();
+        Ok((older, unread))
     }
 
     /// Versions with the same value of the property that the settings name.
@@ -187,10 +215,10 @@ impl Registry {
         let mine = contract::property(candidate.metadata.as_deref(), group);
         let mut same = Vec::with_capacity(live.len());
         for chunk in live.chunks(CHUNK) {
-            let ids: Vec<_> = chunk.iter().map(|version| version.id).collect();
-            let found = self.live.schemas(&subject.context, &ids).await?;
+            let keys: Vec<_> = chunk.iter().map(|version| version.schema).collect();
+            let found = self.live.schemas(&subject.context, &keys).await?;
             same.extend(chunk.iter().filter(|version| {
-                let metadata = found.get(&version.id).and_then(|(_, texts)| texts.metadata.as_deref());
+                let metadata = found.get(&version.schema).and_then(|(_, texts)| texts.metadata.as_deref());
                 contract::property(metadata, group) == mine
             }));
         }
@@ -207,7 +235,7 @@ impl Registry {
     ) -> Result<()> {
         let mine = contract::reserved(candidate.metadata.as_deref());
         if let Some(last) = last
-            && let Some((_, texts)) = self.live.schema(&subject.context, last.id).await?
+            && let Some((_, texts)) = self.live.schema(&subject.context, last.schema).await?
         {
             for name in contract::reserved(texts.metadata.as_deref()) {
                 if !mine.contains(&name) {

@@ -31,14 +31,14 @@ pub(super) fn is_referenced(
     draft.is_linked(|context, state| {
         state
             .referrers(subject, version)
-            .any(|id| state.users(id).any(|(name, user)| (all || !user.deleted) && !goes(context, name)))
+            .any(|key| state.users(key).any(|(name, user)| (all || !user.deleted) && !goes(context, name)))
     })
 }
 
 /// The ids of these versions that no other version uses.
 fn drop_ids(draft: &mut Draft<'_>, subject: &Subject, gone: &[Version]) {
     let places: Vec<_> = gone.iter().map(|version| (&subject.name, version.version)).collect();
-    let ids: BTreeSet<SchemaId> = gone.iter().map(|version| version.id).collect();
+    let ids: BTreeSet<SchemaId> = gone.iter().map(|version| version.schema.id).collect();
     ids.into_iter().for_each(|id| drop_unused(draft, id, &places));
 }
 
@@ -46,7 +46,7 @@ fn soft(draft: &mut Draft<'_>, subject: &Subject, version: &Version) {
     draft.put(Change::Version(VersionRow {
         subject: Arc::clone(&subject.name),
         version: version.version,
-        id: version.id,
+        schema: version.schema,
         deleted: true,
         time_ms: version.time_ms,
     }));

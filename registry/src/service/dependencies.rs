@@ -54,13 +54,13 @@ impl Registry {
                 let row = self.live().read(&target.context, |state| {
                     let versions = state.versions(&target.name);
                     let found = versions.iter().find(|version| version.version == wanted)?;
-                    state.schema(found.id).cloned()
+                    state.schema(found.schema).cloned()
                 });
                 links.push(Link {
                     from: (from.to_string(), version),
                     name,
                     to: (target.to_string(), wanted),
-                    id: row.as_ref().map(|row| row.id),
+                    id: row.as_ref().map(|row| row.key.id),
                 });
                 if let Some(row) = row
                     && seen.insert((target.clone(), wanted))
@@ -72,8 +72,8 @@ impl Registry {
         let mut referenced_by = Vec::new();
         for context in self.live().contexts() {
             self.live().read(&context, |state| {
-                for id in state.referrers(&entity.subject, entity.version.version) {
-                    let live = state.users(id).filter(|(_, version)| !version.deleted);
+                for key in state.referrers(&entity.subject, entity.version.version) {
+                    let live = state.users(key).filter(|(_, version)| !version.deleted);
                     referenced_by.extend(live.map(|(name, version)| {
                         (Subject::new(context.clone(), name).to_string(), version.version)
                     }));

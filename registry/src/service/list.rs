@@ -6,7 +6,7 @@ use super::read::Entity;
 use crate::error::Result;
 use crate::names::{ALL_CONTEXTS, Context, Subject};
 use crate::state::Version;
-use crate::store::SchemaId;
+use crate::store::SchemaKey;
 use std::collections::{BTreeMap, HashMap};
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -234,16 +234,16 @@ impl Registry {
 
     /// Versions with their schemas, in their order; what is gone meanwhile is left out.
     pub(super) async fn entities(&self, wanted: &[(Subject, Version)]) -> Result<Vec<Entity>> {
-        let mut ids: HashMap<&Context, Vec<SchemaId>> = HashMap::new();
+        let mut keys: HashMap<&Context, Vec<SchemaKey>> = HashMap::new();
         for (subject, version) in wanted {
-            ids.entry(&subject.context).or_default().push(version.id);
+            keys.entry(&subject.context).or_default().push(version.schema);
         }
         let mut found = HashMap::new();
-        for (context, ids) in ids {
-            found.insert(context, self.live.schemas(context, &ids).await?);
+        for (context, keys) in keys {
+            found.insert(context, self.live.schemas(context, &keys).await?);
         }
         let entity = |(subject, version): &(Subject, Version)| {
-            let (row, texts) = found.get(&subject.context)?.get(&version.id)?;
+            let (row, texts) = found.get(&subject.context)?.get(&version.schema)?;
             Some(Entity::new(subject.clone(), *version, row.clone(), texts.clone()))
         };
         Ok(wanted.iter().filter_map(entity).collect())

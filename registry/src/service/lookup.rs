@@ -146,10 +146,10 @@ impl Registry {
         let inlined: Vec<Version> =
             maybe.into_iter().map(|(Maybe::Surely(version) | Maybe::Inlined(version))| version).collect();
         for chunk in inlined.chunks(CHUNK) {
-            let ids: Vec<_> = chunk.iter().map(|version| version.id).collect();
-            let found = self.live.schemas(&subject.context, &ids).await?;
+            let keys: Vec<_> = chunk.iter().map(|version| version.schema).collect();
+            let found = self.live.schemas(&subject.context, &keys).await?;
             for version in chunk {
-                let Some((row, texts)) = found.get(&version.id) else { continue };
+                let Some((row, texts)) = found.get(&version.schema) else { continue };
                 if has_same_labels(candidate, texts)
                     && self.is_inlined(subject, candidate, row, budget).await?
                 {
@@ -167,7 +167,7 @@ impl Registry {
         row: &SchemaRow,
         budget: &Budget,
     ) -> Result<bool> {
-        let stored = match self.parsed(&subject.context, row.id, budget).await {
+        let stored = match self.parsed(&subject.context, row.key, budget).await {
             Ok(stored) => stored,
             // What cannot be read is not this one.
             Err(error) if error.status() < 500 && !budget.is_spent() => return Ok(false),
@@ -187,10 +187,9 @@ fn candidates(
 ) -> Vec<Maybe> {
     let versions = state.versions(&subject.name).iter().rev().filter(|version| wanted(version));
     let schema_type = candidate.parsed.schema_type();
-    let rows = versions.filter_map(|version| Some((*version, state.schema(version.id)?)));
+    let rows = versions.filter_map(|version| Some((*version, state.schema(version.schema)?)));
     let rows: Vec<_> = rows.filter(|(_, row)| row.schema_type == schema_type).collect();
-    let identity = candidate.identity();
-    if let Some((version, _)) = rows.iter().find(|(_, row)| row.identity == identity) {
+    if let Some((version, _)) = rows.iter().find(|(_, row)| row.guid == candidate.guid) {
         return vec![Maybe::Surely(*version)];
     }
     let mut found = Vec::new();

@@ -3,7 +3,7 @@
 //! One file a question. They read [`Live`]'s state, and write by decisions that are made again where somebody else was faster.
 
 use crate::error::{Error, Result};
-use crate::identity::Content;
+use crate::identity::{self, Content, Identity};
 use crate::live::{Draft, Live};
 use crate::metrics::Checks;
 use crate::names::{Context, Subject};
@@ -11,12 +11,13 @@ use crate::parse::{Parsed, Problem, Strictness};
 use crate::schema::{Dependency, Metadata, Reference, RuleSet, SchemaType};
 use crate::settings::{Config, Level, Mode};
 use crate::state::{ContextState, Version};
-use crate::store::{SchemaId, Texts};
+use crate::store::{SchemaId, SchemaKey, SchemaRow, Texts};
 use std::sync::Arc;
 use std::time::Duration;
 use uuid::Uuid;
 use work::Budget;
 
+mod answers;
 mod compatibility;
 mod config;
 mod contexts;
@@ -36,6 +37,7 @@ mod tests;
 mod turns;
 mod work;
 
+pub use answers::AnswerKey;
 pub use compatibility::{NormalForm, With};
 pub use config::{ConfigUpdate, Field};
 pub use delete::Deletion;
@@ -52,6 +54,8 @@ pub struct Settings {
     pub default_level: Level,
     /// The error number of an incompatible schema: 409, or 40901 for clients of newer releases.
     pub incompatible_code: u32,
+    /// What must be equal for an id to be given again.
+    pub identity: Identity,
     /// Modes may be changed.
     pub mode_mutability: bool,
     /// Nothing may be registered under an empty name.
@@ -70,6 +74,8 @@ pub struct Settings {
     pub work_patience: Duration,
     /// Bytes of texts that are kept in memory for stores outside of it.
     pub text_cache_bytes: u64,
+    /// Bytes of finished answers about ids that are kept.
+    pub answer_cache_bytes: u64,
     /// Bytes of parsed schemas that are kept, about.
     pub parsed_cache_bytes: u64,
 }
@@ -79,6 +85,7 @@ impl Default for Settings {
         Self {
             default_level: Level::Backward,
             incompatible_code: 409,
+            identity: Identity::Confluent,
             mode_mutability: true,
             reject_empty_subject: false,
             max_schema_bytes: 1 << 20,
@@ -88,6 +95,7 @@ impl Default for Settings {
             work_allowance: Duration::from_secs(10),
             work_patience: Duration::from_secs(10),
             text_cache_bytes: 16 << 20,
+            answer_cache_bytes: 16 << 20,
             parsed_cache_bytes: 8 << 20,
         }
     }
@@ -98,6 +106,7 @@ pub struct Registry {
     live: Arc<Live>,
     settings: Settings,
     parsed: parsed::Cache,
+    answers: answers::Cache,
     work: work::Pool,
     turns: turns::Turns,
     /// One walk through all texts at a time: each of them costs as much as many other requests.
@@ -145,12 +154,14 @@ pub(crate) struct Candidate {
     canonical: Arc<str>,
     submitted: Option<Arc<str>>,
     references: Arc<[Reference]>,
-    /// All versions that these lead to, and the ids that they had: what the text was read with.
-    relies_on: Arc<[(Subject, i32, SchemaId)]>,
+    /// All versions that these lead to, and the schemas that they were: what the text was read with.
+    relies_on: Arc<[(Subject, i32, SchemaKey)]>,
     metadata: Option<Arc<Metadata>>,
     rule_set: Option<Arc<RuleSet>>,
     content: Content,
     guid: Uuid,
+    /// What it shares with others of its content, where that is not the GUID.
+    reduced: Option<[u8; 16]>,
 }
 
 impl Candidate {
@@ -162,7 +173,7 @@ impl Candidate {
     }
 
     fn identity(&self) -> [u8; 16] {
-        self.guid.into_bytes()
+        self.reduced.unwrap_or(self.guid.into_bytes())
     }
 
     fn texts(&self) -> Texts {
@@ -251,6 +262,22 @@ pub(crate) fn latest(versions: &[Version]) -> Option<&Version> {
     versions.iter().rev().find(|version| !version.deleted)
 }
 
+/// Refuses where ids were given by another rule: they would not mean what they meant.
+fn require_identity(identity: Identity, any: Option<&SchemaRow>) -> Result<()> {
+    match any.is_none_or(|row| identity.numbered(row)) {
+        true => Ok(()),
+        false => Err(Error::new(
+            50001,
+            format!(
+                "The store's ids were given with identity {}, and the registry's settings say {}. Start it with the store's, or \
+                 export everything and import it into an empty store",
+                identity.other().name(),
+                identity.name()
+            ),
+        )),
+    }
+}
+
 /// How a context is written in messages about modes: nothing for the default one.
 fn named(subject: &Subject) -> String {
     let name = if subject.is_root() && subject.context.is_default() {
@@ -280,10 +307,14 @@ impl Registry {
         now_ms: impl Fn() -> i64 + Send + Sync + 'static,
     ) -> Result<Self> {
         let live = Live::open(store, settings.text_cache_bytes).await?;
+        for context in live.contexts() {
+            live.read(&context, |state| require_identity(settings.identity, state.any_schema()))?;
+        }
         let parsed = parsed::Cache::new(settings.parsed_cache_bytes);
+        let answers = answers::Cache::new(settings.answer_cache_bytes);
         let (work, turns) = (work::Pool::new(&settings), turns::Turns::default());
         let (scanning, checks) = (tokio::sync::Mutex::default(), Checks::default());
-        Ok(Self { live, settings, parsed, work, turns, scanning, checks, now_ms: Box::new(now_ms) })
+        Ok(Self { live, settings, parsed, answers, work, turns, scanning, checks, now_ms: Box::new(now_ms) })
     }
 
     /// Its memory of the store.
@@ -363,7 +394,7 @@ impl Registry {
         let relies_on = targets.iter().map(references::Target::place).collect();
         let found = self.texts_of(&targets).await?;
         let bytes = text.len() + found.iter().map(|(_, text)| text.len()).sum::<usize>();
-        let text: Arc<str> = text.into();
+        let (text, identity): (Arc<str>, _) = (text.into(), self.settings.identity);
         let read = move || {
             let dependencies: Vec<_> = found.iter().map(|(name, text)| Dependency { name, text }).collect();
             let mut parsed = Parsed::parse(schema_type, &text, &dependencies, strictness)?;
@@ -374,6 +405,8 @@ impl Registry {
                 references.dedup();
             }
             let canonical: Arc<str> = parsed.canonical().into();
+            let reduced =
+                (identity == Identity::Axonops).then(|| identity::content(&parsed.reduced(), &references));
             Ok(Candidate {
                 submitted: (canonical != text).then_some(text),
                 content: Content::new(&canonical, &references),
@@ -384,6 +417,7 @@ impl Registry {
                 metadata: None,
                 rule_set: None,
                 guid: Uuid::nil(),
+                reduced,
             })
         };
         let read = self.work.run(budget, Some(bytes), read).await?;

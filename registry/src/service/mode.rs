@@ -159,7 +159,7 @@ fn make_room(draft: &mut Draft<'_>, subject: &Subject, everywhere: bool) -> Resu
                 return Err(Error::referenced(&subject, version.version));
             }
             draft.put(Change::VersionGone { subject: Arc::clone(name), version: version.version });
-            ids.insert(version.id);
+            ids.insert(version.schema.id);
         }
     }
     ids.into_iter().for_each(|id| drop_unused(draft, id, &gone));

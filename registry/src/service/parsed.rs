@@ -8,7 +8,7 @@ use crate::metrics::{Asked, CacheNumbers};
 use crate::names::Context;
 use crate::parse::{Parsed, Strictness};
 use crate::schema::Dependency;
-use crate::store::SchemaId;
+use crate::store::SchemaKey;
 use quick_cache::Weighter;
 use quick_cache::sync::Cache as QuickCache;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use uuid::Uuid;
 const GROWTH: u64 = 6;
 
 /// Context and id for people who look at it; the GUID, and what it refers to.
-type Key = (Context, SchemaId, Uuid, u64);
+type Key = (Context, SchemaKey, Uuid, u64);
 
 #[derive(Clone)]
 struct Bytes;
@@ -46,22 +46,22 @@ impl Registry {
         self.parsed.asked.numbers("parsed", self.parsed.schemas.weight())
     }
 
-    /// What an id means.
+    /// What a schema means.
     pub(super) async fn parsed(
         &self,
         context: &Context,
-        id: SchemaId,
+        schema: SchemaKey,
         budget: &Budget,
     ) -> Result<Arc<Parsed>> {
-        let gone = || Error::schema_not_found(Some(&id));
+        let gone = || Error::schema_not_found(Some(&schema.id));
         loop {
-            let row = self.live.read(context, |state| state.schema(id).cloned()).ok_or_else(gone)?;
+            let row = self.live.read(context, |state| state.schema(schema).cloned()).ok_or_else(gone)?;
             let targets = self.targets(context, &row.references).await?;
-            let key = (context.clone(), id, row.guid, fingerprint(&targets));
+            let key = (context.clone(), schema, row.guid, fingerprint(&targets));
             if let Some(parsed) = self.parsed.asked.counted(self.parsed.schemas.get(&key)) {
                 return Ok(parsed);
             }
-            let (found, texts) = self.live.schema(context, id).await?.ok_or_else(gone)?;
+            let (found, texts) = self.live.schema(context, schema).await?.ok_or_else(gone)?;
             if found != row {
                 continue;
             }

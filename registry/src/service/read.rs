@@ -5,7 +5,7 @@ use crate::error::{Error, Result};
 use crate::names::{Context, Subject};
 use crate::schema::{Reference, SchemaType};
 use crate::state::{ContextState, Version};
-use crate::store::{SchemaId, SchemaRow, Texts};
+use crate::store::{SchemaId, SchemaKey, SchemaRow, Texts};
 use std::sync::Arc;
 use uuid::Uuid;
 
@@ -47,8 +47,8 @@ impl Entity {
 pub struct ById {
     /// Where it was found.
     pub context: Context,
-    /// Its id there.
-    pub id: SchemaId,
+    /// What it is there.
+    pub schema: SchemaKey,
     /// The version, where a subject was named.
     pub of: Option<(Subject, Version)>,
     /// The version that it was found by, whether or not a subject was named.
@@ -65,7 +65,7 @@ pub struct ById {
 
 impl Registry {
     pub(super) async fn entity(&self, subject: &Subject, version: Version) -> Result<Option<Entity>> {
-        let found = self.live.schema(&subject.context, version.id).await?;
+        let found = self.live.schema(&subject.context, version.schema).await?;
         Ok(found.map(|(row, texts)| Entity::new(subject.clone(), version, row, texts)))
     }
 
@@ -147,7 +147,7 @@ impl Registry {
                 let wanted =
                     state.versions(&subject.name).iter().filter(|version| listed.has(version.deleted));
                 let typed =
-                    wanted.filter_map(|version| Some((*version, state.schema(version.id)?.schema_type)));
+                    wanted.filter_map(|version| Some((*version, state.schema(version.schema)?.schema_type)));
                 let typed: Vec<_> = typed.collect();
                 (!typed.is_empty()).then(|| page.cut(typed.into_iter()))
             })
@@ -168,10 +168,12 @@ impl Registry {
         let mut found = Vec::new();
         for context in self.live.contexts() {
             self.live.read(&context, |state| {
-                let ids = state.referrers(&target.subject, target.version.version);
-                found.extend(
-                    ids.filter(|id| state.users(*id).any(|(_, version)| deleted || !version.deleted)),
-                );
+                let keys = state.referrers(&target.subject, target.version.version);
+                let counted =
+                    keys.filter(|key| state.users(*key).any(|(_, version)| deleted || !version.deleted));
+                found.extend(counted.map(|key| key.id));
+                // Variants of an id are neighbours.
+                found.dedup();
             });
         }
         Ok(page.cut(found.into_iter()))
@@ -231,15 +233,15 @@ impl Registry {
     pub async fn schema(&self, id: SchemaId, subject: Option<&Subject>) -> Result<ById> {
         let not_found = || Error::schema_not_found(Some(&id));
         let any = |state: &ContextState| {
-            state.schema(id)?;
-            state.users(id).last().map(|(name, version)| (Arc::clone(name), version))
+            state.schema(SchemaKey::of(id))?;
+            state.last_user(id).map(|(name, version)| (Arc::clone(name), version))
         };
         let found = match subject.filter(|subject| !subject.is_root()) {
             None => {
                 let context =
                     subject.map_or_else(Context::default_context, |subject| subject.context.clone());
                 let of = self.live.find_kept(|live| live.read(&context, any)).await?;
-                of.map(|of| (context, of, subject.is_some()))
+                of.map(|of| (context, of, subject.is_some(), SchemaKey::of(id)))
             }
             Some(named) => {
                 let look = |live: &crate::live::Live| {
@@ -247,22 +249,45 @@ impl Registry {
                     let named = target.as_ref().unwrap_or(named);
                     let of_subject = |state: &ContextState| {
                         let mut versions = state.versions(&named.name).iter().rev();
-                        versions.find(|version| version.id == id).copied()
+                        versions.find(|version| version.schema.id == id).copied()
                     };
                     if let Some((context, version)) = self.anywhere(named, of_subject) {
-                        return Some((context, (Arc::clone(&named.name), version), true));
+                        return Some((context, (Arc::clone(&named.name), version), true, version.schema));
                     }
                     let of = live.read(&named.context, any).filter(|_| named.context.is_default())?;
-                    Some((named.context.clone(), of, true))
+                    Some((named.context.clone(), of, true, SchemaKey::of(id)))
                 };
                 self.live.find_kept(look).await?
             }
         };
-        let (context, (name, version), is_named) = found.ok_or_else(not_found)?;
-        let (row, texts) = self.live.schema(&context, id).await?.ok_or_else(not_found)?;
-        let of = is_named.then(|| (Subject { context: context.clone(), name }, version));
-        let (guid, schema_type, references) = (row.guid, row.schema_type, row.references);
-        Ok(ById { context, id, of, of_any: Some(version), guid, schema_type, references, texts })
+        let (context, (name, version), is_named, schema) = found.ok_or_else(not_found)?;
+        let found = self.by_key(&context, schema).await?.ok_or_else(not_found)?;
+        let of = is_named.then(|| (Subject { context, name }, version));
+        Ok(ById { of, of_any: Some(version), ..found })
+    }
+
+    async fn by_key(&self, context: &Context, schema: SchemaKey) -> Result<Option<ById>> {
+        let found = self.live.schema(context, schema).await?;
+        Ok(found.map(|(SchemaRow { guid, schema_type, references, .. }, texts)| ById {
+            context: context.clone(),
+            schema,
+            of: None,
+            of_any: None,
+            guid,
+            schema_type,
+            references,
+            texts,
+        }))
+    }
+
+    /// A schema by its GUID, of the first context that has it.
+    pub async fn schema_of_guid(&self, guid: &Uuid) -> Result<ById> {
+        let places = self.keys_of_guid(guid).await?;
+        let not_found = || Error::schema_not_found(Some(guid));
+        let (context, schema) = places.into_iter().next().ok_or_else(not_found)?;
+        let of_any = self.live.read(&context, |state| state.users(schema).last().map(|(_, version)| version));
+        let found = self.by_key(&context, schema).await?.ok_or_else(not_found)?;
+        Ok(ById { of_any, ..found })
     }
 
     /// The versions that are a schema, by subject. `subject` says only which context is meant.
@@ -281,14 +306,15 @@ impl Registry {
         let context = subject.map_or_else(Context::default_context, |subject| subject.context.clone());
         let look = |live: &crate::live::Live| {
             live.read(&context, |state| {
-                state.schema(id)?;
-                let wanted = state.users(id).filter(|(_, version)| deleted || !version.deleted);
-                let named = wanted.map(|(name, version)| {
-                    (
-                        Subject { context: context.clone(), name: Arc::clone(name) }.to_string(),
-                        version.version,
-                    )
-                });
+                state.schema(SchemaKey::of(id))?;
+                let users = state.users_of_id(id).into_iter();
+                let named =
+                    users.filter(|(_, version)| deleted || !version.deleted).map(|(name, version)| {
+                        (
+                            Subject { context: context.clone(), name: Arc::clone(name) }.to_string(),
+                            version.version,
+                        )
+                    });
                 Some(page.cut(named))
             })
         };
@@ -302,11 +328,16 @@ impl Registry {
 
     /// Where a GUID is: context and id, the default context first.
     pub async fn ids_of_guid(&self, guid: &Uuid) -> Result<Vec<(Context, SchemaId)>> {
+        let places = self.keys_of_guid(guid).await?;
+        Ok(places.into_iter().map(|(context, schema)| (context, schema.id)).collect())
+    }
+
+    async fn keys_of_guid(&self, guid: &Uuid) -> Result<Vec<(Context, SchemaKey)>> {
         let look = |live: &crate::live::Live| {
             let mut found = Vec::new();
             for context in live.contexts() {
-                let ids: Vec<_> = live.read(&context, |state| state.ids_of_guid(guid).collect());
-                found.extend(ids.into_iter().map(|id| (context.clone(), id)));
+                let keys: Vec<_> = live.read(&context, |state| state.keys_of_guid(guid).collect());
+                found.extend(keys.into_iter().map(|key| (context.clone(), key)));
             }
             (!found.is_empty()).then_some(found)
         };
@@ -317,12 +348,12 @@ impl Registry {
     pub async fn formatted(
         &self,
         context: &Context,
-        id: SchemaId,
+        schema: SchemaKey,
         format: Option<&str>,
     ) -> Result<Option<String>> {
         let Some(format) = format.filter(|format| !format.is_empty()) else { return Ok(None) };
         let budget = self.work.budget();
-        let parsed = self.parsed(context, id, &budget).await?;
+        let parsed = self.parsed(context, schema, &budget).await?;
         let (schema_type, format) = (parsed.schema_type(), format.to_owned());
         let made = self.work.run(&budget, None, move || parsed.formatted(&format)).await?;
         made.map_err(|problem| Error::invalid_schema(&schema_type, &problem))

@@ -4,7 +4,7 @@ use super::{Registry, SubmittedReference, latest};
 use crate::error::{Error, Result};
 use crate::names::{Context, Subject};
 use crate::schema::Reference;
-use crate::store::{SchemaId, SchemaRow};
+use crate::store::{SchemaKey, SchemaRow};
 use std::collections::{BTreeMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
@@ -23,8 +23,8 @@ pub(super) struct Target {
 
 impl Target {
     /// The version, and what it was when it was looked at.
-    pub(super) fn place(&self) -> (Subject, i32, SchemaId) {
-        (self.subject.clone(), self.version, self.row.id)
+    pub(super) fn place(&self) -> (Subject, i32, SchemaKey) {
+        (self.subject.clone(), self.version, self.row.key)
     }
 }
 
@@ -144,7 +144,7 @@ impl Registry {
             let row = self.live.read(&subject.context, |state| {
                 let versions = state.versions(&subject.name);
                 let version = versions.iter().find(|version| version.version == reference.version)?;
-                state.schema(version.id).cloned()
+                state.schema(version.schema).cloned()
             });
             let row =
                 row.ok_or_else(|| Unresolved::Missing(not_found(&reference.subject, reference.version)))?;
@@ -159,18 +159,18 @@ impl Registry {
 
     /// The names and texts of targets.
     pub(super) async fn texts_of(&self, targets: &[Target]) -> Result<Vec<(String, Arc<str>)>> {
-        let mut asked: BTreeMap<&Context, Vec<SchemaId>> = BTreeMap::new();
+        let mut asked: BTreeMap<&Context, Vec<SchemaKey>> = BTreeMap::new();
         for target in targets {
-            asked.entry(&target.subject.context).or_default().push(target.row.id);
+            asked.entry(&target.subject.context).or_default().push(target.row.key);
         }
         let (mut texts, mut bytes) = (BTreeMap::new(), 0);
-        for (context, mut ids) in asked {
-            ids.sort_unstable();
-            ids.dedup();
-            for ids in ids.chunks(CHUNK) {
-                for (id, (row, found)) in self.live.schemas(context, ids).await? {
+        for (context, mut keys) in asked {
+            keys.sort_unstable();
+            keys.dedup();
+            for keys in keys.chunks(CHUNK) {
+                for (key, (row, found)) in self.live.schemas(context, keys).await? {
                     bytes += found.canonical.len();
-                    texts.insert((context, id), (row.guid, found.canonical));
+                    texts.insert((context, key), (row.guid, found.canonical));
                 }
                 let most = self.settings.max_dependency_bytes;
                 if bytes > most {
@@ -181,7 +181,7 @@ impl Registry {
                 }
             }
         }
-        let text = |target: &Target| match texts.get(&(&target.subject.context, target.row.id)) {
+        let text = |target: &Target| match texts.get(&(&target.subject.context, target.row.key)) {
             Some((guid, text)) if *guid == target.row.guid => Ok((target.name.clone(), Arc::clone(text))),
             // It was removed for good while this was on its way.
             _ => Err(Error::new(

@@ -9,7 +9,9 @@
 use super::compatibility::Basis;
 use super::contract::{self, Labels};
 use super::work::Budget;
-use super::{Candidate, Reading, Registry, Submitted, config_in_scope, latest, mode_in_scope, named};
+use super::{
+    Candidate, Reading, Registry, Submitted, config_in_scope, latest, mode_in_scope, named, require_identity,
+};
 use crate::error::{Error, Result};
 use crate::live::{Draft, Scope};
 use crate::names::Subject;
@@ -17,12 +19,15 @@ use crate::parse::Strictness;
 use crate::schema::SchemaType;
 use crate::settings::{Config, Mode};
 use crate::state::Version;
-use crate::store::{Change, SchemaId, SchemaRow, Texts, VersionRow};
+use crate::store::{Change, SchemaId, SchemaKey, SchemaRow, Texts, VersionRow};
 use std::sync::Arc;
 use uuid::Uuid;
 
 /// How often a registration is prepared anew, because another instance has changed the subject meanwhile.
 const ATTEMPTS: usize = 100;
+
+/// Texts that one id may have beside its first.
+const MOST_VARIANTS: u32 = i32::MAX as u32;
 
 /// The highest id and the highest number of a version that clients can hold.
 const HIGHEST_ID: SchemaId = i32::MAX as SchemaId;
@@ -30,8 +35,8 @@ const HIGHEST_ID: SchemaId = i32::MAX as SchemaId;
 /// What was registered, or had been before.
 #[derive(Debug, Clone)]
 pub struct Registered {
-    /// Its id.
-    pub id: SchemaId,
+    /// Its schema.
+    pub schema: SchemaKey,
     /// Its number in the subject.
     pub version: i32,
     /// Its GUID.
@@ -136,7 +141,7 @@ impl Registry {
         let latest = latest(&seen.versions).map(|version| version.version);
         let wanted = |version: &Version| {
             !version.deleted
-                && submitted.id.is_none_or(|id| id == version.id)
+                && submitted.id.is_none_or(|id| id == version.schema.id)
                 && match submitted.version {
                     -1 => latest == Some(version.version),
                     0 => true,
@@ -151,9 +156,9 @@ impl Registry {
 
     /// What a version of the subject is, as an answer.
     async fn registered(&self, subject: &Subject, version: Version) -> Result<Option<Registered>> {
-        let found = self.live.schema(&subject.context, version.id).await?;
+        let found = self.live.schema(&subject.context, version.schema).await?;
         Ok(found.map(|(row, texts)| Registered {
-            id: version.id,
+            schema: version.schema,
             version: version.version,
             guid: row.guid,
             schema_type: row.schema_type,
@@ -226,7 +231,7 @@ impl Registry {
         }
         let wanted = |version: &Version| {
             !version.deleted
-                && submitted.id.is_none_or(|id| id == version.id)
+                && submitted.id.is_none_or(|id| id == version.schema.id)
                 && seen.versions.contains(version)
         };
         match self.find_version(subject, candidate, wanted, budget).await? {
@@ -246,7 +251,8 @@ impl Registry {
     ) -> Result<Option<Registered>> {
         let bytes = candidate.texts().bytes();
         let (subject, asked) = (subject.clone(), (submitted.id, submitted.version));
-        let (default, now_ms) = (self.settings.default_level, (self.now_ms)());
+        let (default, identity) = (self.settings.default_level, self.settings.identity);
+        let now_ms = (self.now_ms)();
         // An import may remove what it overwrites, and a number may be anything; and who removes a deleted twin looks at all that
         // may refer to it.
         let scope =
@@ -265,6 +271,7 @@ impl Registry {
                 if now != seen || !is_read_right(draft, &candidate) {
                     return Ok(None);
                 }
+                require_identity(identity, draft.state().any_schema())?;
                 decide(draft, &subject, &candidate, asked, &seen, number, now_ms).map(Some)
             })
             .await
@@ -274,7 +281,9 @@ impl Registry {
     fn has_twins(&self, subject: &Subject, candidate: &Candidate) -> bool {
         self.live.read(&subject.context, |state| {
             let deleted = state.versions(&subject.name).iter().filter(|version| version.deleted);
-            deleted.into_iter().any(|version| state.ids_of(&candidate.identity()).any(|id| id == version.id))
+            deleted
+                .into_iter()
+                .any(|version| state.schema(version.schema).is_some_and(|row| row.guid == candidate.guid))
         })
     }
 }
@@ -312,8 +321,9 @@ fn require_mode(subject: &Subject, mode: Mode, id: Option<SchemaId>) -> Result<(
 /// What the schema was read with is still what its references lead to.
 fn is_read_right(draft: &mut Draft<'_>, candidate: &Candidate) -> bool {
     let mut relies_on = candidate.relies_on.iter();
-    relies_on
-        .all(|(subject, number, id)| draft.version(subject, *number).is_some_and(|found| found.id == *id))
+    relies_on.all(|(subject, number, schema)| {
+        draft.version(subject, *number).is_some_and(|found| found.schema == *schema)
+    })
 }
 
 /// The number of the next version; nothing behind the last that there can be.
@@ -339,65 +349,26 @@ fn decide(
         );
         return Err(Error::new(42201, text));
     }
-    let known = draft.ids_of(&candidate.identity());
-    let id = asked_id.or_else(|| known.first().copied());
-    let taken = |id: SchemaId| {
-        Error::not_permitted(format!(
-            "Overwrite new schema with id {id} in context {} is not permitted. The id belongs to another schema",
-            subject.context.prefix()
-        ))
-    };
-    let id = match id {
-        Some(id) => {
-            let same_type = match draft.state().schema(id) {
-                // Of this very batch: then it is the same content.
-                None if known.contains(&id) => {
-                    Some(draft.fresh_type(&candidate.identity()) == Some(candidate.parsed.schema_type()))
-                }
-                None => None,
-                Some(row) => {
-                    let same =
-                        row.guid == candidate.guid && row.schema_type == candidate.parsed.schema_type();
-                    Some(same)
-                }
-            };
-            match same_type {
-                Some(true) => {}
-                Some(false) => return Err(taken(id)),
-                None => put_schema(draft, id, candidate),
-            }
-            id
-        }
-        None => {
-            let id = draft.next_id();
-            if id > HIGHEST_ID {
-                return Err(Error::not_permitted(format!(
-                    "Context {} has no id left for another schema: {HIGHEST_ID} was given. Register in another context",
-                    subject.context
-                )));
-            }
-            put_schema(draft, id, candidate);
-            id
-        }
-    };
-    drop_deleted_twins(draft, subject, id, number);
-    let overwritten = seen.versions.iter().find(|version| version.version == number && version.id != id);
+    let schema = place(draft, subject, candidate, asked_id)?;
+    drop_deleted_twins(draft, subject, schema, number);
+    let overwritten =
+        seen.versions.iter().find(|version| version.version == number && version.schema != schema);
     let row = VersionRow {
         subject: Arc::clone(&subject.name),
         version: number,
-        id,
+        schema,
         deleted: false,
         time_ms: now_ms,
     };
     draft.put(Change::Version(row));
     if let Some(overwritten) = overwritten {
-        drop_unused(draft, overwritten.id, &[(&subject.name, number)]);
+        drop_unused(draft, overwritten.schema.id, &[(&subject.name, number)]);
     }
     if !draft.state().is_listed() {
         draft.put(Change::Listed(true));
     }
     Ok(Registered {
-        id,
+        schema,
         version: number,
         guid: candidate.guid,
         schema_type: candidate.parsed.schema_type(),
@@ -407,22 +378,62 @@ fn decide(
     })
 }
 
-fn put_schema(draft: &mut Draft<'_>, id: SchemaId, candidate: &Candidate) {
+/// What the candidate is in its context: a schema that is there, another variant of one, or a new one, which is put.
+fn place(
+    draft: &mut Draft<'_>,
+    subject: &Subject,
+    candidate: &Candidate,
+    asked: Option<SchemaId>,
+) -> Result<SchemaKey> {
+    let schema_type = candidate.parsed.schema_type();
+    let known = draft.schemas_of(&candidate.identity());
+    let Some(id) = asked.or_else(|| known.first().map(|row| row.key.id)) else {
+        let id = draft.next_id();
+        if id > HIGHEST_ID {
+            return Err(Error::not_permitted(format!(
+                "Context {} has no id left for another schema: {HIGHEST_ID} was given. Register in another context",
+                subject.context
+            )));
+        }
+        return Ok(put_schema(draft, SchemaKey::of(id), candidate));
+    };
+    let first = SchemaKey::of(id);
+    let Some(row) = draft.schema(first) else { return Ok(put_schema(draft, first, candidate)) };
+    if row.identity != candidate.identity() || row.schema_type != schema_type {
+        return Err(Error::not_permitted(format!(
+            "Overwrite new schema with id {id} in context {} is not permitted. The id belongs to another schema",
+            subject.context.prefix()
+        )));
+    }
+    let variants: Vec<&SchemaRow> = known.iter().filter(|row| row.key.id == id).collect();
+    if let Some(same) = variants.iter().find(|row| row.guid == candidate.guid) {
+        return Ok(same.key);
+    }
+    let last = variants.last().map_or(0, |row| row.key.variant);
+    if last >= MOST_VARIANTS {
+        let text = format!("Id {id} has no room for another text. Change what decides how bytes are read");
+        return Err(Error::not_permitted(text));
+    }
+    Ok(put_schema(draft, SchemaKey { id, variant: last + 1 }, candidate))
+}
+
+fn put_schema(draft: &mut Draft<'_>, key: SchemaKey, candidate: &Candidate) -> SchemaKey {
     let row = SchemaRow {
-        id,
+        key,
         guid: candidate.guid,
         identity: candidate.identity(),
         schema_type: candidate.parsed.schema_type(),
         references: Arc::clone(&candidate.references),
     };
     draft.put_schema(row, candidate.texts());
+    key
 }
 
 /// Softly deleted versions that the new one takes the place of, unless something refers to them.
-fn drop_deleted_twins(draft: &mut Draft<'_>, subject: &Subject, id: SchemaId, number: i32) {
+fn drop_deleted_twins(draft: &mut Draft<'_>, subject: &Subject, schema: SchemaKey, number: i32) {
     let twins: Vec<i32> = {
         let versions = draft.state().versions(&subject.name);
-        let twins = versions.iter().filter(|old| old.deleted && old.id == id && old.version < number);
+        let twins = versions.iter().filter(|old| old.deleted && old.schema == schema && old.version < number);
         twins.map(|old| old.version).collect()
     };
     for version in twins {
@@ -432,12 +443,18 @@ fn drop_deleted_twins(draft: &mut Draft<'_>, subject: &Subject, id: SchemaId, nu
     }
 }
 
-/// Removes a schema that no version uses any more, once these are gone.
+/// Removes the schemas of an id that no version uses any more, once these are gone. The first stays while any other does.
 pub(super) fn drop_unused(draft: &mut Draft<'_>, id: SchemaId, gone: &[(&Arc<str>, i32)]) {
-    let used = draft.state().users(id).any(|(subject, version)| {
-        !gone.iter().any(|(name, number)| **name == *subject && *number == version.version)
-    });
-    if !used {
-        draft.put(Change::SchemaGone(id));
+    let is_used = |key: &SchemaKey| {
+        let mut users = draft.state().users(*key);
+        draft.uses(*key)
+            || users.any(|(subject, version)| {
+                !gone.iter().any(|(name, number)| **name == *subject && *number == version.version)
+            })
+    };
+    let (used, unused): (Vec<_>, Vec<_>) = draft.state().variants(id).partition(is_used);
+    let is_first_needed = !used.is_empty() || draft.has_fresh(id);
+    for key in unused.into_iter().filter(|key| key.variant != 0 || !is_first_needed) {
+        draft.put(Change::SchemaGone(key));
     }
 }

@@ -71,15 +71,16 @@ impl Registry {
                 state.subjects().filter(|(name, _)| after.as_ref().is_none_or(|after| ***name > **after));
             let latest = behind.filter_map(|(name, versions)| {
                 let version = latest(versions)?;
-                Some((Arc::clone(name), *version, state.schema(version.id)?.schema_type))
+                Some((Arc::clone(name), *version, state.schema(version.schema)?.schema_type))
             });
             latest.take(SUBJECTS + 1).collect()
         });
         let mut found = Found { items: Vec::new(), subjects: 0, next: None };
         let mut bytes = 0;
         for batch in wanted.iter().take(SUBJECTS).collect::<Vec<_>>().chunks(BATCH) {
-            let ids: Vec<_> = batch.iter().map(|(_, version, _)| version.id).collect();
-            let texts: BTreeMap<_, _> = self.live().store().texts(context, &ids).await?.into_iter().collect();
+            let keys: Vec<_> = batch.iter().map(|(_, version, _)| version.schema).collect();
+            let texts: BTreeMap<_, _> =
+                self.live().store().texts(context, &keys).await?.into_iter().collect();
             for (name, version, schema_type) in batch {
                 if bytes > BYTES || found.items.len() >= limit || budget.is_spent() {
                     return Ok(found);
@@ -87,7 +88,7 @@ impl Registry {
                 found.subjects += 1;
                 found.next = Some(name.to_string());
                 // What was removed meanwhile.
-                let Some(texts) = texts.get(&version.id) else { continue };
+                let Some(texts) = texts.get(&version.schema) else { continue };
                 bytes += texts.canonical.len();
                 let latest = Latest {
                     subject: Subject { context: context.clone(), name: Arc::clone(name) },
@@ -146,7 +147,7 @@ impl Registry {
                 let Some(latest) = latest(versions) else { continue };
                 found.subjects += 1;
                 found.versions += versions.iter().filter(|version| !version.deleted).count();
-                if let Some(row) = state.schema(latest.id) {
+                if let Some(row) = state.schema(latest.schema) {
                     *found.types.entry(row.schema_type.name()).or_default() += 1;
                 }
             }

@@ -232,7 +232,7 @@ async fn a_subject_that_all_write_to_has_every_version_once() {
     let mut found: BTreeMap<i32, Vec<SchemaId>> = BTreeMap::new();
     for one in all.collect::<Vec<_>>() {
         let registered = one.await.expect("a task").expect("a version");
-        found.entry(registered.version).or_default().push(registered.id);
+        found.entry(registered.version).or_default().push(registered.schema.id);
     }
     assert_eq!(found.len(), 30, "{found:?}");
     for (version, ids) in found {
@@ -284,5 +284,25 @@ proptest! {
             }
             Ok(())
         })?;
+    }
+}
+
+/// A store's ids are given one way: another instance with the other setting neither opens it nor writes to it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_keeps_its_identity() {
+    for identity in [Identity::Confluent, Identity::Axonops] {
+        let (settings, other) = (
+            Settings { identity, ..Settings::default() },
+            Settings { identity: identity.other(), ..Settings::default() },
+        );
+        let folder = Folder::new();
+        let one = Instance::open(folder.store().await, settings).await;
+        let two = Instance::open(folder.store().await, other.clone()).await;
+        one.register("a", "\"int\"").await.expect("a version");
+        let refused = two.register("a", "\"long\"").await.expect_err("not in this store");
+        assert!(refused.code() == 50001 && refused.message().contains(identity.name()), "{refused:?}");
+        let opened = Registry::open(folder.store().await, other, || 1).await.err().expect("no registry");
+        assert!(opened.message().contains(identity.name()), "{opened:?}");
+        one.register("a", "[\"int\",\"long\"]").await.expect("another version");
     }
 }

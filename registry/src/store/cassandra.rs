@@ -26,7 +26,7 @@
 
 use super::rows::{self, Rows};
 use super::tries::{self, Tries, Try};
-use super::{Change, Commit, Guard, Head, Heads, Key, Result, Revision, SchemaId, Store, StoreError, Texts};
+use super::{Change, Commit, Guard, Head, Heads, Key, Result, Revision, SchemaKey, Store, StoreError, Texts};
 use crate::names::Context;
 use crate::secret::Secret;
 use async_trait::async_trait;
@@ -175,8 +175,8 @@ impl Store for CassandraStore {
         self.limited(self.read_changes(context, since)).await
     }
 
-    async fn texts(&self, context: &Context, ids: &[SchemaId]) -> Result<Vec<(SchemaId, Texts)>> {
-        self.limited(self.read_texts(context, ids)).await
+    async fn texts(&self, context: &Context, keys: &[SchemaKey]) -> Result<Vec<(SchemaKey, Texts)>> {
+        self.limited(self.read_texts(context, keys)).await
     }
 
     async fn commit(&self, commit: &Commit) -> Result<Head> {

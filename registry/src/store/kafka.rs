@@ -25,7 +25,7 @@
 use self::keys::RecordKey;
 use self::log::{Log, LogError, Record, Writer};
 use self::replay::{Applied, Table, Tables};
-use super::{Change, Commit, Head, Heads, Result, SchemaId, Store, StoreError, Texts};
+use super::{Change, Commit, Head, Heads, Result, SchemaKey, Store, StoreError, Texts};
 use crate::names::Context;
 use async_trait::async_trait;
 use std::collections::HashSet;
@@ -319,10 +319,10 @@ impl Store for KafkaStore {
         Ok((table.head(), table.since(since.revision).cloned().collect()))
     }
 
-    async fn texts(&self, context: &Context, ids: &[SchemaId]) -> Result<Vec<(SchemaId, Texts)>> {
+    async fn texts(&self, context: &Context, keys: &[SchemaKey]) -> Result<Vec<(SchemaKey, Texts)>> {
         let tables = self.tables();
         let Some(table) = tables.context(context) else { return Ok(Vec::new()) };
-        Ok(ids.iter().filter_map(|id| Some((*id, table.texts(*id)?.clone()))).collect())
+        Ok(keys.iter().filter_map(|key| Some((*key, table.texts(*key)?.clone()))).collect())
     }
 
     async fn commit(&self, commit: &Commit) -> Result<Head> {

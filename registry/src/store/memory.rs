@@ -1,6 +1,6 @@
 //! Keeps everything in memory, and nothing after the process ends. Nobody else can write to it, so what is gone leaves no row behind.
 
-use super::{Change, Commit, Head, Heads, Key, Result, Revision, SchemaId, Store, StoreError, Texts};
+use super::{Change, Commit, Head, Heads, Key, Result, Revision, SchemaKey, Store, StoreError, Texts};
 use crate::names::Context;
 use async_trait::async_trait;
 use std::collections::{BTreeMap, HashMap};
@@ -11,7 +11,7 @@ use uuid::Uuid;
 struct Table {
     head: Head,
     rows: BTreeMap<Key, (Revision, Change)>,
-    texts: HashMap<SchemaId, Texts>,
+    texts: HashMap<SchemaKey, Texts>,
 }
 
 #[derive(Debug, Default)]
@@ -101,10 +101,10 @@ impl Store for MemoryStore {
         Ok((head, changed.map(|(_, change)| change.clone()).collect()))
     }
 
-    async fn texts(&self, context: &Context, ids: &[SchemaId]) -> Result<Vec<(SchemaId, Texts)>> {
+    async fn texts(&self, context: &Context, keys: &[SchemaKey]) -> Result<Vec<(SchemaKey, Texts)>> {
         let tables = self.tables();
         let Some(table) = tables.contexts.get(context) else { return Ok(Vec::new()) };
-        Ok(ids.iter().filter_map(|id| Some((*id, table.texts.get(id)?.clone()))).collect())
+        Ok(keys.iter().filter_map(|key| Some((*key, table.texts.get(key)?.clone()))).collect())
     }
 
     async fn commit(&self, commit: &Commit) -> Result<Head> {
@@ -120,10 +120,10 @@ impl Store for MemoryStore {
             texts: HashMap::new(),
         });
         table.head = head;
-        table.texts.extend(schemas.into_iter().map(|(row, texts)| (row.id, texts.clone())));
+        table.texts.extend(schemas.into_iter().map(|(row, texts)| (row.key, texts.clone())));
         for change in &commit.changes {
-            if let Change::SchemaGone(id) = change {
-                table.texts.remove(id);
+            if let Change::SchemaGone(key) = change {
+                table.texts.remove(key);
             }
             if leaves_nothing(change) {
                 table.rows.remove(&change.key());
@@ -155,7 +155,8 @@ mod tests {
         store.commit(&next).await.expect("a second one");
         for _ in 0..50 {
             let (id, version) = (next.next_id - 1, i32::try_from(next.next_id - 1).expect("few"));
-            let changes = vec![Change::VersionGone { subject: "s".into(), version }, Change::SchemaGone(id)];
+            let gone = Change::SchemaGone(SchemaKey::of(id));
+            let changes = vec![Change::VersionGone { subject: "s".into(), version }, gone];
             let gone =
                 Commit { attempt: Uuid::new_v4(), expected: next.head(), changes, texts: vec![], ..next };
             store.commit(&gone).await.expect("a removal");

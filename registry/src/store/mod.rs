@@ -55,6 +55,34 @@ pub type Revision = u64;
 /// The id of a schema in its context.
 pub type SchemaId = u32;
 
+/// What names a schema in its context: its id, and which of its variants it is.
+///
+/// With Confluent's identity a schema has no variants. With AxonOps' one, texts that differ in documentation, labels or rules only
+/// share an id: the first of them is variant 0, which stays as long as any other is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SchemaKey {
+    /// The id, as clients see it.
+    pub id: SchemaId,
+    /// 0 for what clients get who ask by the id alone.
+    pub variant: u32,
+}
+
+impl SchemaKey {
+    /// The schema that is the id's.
+    pub const fn of(id: SchemaId) -> Self {
+        Self { id, variant: 0 }
+    }
+}
+
+impl fmt::Display for SchemaKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.variant {
+            0 => write!(f, "{}", self.id),
+            variant => write!(f, "{} (variant {variant})", self.id),
+        }
+    }
+}
+
 /// Where a context stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Head {
@@ -90,7 +118,7 @@ pub struct VersionRow {
     /// Its number.
     pub version: i32,
     /// Its schema.
-    pub id: SchemaId,
+    pub schema: SchemaKey,
     /// Deleted softly: hidden, but still there.
     pub deleted: bool,
     /// When it was registered or last deleted, in milliseconds of the epoch.
@@ -100,11 +128,11 @@ pub struct VersionRow {
 /// A schema without its texts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SchemaRow {
-    /// Its id.
-    pub id: SchemaId,
+    /// Its name.
+    pub key: SchemaKey,
     /// Confluent's GUID.
     pub guid: Uuid,
-    /// What must be equal for an id to be given again: the bytes of the GUID, as Confluent's registry does it.
+    /// What must be equal for an id to be given again; see [`crate::identity::Identity`].
     pub identity: [u8; 16],
     /// Its language.
     pub schema_type: SchemaType,
@@ -112,7 +140,7 @@ pub struct SchemaRow {
     pub references: Arc<[Reference]>,
 }
 
-/// The large part of a schema. Never changes for an id.
+/// The large part of a schema. Never changes for a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Texts {
     /// What clients see.
@@ -150,7 +178,7 @@ pub enum Change {
     /// A schema is new.
     Schema(SchemaRow),
     /// A schema is gone for good: no version uses it any more.
-    SchemaGone(SchemaId),
+    SchemaGone(SchemaKey),
     /// The settings of a subject, or of the context where that is empty; nothing where they are removed.
     Config(Arc<str>, Option<Box<Config>>),
     /// The mode of a subject, or of the context where that is empty; nothing where it is removed.
@@ -163,8 +191,8 @@ impl Change {
     /// The row that it is about.
     pub fn key(&self) -> Key {
         match self {
-            Self::Schema(row) => Key::Schema(row.id),
-            Self::SchemaGone(id) => Key::Schema(*id),
+            Self::Schema(row) => Key::Schema(row.key),
+            Self::SchemaGone(key) => Key::Schema(*key),
             Self::Version(row) => Key::Version(Arc::clone(&row.subject), row.version),
             Self::VersionGone { subject, version } => Key::Version(Arc::clone(subject), *version),
             Self::Config(subject, _) => Key::Config(Arc::clone(subject)),
@@ -177,8 +205,8 @@ impl Change {
 /// What names a row: of several changes of one key, the last one counts.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Key {
-    /// A schema by its id.
-    Schema(SchemaId),
+    /// A schema.
+    Schema(SchemaKey),
     /// A version by its subject and number.
     Version(Arc<str>, i32),
     /// The settings of a subject, or of the context where that is empty.
@@ -315,7 +343,7 @@ pub trait Store: Send + Sync + 'static {
     async fn changes(&self, context: &Context, since: Head) -> Result<(Head, Vec<Change>)>;
 
     /// The texts of schemas; what is gone is left out.
-    async fn texts(&self, context: &Context, ids: &[SchemaId]) -> Result<Vec<(SchemaId, Texts)>>;
+    async fn texts(&self, context: &Context, keys: &[SchemaKey]) -> Result<Vec<(SchemaKey, Texts)>>;
 
     /// Makes a commit true, whole or not at all.
     async fn commit(&self, commit: &Commit) -> Result<Head>;
@@ -346,8 +374,8 @@ pub(crate) fn described(context: &Context, change: &Change) -> String {
     match change {
         Change::Version(row) => format!("version {} of subject {:?}", row.version, subject(&row.subject)),
         Change::VersionGone { subject: name, version } => format!("version {version} of {:?}", subject(name)),
-        Change::Schema(row) => format!("schema {}", row.id),
-        Change::SchemaGone(id) => format!("schema {id}"),
+        Change::Schema(row) => format!("schema {}", row.key),
+        Change::SchemaGone(key) => format!("schema {key}"),
         Change::Config(name, _) => format!("the config of {:?}", subject(name)),
         Change::Mode(name, _) => format!("the mode of {:?}", subject(name)),
         Change::Listed(_) => format!("context {context}"),

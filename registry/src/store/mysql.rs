@@ -10,7 +10,7 @@
 use super::rows::{self, Rows};
 use super::sql::{self, Fault, Kind, Place, Sql, SqlSettings, SslMode};
 use super::tries::{self, Tries, Try};
-use super::{Change, Commit, Guard, Head, Heads, Key, Pool, Result, SchemaId, Store, StoreError, Texts};
+use super::{Change, Commit, Guard, Head, Heads, Key, Pool, Result, SchemaKey, Store, StoreError, Texts};
 use crate::names::Context;
 use async_trait::async_trait;
 use sqlx::mysql::{MySql, MySqlConnectOptions, MySqlDatabaseError, MySqlPool, MySqlSslMode};
@@ -181,9 +181,10 @@ impl Store for MysqlStore {
         sql::limited(&self.place, self.deadline(), read).await
     }
 
-    async fn texts(&self, context: &Context, ids: &[SchemaId]) -> Result<Vec<(SchemaId, Texts)>> {
-        let read = self
-            .read(async |connection: &mut MySqlConnection| statements::texts(connection, context, ids).await);
+    async fn texts(&self, context: &Context, keys: &[SchemaKey]) -> Result<Vec<(SchemaKey, Texts)>> {
+        let read = self.read(async |connection: &mut MySqlConnection| {
+            statements::texts(connection, context, keys).await
+        });
         sql::limited(&self.place, self.deadline(), read).await
     }
 

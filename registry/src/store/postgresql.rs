@@ -9,7 +9,7 @@
 use super::rows::{self, Rows};
 use super::sql::{self, Fault, Kind, Place, Sql, SqlSettings, SslMode};
 use super::tries::{self, Tries, Try};
-use super::{Change, Commit, Guard, Head, Heads, Key, Pool, Result, SchemaId, Store, StoreError, Texts};
+use super::{Change, Commit, Guard, Head, Heads, Key, Pool, Result, SchemaKey, Store, StoreError, Texts};
 use crate::names::Context;
 use async_trait::async_trait;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgSslMode, Postgres};
@@ -158,9 +158,9 @@ impl Store for PostgresqlStore {
         sql::limited(&self.place, self.deadline(), read).await
     }
 
-    async fn texts(&self, context: &Context, ids: &[SchemaId]) -> Result<Vec<(SchemaId, Texts)>> {
+    async fn texts(&self, context: &Context, keys: &[SchemaKey]) -> Result<Vec<(SchemaKey, Texts)>> {
         let read = self
-            .read(async |connection: &mut PgConnection| statements::texts(connection, context, ids).await);
+            .read(async |connection: &mut PgConnection| statements::texts(connection, context, keys).await);
         sql::limited(&self.place, self.deadline(), read).await
     }
 
@@ -197,6 +197,27 @@ impl Tries for PostgresqlStore {
             Ok(Err(error)) => return Try::No(self.stated(&error)),
             Err(_) => return Try::No(self.place.unavailable("no connection in time")),
         };
+        if statements::is_plain(commit, rows) {
+            let moving = statements::move_on(&mut connection, commit, &commit.guards, rows);
+            let failed = match timeout_at(deadline, moving).await {
+                Ok(Ok(true)) => return Try::Done,
+                // Why not is found out below, under locks.
+                Ok(Ok(false)) => None,
+                Ok(Err(Fault::Said(error))) => return Try::No(error),
+                // It is its own last word: without an answer nobody knows.
+                Ok(Err(Fault::Server(error)))
+                    if !matches!(error, Error::Database(_)) || kind(&error) == Kind::Connection =>
+                {
+                    Some(Try::Lost(error.to_string()))
+                }
+                Ok(Err(Fault::Server(error))) => Some(nothing(error)),
+                Err(_) => Some(Try::Lost("no answer to a commit in time".into())),
+            };
+            if let Some(failed) = failed {
+                sql::discard(connection);
+                return failed;
+            }
+        }
         let result = match timeout_at(deadline, statements::prepare(&mut connection, commit, rows)).await {
             Ok(Ok(transaction)) => match timeout_at(deadline, transaction.commit()).await {
                 Ok(Ok(())) => return Try::Done,

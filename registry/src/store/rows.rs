@@ -1,7 +1,9 @@
 //! The rows of a commit, and the plain values that databases keep of them. Shared by all durable stores: what is a number, a
 //! text or JSON in one of them is the same in the others. No database is known here.
 
-use super::{Change, Commit, Guard, Head, Heads, Result, SchemaId, SchemaRow, StoreError, Texts, VersionRow};
+use super::{
+    Change, Commit, Guard, Head, Heads, Result, SchemaKey, SchemaRow, StoreError, Texts, VersionRow,
+};
 use crate::names::Context;
 use crate::schema::{Metadata, Reference, RuleSet};
 use crate::settings::{Config, Mode};
@@ -19,7 +21,7 @@ pub(crate) const FORGET_EVERY: u64 = 256;
 /// What a commit comes down to: one row for each key, the last change of it; nothing where the key is gone.
 #[derive(Debug, Default)]
 pub(crate) struct Rows<'a> {
-    pub(crate) schemas: BTreeMap<SchemaId, Option<(&'a SchemaRow, &'a Texts)>>,
+    pub(crate) schemas: BTreeMap<SchemaKey, Option<(&'a SchemaRow, &'a Texts)>>,
     pub(crate) versions: BTreeMap<(&'a str, i32), Option<&'a VersionRow>>,
     pub(crate) configs: BTreeMap<&'a str, Option<&'a Config>>,
     pub(crate) modes: BTreeMap<&'a str, Option<Mode>>,
@@ -33,8 +35,8 @@ impl<'a> Rows<'a> {
         let mut schemas = commit.schemas()?.into_iter();
         for change in &commit.changes {
             match change {
-                Change::Schema(row) => drop(rows.schemas.insert(row.id, schemas.next())),
-                Change::SchemaGone(id) => drop(rows.schemas.insert(*id, None)),
+                Change::Schema(row) => drop(rows.schemas.insert(row.key, schemas.next())),
+                Change::SchemaGone(key) => drop(rows.schemas.insert(*key, None)),
                 Change::Version(row) => {
                     rows.versions.insert((&row.subject, row.version), Some(row));
                 }
@@ -59,8 +61,8 @@ impl<'a> Rows<'a> {
     }
 
     /// The schemas that are gone.
-    pub(crate) fn gone_schemas(&self) -> impl Iterator<Item = SchemaId> {
-        self.schemas.iter().filter(|(_, row)| row.is_none()).map(|(id, _)| *id)
+    pub(crate) fn gone_schemas(&self) -> impl Iterator<Item = SchemaKey> {
+        self.schemas.iter().filter(|(_, row)| row.is_none()).map(|(key, _)| *key)
     }
 
     /// Every subject that is named.
@@ -162,8 +164,14 @@ pub(crate) fn uuid(what: &str, text: &str) -> Result<Uuid> {
     text.parse().map_err(|error| corrupt(what, error))
 }
 
-pub(crate) fn id(value: i64) -> Result<SchemaId> {
-    value.try_into().map_err(|error| corrupt("the id of a schema", error))
+/// A schema's key as databases keep it: the id, and the variant above it.
+pub(crate) fn kept(key: SchemaKey) -> i64 {
+    (i64::from(key.variant) << 32) | i64::from(key.id)
+}
+
+pub(crate) fn key(value: i64) -> Result<SchemaKey> {
+    let part = |value: i64| value.try_into().map_err(|error| corrupt("the id of a schema", error));
+    Ok(SchemaKey { id: part(value & i64::from(u32::MAX))?, variant: part(value >> 32)? })
 }
 
 /// A schema as it was kept, or that it is gone.
@@ -175,17 +183,17 @@ pub(crate) fn schema(
     schema_type: &str,
     references: &str,
 ) -> Result<Change> {
-    let id = self::id(id)?;
+    let key = key(id)?;
     if gone {
-        return Ok(Change::SchemaGone(id));
+        return Ok(Change::SchemaGone(key));
     }
-    let what = || format!("schema {id}");
+    let what = || format!("schema {key}");
     let references: Vec<Reference> = match references {
         "[]" => Vec::new(),
         some => serde_json::from_str(some).map_err(|error| corrupt(&what(), error))?,
     };
     Ok(Change::Schema(SchemaRow {
-        id,
+        key,
         guid: uuid("the guid of a schema", guid)?,
         identity: identity.try_into().map_err(|error| corrupt(&what(), error))?,
         schema_type: schema_type.parse().map_err(|error: String| corrupt(&what(), error))?,
@@ -204,7 +212,7 @@ pub(crate) fn version(
     if gone {
         return Ok(Change::VersionGone { subject, version });
     }
-    Ok(Change::Version(VersionRow { subject, version, id: self::id(id)?, deleted, time_ms }))
+    Ok(Change::Version(VersionRow { subject, version, schema: key(id)?, deleted, time_ms }))
 }
 
 pub(crate) fn config(subject: &str, config: Option<&str>) -> Result<Change> {
@@ -220,13 +228,13 @@ pub(crate) fn mode(subject: &str, mode: Option<&str>) -> Result<Change> {
 }
 
 pub(crate) fn texts(
-    id: SchemaId,
+    key: SchemaKey,
     canonical: &str,
     submitted: Option<&str>,
     metadata: Option<&str>,
     rule_set: Option<&str>,
 ) -> Result<Texts> {
-    let what = format!("schema {id}");
+    let what = format!("schema {key}");
     Ok(Texts {
         canonical: canonical.into(),
         submitted: submitted.map(Into::into),

@@ -10,7 +10,7 @@
 //! `sqlite/connection.rs` opens the file, `sqlite/statements.rs` reads and writes rows.
 
 use super::rows::Rows;
-use super::{Change, Commit, Guard, Head, Heads, Key, Pool, Result, SchemaId, Store, StoreError, Texts};
+use super::{Change, Commit, Guard, Head, Heads, Key, Pool, Result, SchemaKey, Store, StoreError, Texts};
 use crate::names::Context;
 use async_trait::async_trait;
 use rusqlite::{Connection, InterruptHandle};
@@ -159,10 +159,10 @@ impl Store for SqliteStore {
         .await
     }
 
-    async fn texts(&self, context: &Context, ids: &[SchemaId]) -> Result<Vec<(SchemaId, Texts)>> {
-        let (context, ids) = (context.clone(), ids.to_vec());
+    async fn texts(&self, context: &Context, keys: &[SchemaKey]) -> Result<Vec<(SchemaKey, Texts)>> {
+        let (context, keys) = (context.clone(), keys.to_vec());
         self.read(move |file, connection| {
-            statements::texts(connection, &context, &ids).map_err(|error| file.words("read", error))
+            statements::texts(connection, &context, &keys).map_err(|error| file.words("read", error))
         })
         .await
     }

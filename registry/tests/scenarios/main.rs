@@ -9,6 +9,7 @@ mod runner;
 
 use http::Http;
 use registry::api::{About, Answer, Api, Request, openapi};
+use registry::identity::Identity;
 use registry::service::{Registry, Settings};
 use registry::store::memory::MemoryStore;
 use runner::{Scenario, Target, Told};
@@ -21,10 +22,10 @@ use uuid::Uuid;
 struct Ours(Api);
 
 impl Ours {
-    async fn new() -> Self {
+    async fn new(identity: Identity) -> Self {
+        let settings = Settings { identity, ..Settings::default() };
         let store = Arc::new(MemoryStore::new(Uuid::nil()));
-        let registry =
-            Registry::open(store, Settings::default(), || 1_700_000_000_000).await.expect("a registry");
+        let registry = Registry::open(store, settings, || 1_700_000_000_000).await.expect("a registry");
         Self(Api::new(Arc::new(registry), About { version: "1.2.3".into(), ..About::default() }))
     }
 }
@@ -84,11 +85,12 @@ fn require_documented(answer: &Answer) -> Result<(), String> {
 
 /// Where a scenario runs, if it can.
 async fn run(file: &str) {
+    let identity = if file == "axonops_identity.yaml" { Identity::Axonops } else { Identity::Confluent };
     let url = std::env::var("REPLEVIN_REGISTRY_URL").ok();
     let mut failures = Vec::new();
     for (number, scenario) in runner::scenarios(file).iter().enumerate() {
         let outcome = match &url {
-            None => runner::run(&Ours::new().await, scenario).await,
+            None => runner::run(&Ours::new(identity).await, scenario).await,
             Some(url) => elsewhere(url, file, number, scenario).await,
         };
         failures.extend(outcome.err());
@@ -128,6 +130,7 @@ macro_rules! files {
 
 files!(
     analysis,
+    axonops_identity,
     compatibility,
     config,
     contexts,

@@ -201,11 +201,13 @@ async fn registry(store: Arc<Metered>, config: &RegistryConfig) -> registry::err
     let settings = Settings {
         default_level: config.default_level,
         incompatible_code: config.incompatible_code,
+        identity: config.schemas.identity,
         mode_mutability: config.schemas.mode_mutability,
         reject_empty_subject: config.schemas.reject_empty_subject,
         max_schema_bytes: config.schemas.max_size,
         max_references: config.schemas.max_references,
         text_cache_bytes: config.schemas.text_cache_size,
+        answer_cache_bytes: config.schemas.answer_cache_size,
         parsed_cache_bytes: config.schemas.parsed_cache_size,
         ..Settings::default()
     };

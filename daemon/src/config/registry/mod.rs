@@ -19,6 +19,7 @@ use std::path::Path;
 use std::str::FromStr;
 use std::time::Duration;
 
+use registry::identity::Identity;
 use registry::settings::Level;
 
 use super::ConfigError;
@@ -72,8 +73,10 @@ pub(crate) struct Schemas {
     pub(crate) max_size: usize,
     pub(crate) max_references: usize,
     pub(crate) reject_empty_subject: bool,
+    pub(crate) identity: Identity,
     pub(crate) mode_mutability: bool,
     pub(crate) text_cache_size: u64,
+    pub(crate) answer_cache_size: u64,
     pub(crate) parsed_cache_size: u64,
 }
 
@@ -167,6 +170,15 @@ fn names_a_job(tree: &Node) -> bool {
 fn build(root: &Section, problems: &mut Problems, notices: &mut Vec<Notice>) -> Option<RegistryConfig> {
     let server = server(root.section("server")?, problems)?;
     let store = store_settings::build(root.section("storage")?, server.port, problems, notices)?;
+    let schemas = schemas(root.section("schemas")?)?;
+    if schemas.identity == Identity::Axonops && matches!(store, StoreSettings::Kafka(_)) {
+        let message = "schemas.identity axonops needs several texts for an id, which records of Confluent's registry cannot hold";
+        problems.add(
+            root.section("schemas")?.at("identity"),
+            message,
+            "write confluent, or another storage.type",
+        );
+    }
     let compatibility = root.section("compatibility")?;
     let metrics = root.section("metrics")?;
     let metrics = match metrics.bool("enabled")? {
@@ -178,7 +190,7 @@ fn build(root: &Section, problems: &mut Problems, notices: &mut Vec<Notice>) -> 
         store,
         default_level: Level::from_str(compatibility.text("level")?).ok()?,
         incompatible_code: compatibility.text("error_code")?.parse().ok()?,
-        schemas: schemas(root.section("schemas")?)?,
+        schemas,
         cluster_id: root.section("server")?.text("cluster_id").unwrap_or_default().to_owned(),
         docs_enabled: root.section("server")?.bool("docs_enabled")?,
         metrics,
@@ -197,8 +209,13 @@ fn schemas(section: &Section) -> Option<Schemas> {
         max_size: size(section, "max_size")?,
         max_references: size(section, "max_references")?,
         reject_empty_subject: section.bool("reject_empty_subject")?,
+        identity: match section.text("identity")? {
+            "axonops" => Identity::Axonops,
+            _ => Identity::Confluent,
+        },
         mode_mutability: section.bool("mode_mutability")?,
         text_cache_size: section.unsigned("text_cache_size")?,
+        answer_cache_size: section.unsigned("answer_cache_size")?,
         parsed_cache_size: section.unsigned("parsed_cache_size")?,
     })
 }

@@ -135,6 +135,14 @@ pub(crate) static SCHEMAS: Table = Table {
         ours("reject_empty_subject", Kind::Bool, "register nothing under an empty name")
             .default("false")
             .env(&["SCHEMA_REGISTRY_REJECT_EMPTY_SUBJECT"]),
+        ours(
+            "identity",
+            Kind::Choice(&["confluent", "axonops"]),
+            "what must be equal for an id to be given again: text, references, metadata and rules, or only what decides how bytes \
+             are read. Fixed once there is a schema; `axonops` needs a store other than `kafka`",
+        )
+        .default("confluent")
+        .env(&["SCHEMA_REGISTRY_IDENTITY"]),
         ours("mode_mutability", Kind::Bool, "let clients change modes")
             .default("true")
             .env(&["SCHEMA_REGISTRY_MODE_MUTABILITY"]),
@@ -145,6 +153,13 @@ pub(crate) static SCHEMAS: Table = Table {
         )
         .default("16MiB")
         .env(&["SCHEMA_REGISTRY_TEXT_CACHE_SIZE"]),
+        ours(
+            "answer_cache_size",
+            Kind::Size { min: 0, max: 1 << 40 },
+            "bytes of finished answers about ids that are kept in memory",
+        )
+        .default("16MiB")
+        .env(&["SCHEMA_REGISTRY_ANSWER_CACHE_SIZE"]),
         ours(
             "parsed_cache_size",
             Kind::Size { min: 0, max: 1 << 40 },

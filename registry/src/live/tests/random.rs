@@ -70,7 +70,7 @@ fn assert_no_dangling_references(live: &Live) {
     for context in live.contexts() {
         let schemas: Vec<SchemaRow> = live.read(&context, |state| {
             let versions = state.subjects().flat_map(|(_, versions)| versions);
-            versions.filter_map(|version| state.schema(version.id).cloned()).collect()
+            versions.filter_map(|version| state.schema(version.schema).cloned()).collect()
         });
         for reference in schemas.iter().flat_map(|row| row.references.iter()) {
             let target = Subject::parse_in(&reference.subject, &context);

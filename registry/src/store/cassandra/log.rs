@@ -16,9 +16,9 @@ const ROWS: usize = 500;
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum Entry {
-    Schema { id: u32, r#type: String, guid: String, identity: [u8; 16], refs: String },
-    SchemaGone(u32),
-    Version { subject: Arc<str>, version: i32, id: u32, deleted: bool, time: i64 },
+    Schema { id: i64, r#type: String, guid: String, identity: [u8; 16], refs: String },
+    SchemaGone(i64),
+    Version { subject: Arc<str>, version: i32, id: i64, deleted: bool, time: i64 },
     VersionGone(Arc<str>, i32),
     Config(String, Option<Box<Config>>),
     Mode(String, Option<Mode>),
@@ -32,11 +32,11 @@ pub(super) fn entry(rows: &Rows<'_>) -> Result<Option<String>> {
         return Ok(None);
     }
     let mut entries = Vec::with_capacity(count + 1);
-    for (id, row) in &rows.schemas {
+    for (key, row) in &rows.schemas {
         entries.push(match row {
-            None => Entry::SchemaGone(*id),
+            None => Entry::SchemaGone(rows::kept(*key)),
             Some((row, _)) => Entry::Schema {
-                id: *id,
+                id: rows::kept(*key),
                 r#type: row.schema_type.name().into(),
                 guid: row.guid.to_string(),
                 identity: row.identity,
@@ -50,7 +50,7 @@ pub(super) fn entry(rows: &Rows<'_>) -> Result<Option<String>> {
             Some(row) => Entry::Version {
                 subject: Arc::clone(&row.subject),
                 version: *version,
-                id: row.id,
+                id: rows::kept(row.schema),
                 deleted: row.deleted,
                 time: row.time_ms,
             },
@@ -77,11 +77,11 @@ impl Entry {
     fn change(self) -> Result<Change> {
         Ok(match self {
             Self::Schema { id, r#type, guid, identity, refs } => {
-                rows::schema(id.into(), false, &guid, &identity, &r#type, &refs)?
+                rows::schema(id, false, &guid, &identity, &r#type, &refs)?
             }
-            Self::SchemaGone(id) => Change::SchemaGone(id),
+            Self::SchemaGone(id) => Change::SchemaGone(rows::key(id)?),
             Self::Version { subject, version, id, deleted, time } => {
-                rows::version(subject, version, false, id.into(), deleted, time)?
+                rows::version(subject, version, false, id, deleted, time)?
             }
             Self::VersionGone(subject, version) => Change::VersionGone { subject, version },
             Self::Config(subject, config) => Change::Config(subject.into(), config),

@@ -1,7 +1,7 @@
 //! Questions.
 
 use super::{
-    AT_ONCE, CassandraStore, Change, Commit, Context, Guard, Head, Heads, Key, Result, Revision, SchemaId,
+    AT_ONCE, CassandraStore, Change, Commit, Context, Guard, Head, Heads, Key, Result, Revision, SchemaKey,
     StoreError, StreamExt, Texts, TryStreamExt, before, log, rows, sleep, stream,
 };
 use scylla::response::query_result::QueryRowsResult;
@@ -270,11 +270,11 @@ impl CassandraStore {
     pub(super) async fn read_texts(
         &self,
         context: &Context,
-        ids: &[SchemaId],
-    ) -> Result<Vec<(SchemaId, Texts)>> {
-        let found = self.read_hashes(context, ids).await?;
+        keys: &[SchemaKey],
+    ) -> Result<Vec<(SchemaKey, Texts)>> {
+        let found = self.read_hashes(context, keys).await?;
         let texts = stream::iter(found)
-            .map(|(id, _, hash)| async move { Ok((id, self.read_text(id, &hash).await?)) });
+            .map(|(key, _, hash)| async move { Ok((key, self.read_text(key, &hash).await?)) });
         texts.buffer_unordered(AT_ONCE).try_collect().await
     }
 
@@ -282,32 +282,32 @@ impl CassandraStore {
     pub(super) async fn read_hashes(
         &self,
         context: &Context,
-        ids: &[SchemaId],
-    ) -> Result<Vec<(SchemaId, String, Vec<u8>)>> {
+        keys: &[SchemaKey],
+    ) -> Result<Vec<(SchemaKey, String, Vec<u8>)>> {
         let parts: Vec<Vec<i64>> =
-            ids.chunks(100).map(|part| part.iter().copied().map(i64::from).collect()).collect();
-        let mut hashes = Vec::with_capacity(ids.len());
+            keys.chunks(100).map(|part| part.iter().copied().map(rows::kept).collect()).collect();
+        let mut hashes = Vec::with_capacity(keys.len());
         for part in parts {
             let found = self.ask(&self.statements.hashes, (context.as_str(), part)).await?;
             let found = found.rows::<(i64, Option<bool>, Option<String>, Option<Vec<u8>>)>();
             for row in found.map_err(|error| self.strange(&error))? {
                 let (id, gone, r#type, hash) = row.map_err(|error| self.strange(&error))?;
                 if let (Some(false), Some(r#type), Some(hash)) = (gone, r#type, hash) {
-                    hashes.push((rows::id(id)?, r#type, hash));
+                    hashes.push((rows::key(id)?, r#type, hash));
                 }
             }
         }
         Ok(hashes)
     }
 
-    pub(super) async fn read_text(&self, id: SchemaId, hash: &[u8]) -> Result<Texts> {
+    pub(super) async fn read_text(&self, key: SchemaKey, hash: &[u8]) -> Result<Texts> {
         let found = self.ask(&self.statements.text, (hash,)).await?;
         let row = found.maybe_first_row::<(String, Option<String>, Option<String>, Option<String>)>();
         match row.map_err(|error| self.strange(&error))? {
             Some((canonical, submitted, metadata, rules)) => {
-                rows::texts(id, &canonical, submitted.as_deref(), metadata.as_deref(), rules.as_deref())
+                rows::texts(key, &canonical, submitted.as_deref(), metadata.as_deref(), rules.as_deref())
             }
-            None => Err(self.strange(&format!("the text of schema {id} is missing"))),
+            None => Err(self.strange(&format!("the text of schema {key} is missing"))),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{
     AT_ONCE, CassandraStore, Commit, ExecutionError, Head, LARGEST_BATCH, LARGEST_TEXT, Result, Rows,
-    SchemaId, StoreError, StreamExt, Texts, TryStreamExt, before, log, rows, stream,
+    SchemaKey, StoreError, StreamExt, Texts, TryStreamExt, before, log, rows, stream,
 };
 use crate::store::VersionRow;
 use scylla::statement::batch::{Batch, BatchType};
@@ -29,9 +29,9 @@ fn number(value: i64) -> Option<CqlValue> {
 pub(super) fn refuse_large(commit: &Commit, rows: &Rows<'_>) -> Result<()> {
     for (row, texts) in rows.new_schemas() {
         if size(texts) > LARGEST_TEXT {
-            let (id, most) = (row.id, LARGEST_TEXT >> 20);
+            let (key, most) = (row.key, LARGEST_TEXT >> 20);
             return Err(StoreError::Refused(format!(
-                "schema {id} has more than {most} MiB, the most for Cassandra"
+                "schema {key} has more than {most} MiB, the most for Cassandra"
             )));
         }
     }
@@ -72,7 +72,7 @@ impl CassandraStore {
         if commit.expected.revision == 0 {
             self.tell(&self.statements.add_context, (commit.context.as_str(),)).await?;
         }
-        let texts: Vec<_> = rows.new_schemas().map(|(row, texts)| self.write_text(row.id, texts)).collect();
+        let texts: Vec<_> = rows.new_schemas().map(|(row, texts)| self.write_text(row.key, texts)).collect();
         let hashes = stream::iter(texts).buffer_unordered(AT_ONCE).try_collect().await?;
         if commit.adds_links || commit.links_seen.is_some() {
             self.look_at_links(commit).await?;
@@ -105,13 +105,13 @@ impl CassandraStore {
     }
 
     /// Writes a text under its hash, and answers that.
-    async fn write_text(&self, id: SchemaId, texts: &Texts) -> Result<(SchemaId, Vec<u8>)> {
+    async fn write_text(&self, key: SchemaKey, texts: &Texts) -> Result<(SchemaKey, Vec<u8>)> {
         let metadata = rows::json_of(texts.metadata.as_deref())?;
         let rules = rows::json_of(texts.rule_set.as_deref())?;
         let (canonical, submitted) = (&*texts.canonical, texts.submitted.as_deref());
         let hash = hash([Some(canonical), submitted, metadata.as_deref(), rules.as_deref()]);
         self.tell(&self.statements.add_text, (&hash, canonical, submitted, metadata, rules)).await?;
-        Ok((id, hash))
+        Ok((key, hash))
     }
 
     async fn tell(
@@ -123,7 +123,12 @@ impl CassandraStore {
         told.map(drop).map_err(|error| before(&self.place, &error))
     }
 
-    fn batch(&self, commit: &Commit, rows: &Rows<'_>, hashes: &BTreeMap<SchemaId, Vec<u8>>) -> Result<Bound> {
+    fn batch(
+        &self,
+        commit: &Commit,
+        rows: &Rows<'_>,
+        hashes: &BTreeMap<SchemaKey, Vec<u8>>,
+    ) -> Result<Bound> {
         let (said, head) = (&self.statements, commit.head());
         let context = || text(commit.context.as_str());
         let revision = rows::number(head.revision)?;
@@ -149,8 +154,8 @@ impl CassandraStore {
             moved.push(number(expected.next_id.into()));
             add(&said.next_head, moved);
         }
-        for (id, row) in &rows.schemas {
-            let start = vec![context(), number((*id).into()), number(revision)];
+        for (key, row) in &rows.schemas {
+            let start = vec![context(), number(rows::kept(*key)), number(revision)];
             let Some((row, _)) = row else {
                 add(&said.put_schema_gone, start);
                 continue;
@@ -160,7 +165,7 @@ impl CassandraStore {
                 text(row.guid.to_string()),
                 Some(CqlValue::Blob(row.identity.to_vec())),
                 text(rows::json(&row.references)?),
-                hashes.get(id).cloned().map(CqlValue::Blob),
+                hashes.get(key).cloned().map(CqlValue::Blob),
             ];
             add(&said.put_schema, [start, rest].concat());
         }
@@ -170,7 +175,7 @@ impl CassandraStore {
                 None => add(&said.put_version_gone, start),
                 Some(row) => {
                     let deleted = Some(CqlValue::Boolean(row.deleted));
-                    let rest = vec![number(row.id.into()), deleted, number(row.time_ms)];
+                    let rest = vec![number(rows::kept(row.schema)), deleted, number(row.time_ms)];
                     add(&said.put_version, [start, rest].concat());
                 }
             }
@@ -214,9 +219,9 @@ impl CassandraStore {
     /// Writes what a commit has changed to the table `schemas`. The revision is the time of the writes, so that a late one does no harm.
     pub(super) async fn copy_for_people(&self, commit: &Commit) -> Result<()> {
         let rows = Rows::of(commit)?;
-        let new: BTreeMap<SchemaId, (&str, &str)> = rows
+        let new: BTreeMap<SchemaKey, (&str, &str)> = rows
             .new_schemas()
-            .map(|(row, texts)| (row.id, (row.schema_type.name(), &*texts.canonical)))
+            .map(|(row, texts)| (row.key, (row.schema_type.name(), &*texts.canonical)))
             .collect();
         let copies = rows.versions.iter().map(|(key, row)| self.copy(commit, *key, *row, &new));
         let copies: Vec<_> = copies.collect();
@@ -228,20 +233,20 @@ impl CassandraStore {
         commit: &Commit,
         (subject, version): (&str, i32),
         row: Option<&VersionRow>,
-        new: &BTreeMap<SchemaId, (&str, &str)>,
+        new: &BTreeMap<SchemaKey, (&str, &str)>,
     ) -> Result<()> {
         let (context, stamp) = (commit.context.as_str(), rows::number(commit.head().revision)?);
         let Some(row) = row else {
             return self.tell(&self.statements.copy_gone, (stamp, context, subject, version)).await;
         };
-        let (kind, text) = match new.get(&row.id) {
+        let (kind, text) = match new.get(&row.schema) {
             Some((kind, text)) => ((*kind).to_owned(), (*text).to_owned()),
-            None => match self.read_hashes(&commit.context, &[row.id]).await?.pop() {
-                Some((id, kind, hash)) => (kind, self.read_text(id, &hash).await?.canonical.to_string()),
+            None => match self.read_hashes(&commit.context, &[row.schema]).await?.pop() {
+                Some((key, kind, hash)) => (kind, self.read_text(key, &hash).await?.canonical.to_string()),
                 None => return Ok(()),
             },
         };
-        let values = (context, subject, version, i64::from(row.id), kind, row.deleted, text, stamp);
+        let values = (context, subject, version, i64::from(row.schema.id), kind, row.deleted, text, stamp);
         self.tell(&self.statements.copy, values).await
     }
 }

@@ -18,13 +18,16 @@ use super::records::{self, SchemaValue, Stamp};
 use super::replay::{Table, Tables};
 use crate::names::Subject;
 use crate::store::rows::Rows;
-use crate::store::{Change, Commit, Result, SchemaId, SchemaRow, StoreError, Texts, VersionRow};
+use crate::store::{Change, Commit, Result, SchemaId, SchemaKey, SchemaRow, StoreError, Texts, VersionRow};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 /// The records that make a commit true on top of these tables.
 pub fn records(tables: &Tables, commit: &Commit) -> Result<Vec<Record>> {
     let rows = Rows::of(commit)?;
+    if rows.schemas.keys().any(|key| key.variant != 0) {
+        return Err(StoreError::Refused("records of Confluent's registry have one text for each id".into()));
+    }
     let stamp = Stamp {
         attempt: commit.attempt,
         revision: commit.head().revision,
@@ -35,8 +38,8 @@ pub fn records(tables: &Tables, commit: &Commit) -> Result<Vec<Record>> {
     let mut out = Out { tables, stamp, records: Vec::new() };
     let empty = Table::default();
     let table = tables.context(&commit.context).unwrap_or(&empty);
-    let new: HashMap<SchemaId, (&SchemaRow, &Texts)> =
-        rows.new_schemas().map(|(row, texts)| (row.id, (row, texts))).collect();
+    let new: HashMap<SchemaKey, (&SchemaRow, &Texts)> =
+        rows.new_schemas().map(|(row, texts)| (row.key, (row, texts))).collect();
 
     let removed: Vec<(&str, i32)> =
         rows.versions.iter().filter(|(_, row)| row.is_none()).map(|(key, _)| *key).collect();
@@ -52,19 +55,19 @@ pub fn records(tables: &Tables, commit: &Commit) -> Result<Vec<Record>> {
     }
     let written = rows.versions.values().filter_map(|row| *row);
     let (live, deleted): (Vec<&VersionRow>, Vec<_>) = written.partition(|row| !row.deleted);
-    let live = referred_first(live, |id| references(id, &new, table), commit);
+    let live = referred_first(live, |key| references(key, &new, table), commit);
     for row in live.into_iter().chain(deleted.into_iter().rev()) {
-        let schema = match new.get(&row.id) {
+        let schema = match new.get(&row.schema) {
             Some((schema, texts)) => Some((*schema, *texts)),
-            None => table.schema(row.id).zip(table.texts(row.id)),
+            None => table.schema(row.schema).zip(table.texts(row.schema)),
         };
         let Some((schema, texts)) = schema else {
-            let (subject, version, id) = (&row.subject, row.version, row.id);
-            let why = format!("version {version} of {subject} is schema {id}, which there is not");
+            let (subject, version, key) = (&row.subject, row.version, row.schema);
+            let why = format!("version {version} of {subject} is schema {key}, which there is not");
             return Err(StoreError::Corrupt(why));
         };
-        if table.texts(row.id).is_some_and(|known| known.canonical != texts.canonical) {
-            return Err(StoreError::Refused(format!("id {} is another text already", row.id)));
+        if table.texts(row.schema).is_some_and(|known| known.canonical != texts.canonical) {
+            return Err(StoreError::Refused(format!("id {} is another text already", row.schema)));
         }
         let value = SchemaValue { row: schema.clone(), texts: texts.clone(), deleted: row.deleted };
         out.put_version(row, &value)?;
@@ -101,7 +104,8 @@ pub fn restored(tables: &Tables, key: &RecordKey) -> Result<Option<Record>> {
     let row = table.and_then(|table| table.version(&subject.name, *version));
     let mut record = Record { key: bytes, ..Record::default() };
     if let Some((row, table)) = row.zip(table) {
-        let Some((schema, texts)) = table.schema(row.id).cloned().zip(table.texts(row.id).cloned()) else {
+        let Some((schema, texts)) = table.schema(row.schema).cloned().zip(table.texts(row.schema).cloned())
+        else {
             return Ok(None);
         };
         let value = SchemaValue { row: schema, texts, deleted: row.deleted };
@@ -170,18 +174,18 @@ fn unwritable(why: String) -> StoreError {
 }
 
 fn references(
-    id: SchemaId,
-    new: &HashMap<SchemaId, (&SchemaRow, &Texts)>,
+    key: SchemaKey,
+    new: &HashMap<SchemaKey, (&SchemaRow, &Texts)>,
     table: &Table,
 ) -> Arc<[crate::schema::Reference]> {
-    let row = new.get(&id).map(|(row, _)| *row).or_else(|| table.schema(id));
+    let row = new.get(&key).map(|(row, _)| *row).or_else(|| table.schema(key));
     row.map(|row| Arc::clone(&row.references)).unwrap_or_default()
 }
 
 /// Puts versions behind those of the same commit that they refer to. Those that refer to each other keep their order.
 fn referred_first<'a>(
     versions: Vec<&'a VersionRow>,
-    references: impl Fn(SchemaId) -> Arc<[crate::schema::Reference]>,
+    references: impl Fn(SchemaKey) -> Arc<[crate::schema::Reference]>,
     commit: &Commit,
 ) -> Vec<&'a VersionRow> {
     let place = |row: &VersionRow| (Subject::new(commit.context.clone(), &row.subject), row.version);
@@ -191,7 +195,7 @@ fn referred_first<'a>(
         let before = waiting.len();
         waiting.retain(|row| {
             let own = place(row);
-            let waits = references(row.id).iter().any(|reference| {
+            let waits = references(row.schema).iter().any(|reference| {
                 let target = (Subject::parse_in(&reference.subject, &commit.context), reference.version);
                 target != own && missing.contains(&target)
             });

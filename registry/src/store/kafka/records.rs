@@ -8,7 +8,6 @@
 //! header replevin.commit      of the commit that a record belongs to: attempt, revision, next id, 1 if it has references into
 //!                             another context (else 0), its context
 //! header replevin.submitted   the bytes that were submitted, where they are not the schema's text
-//! header replevin.identity    what makes an id to be given again, where it is not the GUID
 //! ```
 //! `md5` is Confluent's own field for a GUID that does not follow from the rest of the record.
 
@@ -17,7 +16,7 @@ use crate::identity;
 use crate::names::{Context, Subject};
 use crate::schema::{Metadata, Reference, RuleSet, SchemaType};
 use crate::settings::{Config, Mode};
-use crate::store::{SchemaId, SchemaRow, Texts};
+use crate::store::{SchemaId, SchemaKey, SchemaRow, Texts};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
@@ -29,7 +28,6 @@ use uuid::Uuid;
 
 const COMMIT: &str = "replevin.commit";
 const SUBMITTED: &str = "replevin.submitted";
-const IDENTITY: &str = "replevin.identity";
 
 /// The value of a SCHEMA record.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -94,13 +92,12 @@ impl SchemaValue {
         let guid = md5.and_then(|md5| Uuid::from_slice(&md5).ok()).unwrap_or_else(|| {
             identity::guid(&read.schema, &references, read.metadata.as_ref(), read.rule_set.as_ref())
         });
-        let identity = header(record, IDENTITY).and_then(|identity| identity.as_ref().try_into().ok());
         let submitted = header(record, SUBMITTED).and_then(|text| std::str::from_utf8(text).ok());
         Ok(Self {
             row: SchemaRow {
-                id: read.id,
+                key: SchemaKey::of(read.id),
                 guid,
-                identity: identity.unwrap_or(*guid.as_bytes()),
+                identity: *guid.as_bytes(),
                 schema_type,
                 references,
             },
@@ -122,7 +119,7 @@ impl SchemaValue {
         let wire = WireSchema {
             subject: subject.to_string(),
             version,
-            id: row.id,
+            id: row.key.id,
             md5: (!follows).then(|| STANDARD.encode(row.guid.as_bytes())),
             schema_type: (row.schema_type != SchemaType::Avro).then(|| row.schema_type.name()),
             references: &row.references,
@@ -134,9 +131,6 @@ impl SchemaValue {
         let mut headers = Vec::new();
         if let Some(submitted) = &texts.submitted {
             headers.push((SUBMITTED.to_owned(), Bytes::copy_from_slice(submitted.as_bytes())));
-        }
-        if row.identity != *row.guid.as_bytes() {
-            headers.push((IDENTITY.to_owned(), Bytes::copy_from_slice(&row.identity)));
         }
         Ok((json(&wire)?, headers))
     }

@@ -14,7 +14,8 @@ use super::records::{self, SchemaValue, Stamp};
 use crate::names::{Context, Subject};
 use crate::schema::Reference;
 use crate::store::{
-    Change, Commit, Guard, Head, Key, Result, Revision, SchemaId, SchemaRow, StoreError, Texts, VersionRow,
+    Change, Commit, Guard, Head, Key, Result, Revision, SchemaId, SchemaKey, SchemaRow, StoreError, Texts,
+    VersionRow,
 };
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -33,9 +34,9 @@ pub struct Table {
     /// Who made the last revisions.
     history: BTreeMap<Revision, Uuid>,
     rows: BTreeMap<Key, (Revision, Change)>,
-    texts: HashMap<SchemaId, Texts>,
+    texts: HashMap<SchemaKey, Texts>,
     /// The versions that are a schema.
-    users: HashMap<SchemaId, BTreeSet<(Arc<str>, i32)>>,
+    users: HashMap<SchemaKey, BTreeSet<(Arc<str>, i32)>>,
 }
 
 impl Default for Table {
@@ -108,16 +109,16 @@ impl Table {
     }
 
     /// A schema without its texts.
-    pub fn schema(&self, id: SchemaId) -> Option<&SchemaRow> {
-        match self.rows.get(&Key::Schema(id)) {
+    pub fn schema(&self, key: SchemaKey) -> Option<&SchemaRow> {
+        match self.rows.get(&Key::Schema(key)) {
             Some((_, Change::Schema(row))) => Some(row),
             _ => None,
         }
     }
 
     /// The texts of a schema.
-    pub fn texts(&self, id: SchemaId) -> Option<&Texts> {
-        self.texts.get(&id)
+    pub fn texts(&self, key: SchemaKey) -> Option<&Texts> {
+        self.texts.get(&key)
     }
 
     /// A version.
@@ -130,9 +131,10 @@ impl Table {
 
     /// The next id, if the records of the schemas that there are did not tell it.
     pub fn floor(&self) -> Option<SchemaId> {
-        let mut schemas = self.rows.range(..=Key::Schema(SchemaId::MAX)).rev();
+        let mut schemas =
+            self.rows.range(..=Key::Schema(SchemaKey { id: SchemaId::MAX, variant: u32::MAX })).rev();
         let highest = schemas.find_map(|(_, (_, change))| match change {
-            Change::Schema(row) => Some(row.id),
+            Change::Schema(row) => Some(row.key.id),
             _ => None,
         });
         (highest.map_or(1, |id| id.saturating_add(1)) < self.head.next_id).then_some(self.head.next_id)
@@ -142,44 +144,44 @@ impl Table {
         self.rows.insert(change.key(), (revision, change));
     }
 
-    fn remove_user(&mut self, revision: Revision, id: SchemaId, user: &(Arc<str>, i32)) {
-        let Some(users) = self.users.get_mut(&id) else { return };
+    fn remove_user(&mut self, revision: Revision, key: SchemaKey, user: &(Arc<str>, i32)) {
+        let Some(users) = self.users.get_mut(&key) else { return };
         users.remove(user);
         if users.is_empty() {
-            self.users.remove(&id);
-            self.texts.remove(&id);
-            self.put(revision, Change::SchemaGone(id));
+            self.users.remove(&key);
+            self.texts.remove(&key);
+            self.put(revision, Change::SchemaGone(key));
         }
     }
 
     fn put_version(&mut self, revision: Revision, row: VersionRow, schema: SchemaValue) {
-        let id = row.id;
+        let key = row.schema;
         let user = (Arc::clone(&row.subject), row.version);
-        if let Some(old) = self.version(&row.subject, row.version).map(|old| old.id)
-            && old != id
+        if let Some(old) = self.version(&row.subject, row.version).map(|old| old.schema)
+            && old != key
         {
             self.remove_user(revision, old, &user);
         }
-        self.users.entry(id).or_default().insert(user);
-        match self.texts.get_mut(&id) {
+        self.users.entry(key).or_default().insert(user);
+        match self.texts.get_mut(&key) {
             // Where another registry has written the record anew it lacks what we added.
             Some(known) if known.submitted.is_none() && schema.texts.submitted.is_some() => {
                 known.submitted = schema.texts.submitted;
             }
             Some(_) => {}
             None => {
-                self.texts.insert(id, schema.texts);
+                self.texts.insert(key, schema.texts);
                 self.put(revision, Change::Schema(schema.row));
             }
         }
-        self.head.next_id = self.head.next_id.max(id.saturating_add(1));
+        self.head.next_id = self.head.next_id.max(key.id.saturating_add(1));
         self.put(revision, Change::Version(row));
     }
 
     fn remove_version(&mut self, revision: Revision, subject: &Arc<str>, version: i32) {
-        let Some(id) = self.version(subject, version).map(|row| row.id) else { return };
+        let Some(key) = self.version(subject, version).map(|row| row.schema) else { return };
         self.put(revision, Change::VersionGone { subject: Arc::clone(subject), version });
-        self.remove_user(revision, id, &(Arc::clone(subject), version));
+        self.remove_user(revision, key, &(Arc::clone(subject), version));
     }
 
     /// Versions that are there, of one subject or all.
@@ -373,18 +375,18 @@ impl Tables {
                 return Applied::PassedOver(format!("version {version} of subject {subject}: {why}"));
             }
         };
-        let known = self.contexts.get(&subject.context).and_then(|table| table.texts(schema.row.id));
+        let known = self.contexts.get(&subject.context).and_then(|table| table.texts(schema.row.key));
         if known.is_some_and(|known| known.canonical != schema.texts.canonical) {
             return Applied::PassedOver(format!(
                 "version {version} of subject {subject} has id {}, which is another text already",
-                schema.row.id
+                schema.row.key
             ));
         }
         self.unreadable.remove(key);
         let row = VersionRow {
             subject: Arc::clone(&subject.name),
             version,
-            id: schema.row.id,
+            schema: schema.row.key,
             deleted: schema.deleted,
             time_ms: record.time_ms.unwrap_or(0),
         };

@@ -77,9 +77,9 @@ async fn a_compacted_log_says_the_same() {
         let mut expected = rows(&before, &context).await;
         expected.retain(|_, change| !gone(change));
         assert_eq!(rows(&after, &context).await, expected, "{context}");
-        let ids: Vec<u32> = (1..4000).collect();
-        let texts = before.texts(&context, &ids).await.expect("texts");
-        assert_eq!(after.texts(&context, &ids).await.expect("texts"), texts);
+        let keys: Vec<_> = (1..4000).map(SchemaKey::of).collect();
+        let texts = before.texts(&context, &keys).await.expect("texts");
+        assert_eq!(after.texts(&context, &keys).await.expect("texts"), texts);
         let next = |store: &KafkaStore| store.tables().head(&context).next_id;
         assert_eq!(next(&after), next(&before), "{context}");
     }

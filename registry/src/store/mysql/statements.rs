@@ -2,7 +2,7 @@
 
 use super::rows::{self, FORGET_EVERY, REMEMBERED_COMMITS, Rows};
 use super::sql::{self, Place, Sql};
-use super::{Change, Commit, Guard, Head, Heads, Key, MIGRATIONS, SchemaId, StoreError, Texts};
+use super::{Change, Commit, Guard, Head, Heads, Key, MIGRATIONS, SchemaKey, StoreError, Texts};
 use crate::names::Context;
 use futures::TryStreamExt;
 use sqlx::mysql::{MySql, MySqlRow};
@@ -155,23 +155,23 @@ async fn settings(connection: &mut MySqlConnection, context: &Context, since: i6
 pub(super) async fn texts(
     connection: &mut MySqlConnection,
     context: &Context,
-    ids: &[SchemaId],
-) -> Sql<Vec<(SchemaId, Texts)>> {
+    keys: &[SchemaKey],
+) -> Sql<Vec<(SchemaKey, Texts)>> {
     let mut all = Vec::new();
-    for ids in ids.chunks(ROWS) {
+    for keys in keys.chunks(ROWS) {
         let sql = "SELECT id, canonical, submitted, metadata, rule_set FROM schema_texts WHERE context = ";
         let mut question = QueryBuilder::<MySql>::new(sql);
         question.push_bind(context.as_str()).push(" AND id IN (");
         let mut list = question.separated(", ");
-        for id in ids {
-            list.push_bind(i64::from(*id));
+        for key in keys {
+            list.push_bind(rows::kept(*key));
         }
         question.push(")");
-        let mut found = question.build().persistent(ids.len() == 1).fetch(&mut *connection);
+        let mut found = question.build().persistent(keys.len() == 1).fetch(&mut *connection);
         while let Some(row) = found.try_next().await? {
             let (submitted, metadata, rules) = (row.try_get(2)?, row.try_get(3)?, row.try_get(4)?);
-            let id = rows::id(row.try_get(0)?)?;
-            all.push((id, rows::texts(id, row.try_get(1)?, submitted, metadata, rules)?));
+            let key = rows::key(row.try_get(0)?)?;
+            all.push((key, rows::texts(key, row.try_get(1)?, submitted, metadata, rules)?));
         }
     }
     Ok(all)
@@ -316,7 +316,8 @@ async fn write_schemas(
     rows: &Rows<'_>,
     revision: i64,
 ) -> Sql<()> {
-    let schemas: Vec<_> = rows.schemas.iter().map(|(id, row)| (*id, row.map(|(row, _)| row))).collect();
+    let schemas: Vec<_> =
+        rows.schemas.iter().map(|(key, row)| (rows::kept(*key), row.map(|(row, _)| row))).collect();
     for part in schemas.chunks(ROWS) {
         let refs =
             part.iter().map(|(_, row)| row.map_or(Ok(String::new()), |row| rows::json(&row.references)));
@@ -324,7 +325,7 @@ async fn write_schemas(
         let sql = "REPLACE INTO schema_rows (context, id, revision, gone, type, guid, identity, refs) ";
         let mut statement = QueryBuilder::<MySql>::new(sql);
         statement.push_values(part.iter().zip(refs), |mut values, ((id, row), refs)| {
-            values.push_bind(context).push_bind(i64::from(*id)).push_bind(revision).push_bind(row.is_none());
+            values.push_bind(context).push_bind(*id).push_bind(revision).push_bind(row.is_none());
             values.push_bind(row.map_or("", |row| row.schema_type.name()));
             values.push_bind(row.map_or_else(String::new, |row| row.guid.to_string()));
             values.push_bind(row.map_or_else(Vec::new, |row| row.identity.to_vec())).push_bind(refs);
@@ -347,7 +348,7 @@ async fn write_texts(connection: &mut MySqlConnection, context: &str, rows: &Row
         {
             statement.push(if count == 0 { "(" } else { ", (" });
             let mut values = statement.separated(", ");
-            values.push_bind(context).push_bind(i64::from(row.id)).push_bind(&*texts.canonical);
+            values.push_bind(context).push_bind(rows::kept(row.key)).push_bind(&*texts.canonical);
             values.push_bind(texts.submitted.as_deref());
             values.push_bind(rows::json_of(texts.metadata.as_deref())?);
             values.push_bind(rows::json_of(texts.rule_set.as_deref())?);
@@ -356,9 +357,9 @@ async fn write_texts(connection: &mut MySqlConnection, context: &str, rows: &Row
         }
         send(connection, statement, count).await?;
     }
-    for id in rows.gone_schemas() {
+    for id in rows.gone_schemas().map(rows::kept) {
         let sql = "DELETE FROM schema_texts WHERE context = ? AND id = ?";
-        sqlx::query(sql).bind(context).bind(i64::from(id)).execute(&mut *connection).await?;
+        sqlx::query(sql).bind(context).bind(id).execute(&mut *connection).await?;
     }
     Ok(())
 }
@@ -375,7 +376,7 @@ async fn write_versions(
         let mut statement = QueryBuilder::<MySql>::new(sql);
         statement.push_values(part, |mut values, ((subject, version), row)| {
             values.push_bind(context).push_bind(*subject).push_bind(*version).push_bind(revision);
-            values.push_bind(row.is_none()).push_bind(row.map_or(0, |row| i64::from(row.id)));
+            values.push_bind(row.is_none()).push_bind(row.map_or(0, |row| rows::kept(row.schema)));
             values.push_bind(row.is_some_and(|row| row.deleted)).push_bind(row.map_or(0, |row| row.time_ms));
         });
         send(connection, statement, part.len()).await?;

@@ -3,7 +3,7 @@
 use super::rows::{self, FORGET_EVERY, REMEMBERED_COMMITS, Rows};
 use super::sql::{self, Place, Sql};
 use super::{
-    Change, Commit, Guard, Head, Heads, Key, MIGRATION_LOCK, MIGRATIONS, Result, SchemaId, StoreError, Texts,
+    Change, Commit, Guard, Head, Heads, Key, MIGRATION_LOCK, MIGRATIONS, Result, SchemaKey, StoreError, Texts,
 };
 use crate::names::Context;
 use futures::TryStreamExt;
@@ -149,16 +149,16 @@ async fn settings(connection: &mut PgConnection, context: &Context, since: i64) 
 pub(super) async fn texts(
     connection: &mut PgConnection,
     context: &Context,
-    ids: &[SchemaId],
-) -> Sql<Vec<(SchemaId, Texts)>> {
+    keys: &[SchemaKey],
+) -> Sql<Vec<(SchemaKey, Texts)>> {
     let sql = "SELECT id, canonical, submitted, metadata, rule_set FROM schema_texts WHERE context = $1 AND id = ANY($2)";
-    let ids: Vec<i64> = ids.iter().copied().map(i64::from).collect();
+    let ids: Vec<i64> = keys.iter().copied().map(rows::kept).collect();
     let mut found = sqlx::query(sql).bind(context.as_str()).bind(ids).fetch(connection);
     let mut all = Vec::new();
     while let Some(row) = found.try_next().await? {
         let (submitted, metadata, rules) = (row.try_get(2)?, row.try_get(3)?, row.try_get(4)?);
-        let id = rows::id(row.try_get(0)?)?;
-        all.push((id, rows::texts(id, row.try_get(1)?, submitted, metadata, rules)?));
+        let key = rows::key(row.try_get(0)?)?;
+        all.push((key, rows::texts(key, row.try_get(1)?, submitted, metadata, rules)?));
     }
     Ok(all)
 }
@@ -254,26 +254,27 @@ pub(super) async fn made_by(connection: &mut PgConnection, commit: &Commit) -> S
     Ok(found)
 }
 
+/// Whether [`move_on`] may be all that a commit needs: then it is a transaction by itself, and one question instead of eight.
+pub(super) fn is_plain(commit: &Commit, rows: &Rows<'_>) -> bool {
+    let links = commit.adds_links || commit.links_seen.is_some();
+    let settings = !rows.configs.is_empty() || !rows.modes.is_empty();
+    let forgets = commit.head().revision.is_multiple_of(FORGET_EVERY);
+    commit.expected.revision > 0 && !links && !settings && !forgets && rows.gone_schemas().next().is_none()
+}
+
 async fn write(connection: &mut PgConnection, commit: &Commit, rows: &Rows<'_>) -> Sql<()> {
     let head = commit.head();
-    let revision = rows::number(head.revision)?;
-    write_schemas(connection, commit, rows, revision).await?;
-    write_versions(connection, commit, rows, revision).await?;
+    let (context, revision) = (commit.context.as_str(), rows::number(head.revision)?);
     write_settings(connection, commit, rows, revision).await?;
-    let sql = "WITH moved AS (
-            UPDATE contexts SET revision = $2, attempt = $3, next_id = $4, listed = coalesce($5, listed),
-                listed_revision = CASE WHEN $5 IS NULL THEN listed_revision ELSE $2 END
-            WHERE context = $1)
-        INSERT INTO commits (context, revision, attempt) VALUES ($1, $2, $3)
-            ON CONFLICT (context, revision) DO UPDATE SET attempt = excluded.attempt";
-    sqlx::query(sql)
-        .bind(commit.context.as_str())
-        .bind(revision)
-        .bind(head.attempt.to_string())
-        .bind(i64::from(head.next_id))
-        .bind(rows.listed)
-        .execute(&mut *connection)
-        .await?;
+    // The guards are locked, and looked at row by row.
+    if !move_on(connection, commit, &[], rows).await? {
+        return Err(StoreError::Conflict.into());
+    }
+    let gone: Vec<i64> = rows.gone_schemas().map(rows::kept).collect();
+    if !gone.is_empty() {
+        let sql = "DELETE FROM schema_texts WHERE context = $1 AND id = ANY($2)";
+        sqlx::query(sql).bind(context).bind(gone).execute(&mut *connection).await?;
+    }
     if commit.adds_links {
         let sql = "UPDATE contexts SET revision = revision + 1, attempt = $2 WHERE context = $1";
         sqlx::query(sql).bind(rows::LINKS).bind(head.attempt.to_string()).execute(&mut *connection).await?;
@@ -281,22 +282,55 @@ async fn write(connection: &mut PgConnection, commit: &Commit, rows: &Rows<'_>) 
     if head.revision.is_multiple_of(FORGET_EVERY) {
         let sql = "DELETE FROM commits WHERE context = $1 AND revision <= $2";
         let forgotten = revision - REMEMBERED_COMMITS;
-        sqlx::query(sql).bind(commit.context.as_str()).bind(forgotten).execute(connection).await?;
+        sqlx::query(sql).bind(context).bind(forgotten).execute(connection).await?;
     }
     Ok(())
 }
 
-async fn write_schemas(
+/// Moves the head from where the commit expects it, and writes schemas and versions with it; false, and nothing is written, where
+/// that head or one of the guards' is elsewhere, or was never there. Waits for who is at any of them, and looks again then.
+pub(super) async fn move_on(
     connection: &mut PgConnection,
     commit: &Commit,
+    guards: &[Guard],
     rows: &Rows<'_>,
-    revision: i64,
-) -> Sql<()> {
-    if rows.schemas.is_empty() {
-        return Ok(());
-    }
-    let context = commit.context.as_str();
-    let ids: Vec<i64> = rows.schemas.keys().copied().map(i64::from).collect();
+) -> Sql<bool> {
+    let sql = "WITH held AS (
+            SELECT contexts.context FROM contexts, UNNEST($26::text[], $27::bigint[]) AS guard (context, seen)
+            WHERE contexts.context = guard.context AND revision = guard.seen FOR SHARE OF contexts),
+        moved AS (
+            UPDATE contexts SET revision = $2, attempt = $3, next_id = $4, listed = coalesce($5, listed),
+                listed_revision = CASE WHEN $5 IS NULL THEN listed_revision ELSE $2 END
+            WHERE context = $1 AND revision = $6 AND attempt = $7 AND next_id = $8
+                AND (SELECT count(*) FROM held) = cardinality($26::text[]) RETURNING context),
+        put_schemas AS (INSERT INTO schema_rows (context, revision, id, gone, type, guid, identity, refs)
+            SELECT moved.context, $2, put.* FROM moved,
+                UNNEST($9::bigint[], $10::boolean[], $11::text[], $12::text[], $13::bytea[], $14::text[]) AS put
+            ON CONFLICT (context, id) DO UPDATE SET revision = excluded.revision, gone = excluded.gone, type = excluded.type,
+                guid = excluded.guid, identity = excluded.identity, refs = excluded.refs),
+        put_texts AS (INSERT INTO schema_texts (context, id, canonical, submitted, metadata, rule_set)
+            SELECT moved.context, put.* FROM moved, UNNEST($15::bigint[], $16::text[], $17::text[], $18::text[], $19::text[]) AS put
+            ON CONFLICT (context, id) DO UPDATE SET canonical = excluded.canonical, submitted = excluded.submitted,
+                metadata = excluded.metadata, rule_set = excluded.rule_set),
+        put_versions AS (INSERT INTO versions (context, revision, subject, version, gone, id, deleted, time_ms)
+            SELECT moved.context, $2, put.* FROM moved,
+                UNNEST($20::text[], $21::int[], $22::boolean[], $23::bigint[], $24::boolean[], $25::bigint[]) AS put
+            ON CONFLICT (context, subject, version) DO UPDATE SET revision = excluded.revision, gone = excluded.gone,
+                id = excluded.id, deleted = excluded.deleted, time_ms = excluded.time_ms)
+        INSERT INTO commits (context, revision, attempt) SELECT context, $2, $3 FROM moved
+            ON CONFLICT (context, revision) DO UPDATE SET attempt = excluded.attempt";
+    let (head, expected) = (commit.head(), commit.expected);
+    let statement = sqlx::query(sql)
+        .bind(commit.context.as_str())
+        .bind(rows::number(head.revision)?)
+        .bind(head.attempt.to_string())
+        .bind(i64::from(head.next_id))
+        .bind(rows.listed)
+        .bind(rows::number(expected.revision)?)
+        .bind(expected.attempt.to_string())
+        .bind(i64::from(expected.next_id));
+
+    let ids: Vec<i64> = rows.schemas.keys().copied().map(rows::kept).collect();
     let (mut gone, mut types, mut guids, mut identities, mut refs) = (vec![], vec![], vec![], vec![], vec![]);
     for row in rows.schemas.values().map(|row| row.map(|(row, _)| row)) {
         gone.push(row.is_none());
@@ -305,63 +339,33 @@ async fn write_schemas(
         identities.push(row.map_or_else(Vec::new, |row| row.identity.to_vec()));
         refs.push(row.map_or(Ok(String::new()), |row| rows::json(&row.references))?);
     }
-    let sql = "INSERT INTO schema_rows (context, revision, id, gone, type, guid, identity, refs)
-        SELECT $1, $2, * FROM UNNEST($3::bigint[], $4::boolean[], $5::text[], $6::text[], $7::bytea[], $8::text[])
-        ON CONFLICT (context, id) DO UPDATE SET revision = excluded.revision, gone = excluded.gone, type = excluded.type,
-            guid = excluded.guid, identity = excluded.identity, refs = excluded.refs";
-    let statement = sqlx::query(sql).bind(context).bind(revision).bind(&ids).bind(gone).bind(types);
-    statement.bind(guids).bind(identities).bind(refs).execute(&mut *connection).await?;
+    let statement = statement.bind(ids).bind(gone).bind(types).bind(guids).bind(identities).bind(refs);
 
     let (mut ids, mut canonical, mut submitted) = (vec![], vec![], vec![]);
     let (mut metadata, mut rule_sets) = (vec![], vec![]);
     for (row, texts) in rows.new_schemas() {
-        ids.push(i64::from(row.id));
+        ids.push(rows::kept(row.key));
         canonical.push(&*texts.canonical);
         submitted.push(texts.submitted.as_deref());
         metadata.push(rows::json_of(texts.metadata.as_deref())?);
         rule_sets.push(rows::json_of(texts.rule_set.as_deref())?);
     }
-    if !ids.is_empty() {
-        let sql = "INSERT INTO schema_texts (context, id, canonical, submitted, metadata, rule_set)
-            SELECT $1, * FROM UNNEST($2::bigint[], $3::text[], $4::text[], $5::text[], $6::text[])
-            ON CONFLICT (context, id) DO UPDATE SET canonical = excluded.canonical, submitted = excluded.submitted,
-                metadata = excluded.metadata, rule_set = excluded.rule_set";
-        let statement = sqlx::query(sql).bind(context).bind(ids).bind(canonical).bind(submitted);
-        statement.bind(metadata).bind(rule_sets).execute(&mut *connection).await?;
-    }
-    let gone: Vec<i64> = rows.gone_schemas().map(i64::from).collect();
-    if !gone.is_empty() {
-        let sql = "DELETE FROM schema_texts WHERE context = $1 AND id = ANY($2)";
-        sqlx::query(sql).bind(context).bind(gone).execute(connection).await?;
-    }
-    Ok(())
-}
+    let statement = statement.bind(ids).bind(canonical).bind(submitted).bind(metadata).bind(rule_sets);
 
-async fn write_versions(
-    connection: &mut PgConnection,
-    commit: &Commit,
-    rows: &Rows<'_>,
-    revision: i64,
-) -> Sql<()> {
-    if rows.versions.is_empty() {
-        return Ok(());
-    }
     let (subjects, versions): (Vec<&str>, Vec<i32>) = rows.versions.keys().copied().unzip();
     let (mut gone, mut ids, mut deleted, mut times) = (vec![], vec![], vec![], vec![]);
     for row in rows.versions.values() {
         gone.push(row.is_none());
-        ids.push(row.map_or(0, |row| i64::from(row.id)));
+        ids.push(row.map_or(0, |row| rows::kept(row.schema)));
         deleted.push(row.is_some_and(|row| row.deleted));
         times.push(row.map_or(0, |row| row.time_ms));
     }
-    let sql = "INSERT INTO versions (context, revision, subject, version, gone, id, deleted, time_ms)
-        SELECT $1, $2, * FROM UNNEST($3::text[], $4::int[], $5::boolean[], $6::bigint[], $7::boolean[], $8::bigint[])
-        ON CONFLICT (context, subject, version) DO UPDATE SET revision = excluded.revision, gone = excluded.gone,
-            id = excluded.id, deleted = excluded.deleted, time_ms = excluded.time_ms";
-    let statement =
-        sqlx::query(sql).bind(commit.context.as_str()).bind(revision).bind(subjects).bind(versions);
-    statement.bind(gone).bind(ids).bind(deleted).bind(times).execute(connection).await?;
-    Ok(())
+    let statement = statement.bind(subjects).bind(versions).bind(gone).bind(ids).bind(deleted).bind(times);
+    let names: Vec<&str> = guards.iter().map(|guard| guard.context.as_str()).collect();
+    let seen = guards.iter().map(|guard| rows::number(guard.seen)).collect::<Result<Vec<_>>>()?;
+    let statement = statement.bind(names).bind(seen);
+    // To the end of the answer: only that says that it is durable.
+    Ok(statement.execute(connection).await?.rows_affected() == 1)
 }
 
 async fn write_settings(

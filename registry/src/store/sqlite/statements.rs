@@ -1,7 +1,7 @@
 //! What is said to SQLite.
 
 use super::connection::File;
-use super::{Change, Commit, Guard, Head, Heads, Key, Result, SchemaId, StoreError, Texts};
+use super::{Change, Commit, Guard, Head, Heads, Key, Result, SchemaKey, StoreError, Texts};
 use crate::names::Context;
 use crate::store::rows::{self, FORGET_EVERY, REMEMBERED_COMMITS, Rows};
 use rusqlite::{Connection, ErrorCode, OptionalExtension, Transaction, TransactionBehavior, params};
@@ -144,17 +144,17 @@ fn settings(connection: &Connection, context: &Context, since: i64) -> Sql<Vec<C
 pub(super) fn texts(
     connection: &mut Connection,
     context: &Context,
-    ids: &[SchemaId],
-) -> Sql<Vec<(SchemaId, Texts)>> {
+    keys: &[SchemaKey],
+) -> Sql<Vec<(SchemaKey, Texts)>> {
     let snapshot = connection.transaction_with_behavior(TransactionBehavior::Deferred)?;
     let sql =
         "SELECT canonical, submitted, metadata, rule_set FROM schema_texts WHERE context = ?1 AND id = ?2";
-    let mut all = Vec::with_capacity(ids.len());
-    for id in ids {
-        let found = each(&snapshot, sql, params![context.as_str(), id], |row| {
-            Ok(rows::texts(*id, text(row, 0)?, optional(row, 1)?, optional(row, 2)?, optional(row, 3)?)?)
+    let mut all = Vec::with_capacity(keys.len());
+    for key in keys {
+        let found = each(&snapshot, sql, params![context.as_str(), rows::kept(*key)], |row| {
+            Ok(rows::texts(*key, text(row, 0)?, optional(row, 1)?, optional(row, 2)?, optional(row, 3)?)?)
         })?;
-        all.extend(found.into_iter().map(|texts| (*id, texts)));
+        all.extend(found.into_iter().map(|texts| (*key, texts)));
     }
     Ok(all)
 }
@@ -237,7 +237,7 @@ fn write(transaction: &Transaction<'_>, commit: &Commit, rows: &Rows<'_>) -> Sql
             "INSERT OR REPLACE INTO schema_rows (context, id, revision, type, guid, identity, refs) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
             params![
                 context,
-                row.id,
+                rows::kept(row.key),
                 revision,
                 row.schema_type.name(),
                 row.guid.to_string(),
@@ -247,10 +247,17 @@ fn write(transaction: &Transaction<'_>, commit: &Commit, rows: &Rows<'_>) -> Sql
         )?;
         run(
             "INSERT OR REPLACE INTO schema_texts (context, id, canonical, submitted, metadata, rule_set) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-            params![context, row.id, &*texts.canonical, texts.submitted.as_deref(), metadata, rules],
+            params![
+                context,
+                rows::kept(row.key),
+                &*texts.canonical,
+                texts.submitted.as_deref(),
+                metadata,
+                rules
+            ],
         )?;
     }
-    for id in rows.gone_schemas() {
+    for id in rows.gone_schemas().map(rows::kept) {
         run(
             "INSERT INTO schema_rows (context, id, revision, gone, type, guid, identity, refs) VALUES (?1, ?2, ?3, 1, '', '', x'', '')
                 ON CONFLICT DO UPDATE SET revision = excluded.revision, gone = 1",
@@ -259,7 +266,8 @@ fn write(transaction: &Transaction<'_>, commit: &Commit, rows: &Rows<'_>) -> Sql
         run("DELETE FROM schema_texts WHERE context = ?1 AND id = ?2", params![context, id])?;
     }
     for ((subject, version), row) in &rows.versions {
-        let (id, deleted, time) = row.map_or((0, false, 0), |row| (row.id, row.deleted, row.time_ms));
+        let (id, deleted, time) =
+            row.map_or((0, false, 0), |row| (rows::kept(row.schema), row.deleted, row.time_ms));
         run(
             "INSERT OR REPLACE INTO versions (context, subject, version, revision, gone, id, deleted, time_ms) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
             params![context, subject, version, revision, row.is_none(), id, deleted, time],

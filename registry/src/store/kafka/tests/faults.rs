@@ -70,7 +70,7 @@ async fn another_writer_that_was_first_keeps_what_it_took() {
     assert!(matches!(outcome, Err(StoreError::Unknown(_))), "{outcome:?}");
     log.compact();
     for store in [&store, &super::store(&log).await] {
-        let (_, texts) = store.texts(&first.context, &[2]).await.expect("texts").remove(0);
+        let (_, texts) = store.texts(&first.context, &[SchemaKey::of(2)]).await.expect("texts").remove(0);
         assert_eq!(&*texts.canonical, "theirs");
         assert_eq!(head(store, &first.context).await.next_id, 3);
     }

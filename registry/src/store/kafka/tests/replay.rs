@@ -15,7 +15,7 @@ async fn opened(records: Vec<Record>) -> (MemoryLog, KafkaStore) {
 
 fn version(of: &BTreeMap<String, Change>, subject: &str, number: i32) -> Option<(u32, bool)> {
     match of.get(&format!("version {number} of subject {subject:?}")) {
-        Some(Change::Version(row)) => Some((row.id, row.deleted)),
+        Some(Change::Version(row)) => Some((row.schema.id, row.deleted)),
         _ => None,
     }
 }
@@ -102,7 +102,7 @@ async fn a_topic_of_confluent_is_taken_over() {
     assert_eq!(row.guid.to_string(), "095d71cf-1255-6b9d-5e33-0ad575b3df5d", "as the record says");
     let Change::Schema(row) = &found["schema 1"] else { panic!("{found:?}") };
     assert_eq!(row.guid.to_string(), "095d71cf-1255-6b9d-5e33-0ad575b3df5d", "as it follows from the text");
-    let (_, texts) = store.texts(&default_context(), &[3]).await.expect("texts").remove(0);
+    let (_, texts) = store.texts(&default_context(), &[SchemaKey::of(3)]).await.expect("texts").remove(0);
     assert!(texts.metadata.is_some() && texts.rule_set.is_some() && texts.submitted.is_none());
     let eu = Context::named("eu").expect("a context");
     assert_eq!(version(&rows(&store, &eu).await, ":.eu:orders-value", 7), Some((40, false)));
@@ -114,7 +114,7 @@ async fn a_topic_of_confluent_is_taken_over() {
     let of = |subject: &str, number: i32| VersionRow {
         subject: subject.into(),
         version: number,
-        id: 1,
+        schema: SchemaKey::of(1),
         deleted: false,
         time_ms: 5,
     };
@@ -164,7 +164,8 @@ async fn a_topic_of_karapace_is_taken_over() {
     assert_eq!(version(&rows(&store, &context).await, "a", 1), Some((1, false)));
     let head = store.heads().await.expect("heads").contexts[&context];
     let config = crate::settings::Config { compatibility_level: Some(Level::Full), ..Default::default() };
-    let deleted = VersionRow { subject: "a".into(), version: 1, id: 1, deleted: true, time_ms: 1 };
+    let deleted =
+        VersionRow { subject: "a".into(), version: 1, schema: SchemaKey::of(1), deleted: true, time_ms: 1 };
     let commit = Commit {
         context: context.clone(),
         expected: head,

@@ -91,7 +91,7 @@ async fn answers_stay_the_same() {
         .registry()
         .live()
         .store()
-        .texts(&Context::default_context(), &[1])
+        .texts(&Context::default_context(), &[SchemaKey::of(1)])
         .await
         .expect("texts")
         .remove(0);

@@ -41,7 +41,7 @@ async fn values_are_confluents() {
     let row = |id: u32, text: &str, schema_type, references: &Arc<[Reference]>| {
         let guid = crate::identity::guid(text, references, None, None);
         let row = SchemaRow {
-            id,
+            key: SchemaKey::of(id),
             guid,
             identity: *guid.as_bytes(),
             schema_type,
@@ -56,7 +56,7 @@ async fn values_are_confluents() {
     let version = |number: i32, id: u32| VersionRow {
         subject: "s".into(),
         version: number,
-        id,
+        schema: SchemaKey::of(id),
         deleted: false,
         time_ms: 1_700_000_000_123,
     };
@@ -117,10 +117,10 @@ fn schema_value() -> impl Strategy<Value = (Subject, i32, SchemaValue)> {
         (any::<u32>(), ".{0,60}", 0..3_usize),
         proptest::collection::vec(reference, 0..3),
         properties,
-        (proptest::option::of(".{0,30}"), any::<bool>(), any::<bool>(), any::<bool>()),
+        (proptest::option::of(".{0,30}"), any::<bool>(), any::<bool>()),
     )
         .prop_map(|((named, subject), version, (id, text, kind), references, properties, rest)| {
-            let (submitted, deleted, own_guid, own_identity) = rest;
+            let (submitted, deleted, own_guid) = rest;
             let metadata =
                 properties.map(|properties| Metadata { properties: Some(properties), ..Metadata::default() });
             let guid = match own_guid {
@@ -131,9 +131,9 @@ fn schema_value() -> impl Strategy<Value = (Subject, i32, SchemaValue)> {
                 if named { Context::named("x").expect("a context") } else { Context::default_context() };
             let subject = Subject::parse(&Subject::new(context, &subject).to_string());
             let row = SchemaRow {
-                id,
+                key: SchemaKey::of(id),
                 guid,
-                identity: if own_identity { [3; 16] } else { *guid.as_bytes() },
+                identity: *guid.as_bytes(),
                 schema_type: SchemaType::ALL[kind],
                 references: references.into(),
             };
