@@ -4,7 +4,7 @@ use pipeline::seam::Seam;
 use registry::names::Context;
 use registry::store::kafka::log::{Log, Writer};
 use registry::store::kafka::{KafkaLogSettings, KafkaStore};
-use registry::store::{Change, Head, Store, StoreError, suite};
+use registry::store::{Change, Head, SchemaKey, Store, StoreError, suite};
 use registry_log::RegistryLog;
 use sandbox::binary::{Replevin, Running};
 use sandbox::client::{self, Isolation, NewRecord, Producer};

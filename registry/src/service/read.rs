@@ -262,7 +262,7 @@ impl Registry {
         };
         let (context, (name, version), is_named, schema) = found.ok_or_else(not_found)?;
         let found = self.by_key(&context, schema).await?.ok_or_else(not_found)?;
-        let of = is_named.then(|| (Subject { context, name }, version));
+        let of = is_named.then_some((Subject { context, name }, version));
         Ok(ById { of, of_any: Some(version), ..found })
     }
 
