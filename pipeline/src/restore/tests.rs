@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use formats::ids::{LineageId, TopicPartition};
+use formats::ids::{LineageId, OffsetRange, TopicPartition};
 use tokio::sync::mpsc;
 
 use super::RunMap;
 use super::decode::{ALIGN, LaneResults, LaneSettings};
 use super::download::{Reading, Source, feed};
+use super::plan::{cpu_seconds, partition_plan};
 use super::settings::TimeWindow;
 use crate::archive::Archive;
 use crate::archive::samples::{Sample, batch, marker, place};
