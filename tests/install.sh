@@ -4,7 +4,7 @@
 #   tests/install.sh NAME...
 #
 # Names: build-deps jdk kafka-3.9 kafka-4 versitygw toxiproxy azurite fake-gcs avro-java protobuf postgresql mariadb cassandra
-#        client-python client-node client-go oha
+#        client-python client-node client-go oha schemathesis
 #
 # Everything except Debian packages lands in ${XDG_CACHE_HOME:-$HOME/.cache}/replevin/servers/<name-version>/, with a
 # link <name> beside it. A folder appears there only when it is whole, so a run that was killed leaves nothing half done,
@@ -22,11 +22,12 @@ AVRO_JAVA=1.11.4
 PROTOBUF=1.85.1
 CASSANDRA=5.0.9
 OHA=1.16.0
+SCHEMATHESIS=4.32.5
 
 clients=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)/clients
 servers=${XDG_CACHE_HOME:-$HOME/.cache}/replevin/servers
 names='build-deps jdk kafka-3.9 kafka-4 versitygw toxiproxy azurite fake-gcs avro-java protobuf postgresql mariadb cassandra'
-names+=' client-python client-node client-go oha'
+names+=' client-python client-node client-go oha schemathesis'
 
 say() { printf 'install: %s\n' "$*" >&2; }
 fail() { say "$*"; exit 1; }
@@ -217,6 +218,9 @@ fetch_oha() {
     CARGO_TARGET_DIR=$PWD/.target cargo install --quiet --locked --root "$PWD" "oha@$1" && rm -rf .target
 }
 
+# Asks an API whatever its OpenAPI document allows, and what it does not.
+fetch_schemathesis() { python3 -m pip install --quiet --target packages "schemathesis==$1"; }
+
 # The registry clients that people use, each in its language. Their versions are in the files of tests/clients, and the folder's
 # name is a digest of these: other versions are installed beside the old ones.
 version_of() { cat "$@" | sha256sum | cut -c 1-12; }
@@ -290,6 +294,10 @@ for name in "$@"; do
         install cassandra "$CASSANDRA" fetch_cassandra
         ;;
     oha) install oha "$OHA" fetch_oha ;;
+    schemathesis)
+        apt_needs pip3 python3-pip
+        install schemathesis "$SCHEMATHESIS" fetch_schemathesis
+        ;;
     client-python)
         apt_needs pip3 python3-pip
         install client-python "$(version_of "$clients/python/requirements.txt")" fetch_client_python

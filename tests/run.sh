@@ -119,6 +119,6 @@ if $quick; then finish; fi
 
 if [[ -d tests/reader ]]; then step 'reader in Python' reader; fi
 step 'servers' tests/install.sh kafka-3.9 kafka-4 versitygw toxiproxy azurite fake-gcs avro-java protobuf postgresql mariadb cassandra \
-    client-python client-node client-go || finish
+    client-python client-node client-go schemathesis || finish
 step 'tests with real servers' programs
 finish

@@ -19,11 +19,22 @@ impl Registry {
     /// # Panics
     /// When it does not start.
     pub fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    /// The same with environment variables.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub fn start_with(variables: &[(&str, &str)]) -> Self {
         let port = Port::reserve();
         let number = port.number().to_string();
         let arguments =
             ["registry", "serve", "--storage-type", "memory", "--host", "127.0.0.1", "--port", &number];
-        let registry = Self { running: Replevin::new(&arguments).start(), port };
+        let replevin = variables
+            .iter()
+            .fold(Replevin::new(&arguments), |replevin, (name, value)| replevin.env(name, value));
+        let registry = Self { running: replevin.start(), port };
         let ready = wait_until(Duration::from_secs(30), || match registry.ask("GET", "/health/ready", "") {
             Ok(answer) if answer.status == 200 => Ok(()),
             Ok(answer) => Err(answer.text()),
