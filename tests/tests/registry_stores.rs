@@ -6,7 +6,7 @@ use registry::store::cassandra::{CassandraSettings, CassandraStore};
 use registry::store::mysql::MysqlStore;
 use registry::store::postgresql::PostgresqlStore;
 use registry::store::sql::{SqlSettings, SslMode};
-use registry::store::{Commit, Result, Store, StoreError, suite};
+use registry::store::{Result, Store, StoreError, suite};
 use sandbox::cassandra::Cassandra;
 use sandbox::cutter::{Cut, Cutter};
 use sandbox::mariadb::{self, Mariadb};
@@ -20,8 +20,8 @@ trait Sql: Sync {
     fn port(&self) -> u16;
     fn login(&self) -> (&'static str, &'static str);
     fn sql(&self, database: &str, statements: &str) -> String;
-    /// What goes over the wire when a commit is made true.
-    fn last_words(&self, commit: &Commit) -> Vec<u8>;
+    /// What goes over the wire when a transaction is made true.
+    fn commit_message(&self) -> &'static [u8];
     /// How people write the name of what they may look at.
     fn view(&self) -> &'static str;
     async fn connect(&self, settings: &SqlSettings) -> Result<Arc<dyn Store>>;
@@ -53,12 +53,8 @@ impl Sql for Postgres {
         self.sql(if database.is_empty() { "postgres" } else { database }, statements)
     }
 
-    fn last_words(&self, commit: &Commit) -> Vec<u8> {
-        match commit.expected.revision {
-            0 => b"COMMIT\0".to_vec(),
-            // One statement, which is a transaction by itself.
-            _ => commit.attempt.to_string().into_bytes(),
-        }
+    fn commit_message(&self) -> &'static [u8] {
+        b"COMMIT\0"
     }
 
     fn view(&self) -> &'static str {
@@ -83,8 +79,8 @@ impl Sql for Mariadb {
         self.sql(if database.is_empty() { "mysql" } else { database }, statements)
     }
 
-    fn last_words(&self, _: &Commit) -> Vec<u8> {
-        b"\x03COMMIT".to_vec()
+    fn commit_message(&self) -> &'static [u8] {
+        b"\x03COMMIT"
     }
 
     fn view(&self) -> &'static str {
@@ -151,7 +147,7 @@ async fn many_may_start_at_once(server: &'static impl Sql) {
     assert_eq!(epochs.len(), 1, "{epochs:?}");
 }
 
-/// The connection is lost at the words that make a commit true, before the server has read them or after. Either way the commit is true once, at the end.
+/// The connection is lost at COMMIT, before the server has read it or after. Either way the commit is true once, at the end.
 async fn settles_lost_commits(server: &impl Sql) {
     let mut settings = server.database("lost");
     let cutter = Cutter::start(&format!("127.0.0.1:{}", server.port()));
@@ -161,7 +157,7 @@ async fn settles_lost_commits(server: &impl Sql) {
         let first = suite::first_commit(&format!("lost-{round}"));
         // The first of a context, which has no row to lock yet, and a later one.
         for commit in [first.clone(), suite::next_commit(&first)] {
-            cutter.cut_at(&server.last_words(&commit), cut);
+            cutter.cut_at(server.commit_message(), cut);
             let before = cutter.cuts();
             let head = store.commit(&commit).await.expect("a commit");
             assert_eq!(cutter.cuts(), before + 1, "the connection was cut");

@@ -197,27 +197,6 @@ impl Tries for PostgresqlStore {
             Ok(Err(error)) => return Try::No(self.stated(&error)),
             Err(_) => return Try::No(self.place.unavailable("no connection in time")),
         };
-        if statements::is_plain(commit, rows) {
-            let moving = statements::move_on(&mut connection, commit, &commit.guards, rows);
-            let failed = match timeout_at(deadline, moving).await {
-                Ok(Ok(true)) => return Try::Done,
-                // Why not is found out below, under locks.
-                Ok(Ok(false)) => None,
-                Ok(Err(Fault::Said(error))) => return Try::No(error),
-                // It is its own last word: without an answer nobody knows.
-                Ok(Err(Fault::Server(error)))
-                    if !matches!(error, Error::Database(_)) || kind(&error) == Kind::Connection =>
-                {
-                    Some(Try::Lost(error.to_string()))
-                }
-                Ok(Err(Fault::Server(error))) => Some(nothing(error)),
-                Err(_) => Some(Try::Lost("no answer to a commit in time".into())),
-            };
-            if let Some(failed) = failed {
-                sql::discard(connection);
-                return failed;
-            }
-        }
         let result = match timeout_at(deadline, statements::prepare(&mut connection, commit, rows)).await {
             Ok(Ok(transaction)) => match timeout_at(deadline, transaction.commit()).await {
                 Ok(Ok(())) => return Try::Done,

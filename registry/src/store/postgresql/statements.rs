@@ -170,6 +170,10 @@ pub(super) async fn prepare<'c>(
     rows: &Rows<'_>,
 ) -> Sql<Transaction<'c, Postgres>> {
     let mut transaction = connection.begin_with("BEGIN ISOLATION LEVEL READ COMMITTED").await?;
+    // Where it does not move, why is found out under locks.
+    if is_plain(commit, rows) && move_on(&mut transaction, commit, &commit.guards, rows).await? {
+        return Ok(transaction);
+    }
     let names = rows::locked(commit);
     if rows::may_be_new(commit) {
         make_lockable(&mut transaction, &names).await?;
@@ -254,8 +258,9 @@ pub(super) async fn made_by(connection: &mut PgConnection, commit: &Commit) -> S
     Ok(found)
 }
 
-/// Whether [`move_on`] may be all that a commit needs: then it is a transaction by itself, and one question instead of eight.
-pub(super) fn is_plain(commit: &Commit, rows: &Rows<'_>) -> bool {
+/// Whether [`move_on`] may be all that a commit needs. It is one question instead of six, and a transaction around it all the same:
+/// who asks what became of a lost commit waits for its lock, and a statement that the server has not begun yet holds none.
+fn is_plain(commit: &Commit, rows: &Rows<'_>) -> bool {
     let links = commit.adds_links || commit.links_seen.is_some();
     let settings = !rows.configs.is_empty() || !rows.modes.is_empty();
     let forgets = commit.head().revision.is_multiple_of(FORGET_EVERY);
@@ -289,7 +294,7 @@ async fn write(connection: &mut PgConnection, commit: &Commit, rows: &Rows<'_>) 
 
 /// Moves the head from where the commit expects it, and writes schemas and versions with it; false, and nothing is written, where
 /// that head or one of the guards' is elsewhere, or was never there. Waits for who is at any of them, and looks again then.
-pub(super) async fn move_on(
+async fn move_on(
     connection: &mut PgConnection,
     commit: &Commit,
     guards: &[Guard],
@@ -364,7 +369,6 @@ pub(super) async fn move_on(
     let names: Vec<&str> = guards.iter().map(|guard| guard.context.as_str()).collect();
     let seen = guards.iter().map(|guard| rows::number(guard.seen)).collect::<Result<Vec<_>>>()?;
     let statement = statement.bind(names).bind(seen);
-    // To the end of the answer: only that says that it is durable.
     Ok(statement.execute(connection).await?.rows_affected() == 1)
 }
 
