@@ -78,7 +78,7 @@ reader() {
     PYTHONDONTWRITEBYTECODE=1 "$python" -m unittest discover -s tests/reader -p '*test*.py'
 }
 
-# Every program of tests with servers, three at a time: most of their time they wait for a server to start, to notice a dead
+# Every program of tests with servers, two at a time: most of their time they wait for a server to start, to notice a dead
 # member or to clean a log. What one says is printed whole when it has ended.
 programs() {
     local built
@@ -91,7 +91,7 @@ for line in sys.stdin:
     said = json.loads(line)
     if said.get("executable") and said["target"]["kind"] == ["test"]:
         print(os.path.dirname(said["manifest_path"]), said["target"]["name"], said["executable"], sep="\n")
-' <<<"$built" | RUST_TEST_THREADS=3 xargs -d '\n' -n 3 -P 3 bash -c '
+' <<<"$built" | RUST_TEST_THREADS=3 xargs -d '\n' -n 3 -P 2 bash -c '
         cd "$0" && said=$("$2" 2>&1); status=$?
         printf "\n-- %s\n%s\n" "$1" "$said"
         exit "$status"'
