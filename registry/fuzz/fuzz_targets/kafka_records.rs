@@ -24,8 +24,8 @@ fuzz_target!(|data: &[u8]| {
     for (context, table) in tables.contexts() {
         for change in table.since(0) {
             let Change::Version(version) = change else { continue };
-            let row = table.schema(version.id).expect("a version has its schema").clone();
-            let texts = table.texts(version.id).expect("a schema has its texts").clone();
+            let row = table.schema(version.schema).expect("a version has its schema").clone();
+            let texts = table.texts(version.schema).expect("a schema has its texts").clone();
             let schema = SchemaValue { row, texts, deleted: version.deleted };
             let subject = Subject::new(context.clone(), &version.subject);
             let (value, headers) = schema.write(&subject, version.version).expect("written");
