@@ -7,7 +7,7 @@ use crate::identity;
 use crate::names::Context;
 use crate::schema::{Metadata, Reference, SchemaType};
 use crate::settings::{Config, Level, Mode};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use uuid::Uuid;
 
@@ -465,11 +465,13 @@ async fn takes_many_rows(store: &dyn Store, context: &Context) {
 }
 
 /// `writers` take ids in turn, each as often as it says, through one store or several on the same database. Ids come out
-/// without gaps, and nobody's commit is lost.
+/// without gaps, and nobody's commit is lost. All rely on the settings of one other context, as registrations do.
 pub async fn survives_races(stores: Vec<Arc<dyn Store>>, name: &str, writers: u32, each: u32) {
-    let context = context(&format!("{name}-races"));
+    let (context, other) = (context(&format!("{name}-races")), context(&format!("{name}-settings")));
+    let rows = BTreeSet::from([Key::Config("".into()), Key::Mode("".into())]);
+    let guard = Guard { context: other, seen: 0, rows };
     let work = stores.iter().cycle().zip(0..writers).map(|(store, writer)| {
-        let (store, context) = (Arc::clone(store), context.clone());
+        let (store, context, guard) = (Arc::clone(store), context.clone(), guard.clone());
         tokio::spawn(async move {
             for n in 0..each {
                 loop {
@@ -483,7 +485,9 @@ pub async fn survives_races(stores: Vec<Arc<dyn Store>>, name: &str, writers: u3
                         )),
                         Change::Schema(row),
                     ];
-                    match store.commit(&commit(&context, seen, changes, vec![texts])).await {
+                    let mut commit = commit(&context, seen, changes, vec![texts]);
+                    commit.guards.push(guard.clone());
+                    match store.commit(&commit).await {
                         Ok(_) => break,
                         Err(StoreError::Conflict) => {}
                         Err(error) => panic!("{error}"),

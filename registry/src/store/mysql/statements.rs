@@ -183,11 +183,11 @@ pub(super) async fn prepare<'c>(
     commit: &Commit,
     rows: &Rows<'_>,
 ) -> Sql<Transaction<'c, MySql>> {
-    let mut transaction = connection.begin().await?;
     let names = rows::locked(commit);
     if rows::may_be_new(commit) {
-        make_lockable(&mut transaction, &names).await?;
+        make_lockable(connection, &names).await?;
     }
+    let mut transaction = connection.begin().await?;
     let sql = "SELECT context, revision, attempt, next_id FROM contexts WHERE context IN (";
     let mut question = QueryBuilder::<MySql>::new(sql);
     let mut list = question.separated(", ");
@@ -251,10 +251,15 @@ async fn written_since(connection: &mut MySqlConnection, guard: &Guard) -> Sql<b
     Ok(false)
 }
 
-/// A row that is not there cannot be locked.
+/// A row that is not there cannot be locked. Outside of a transaction, and only what is missing: an insertion that finds its row
+/// holds it weakly until the transaction ends, and two that then want it for themselves wait for each other.
 async fn make_lockable(connection: &mut MySqlConnection, names: &[&str]) -> Sql<()> {
     let nobody = Head::EMPTY.attempt.to_string();
     for name in names {
+        let sql = "SELECT 1 FROM contexts WHERE context = ?";
+        if sqlx::query(sql).bind(*name).fetch_optional(&mut *connection).await?.is_some() {
+            continue;
+        }
         let sql = "INSERT IGNORE INTO contexts (context, revision, attempt, next_id) VALUES (?, 0, ?, 1)";
         sqlx::query(sql).bind(*name).bind(&nobody).execute(&mut *connection).await?;
     }
@@ -263,9 +268,9 @@ async fn make_lockable(connection: &mut MySqlConnection, names: &[&str]) -> Sql<
 
 /// Who made the revision that a commit was to make. Waits for the end of all who are at it, and is the last to be.
 pub(super) async fn made_by(connection: &mut MySqlConnection, commit: &Commit) -> Sql<Option<String>> {
-    let mut transaction = connection.begin().await?;
     let name = commit.context.as_str();
-    make_lockable(&mut transaction, &[name]).await?;
+    make_lockable(connection, &[name]).await?;
+    let mut transaction = connection.begin().await?;
     let sql = "SELECT 1 FROM contexts WHERE context = ? FOR UPDATE";
     sqlx::query(sql).bind(name).fetch_all(&mut *transaction).await?;
     let sql = "SELECT attempt FROM commits WHERE context = ? AND revision = ?";

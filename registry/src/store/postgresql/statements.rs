@@ -170,9 +170,13 @@ pub(super) async fn prepare<'c>(
     rows: &Rows<'_>,
 ) -> Sql<Transaction<'c, Postgres>> {
     let mut transaction = connection.begin_with("BEGIN ISOLATION LEVEL READ COMMITTED").await?;
-    // Where it does not move, why is found out under locks.
-    if is_plain(commit, rows) && move_on(&mut transaction, commit, &commit.guards, rows).await? {
-        return Ok(transaction);
+    if is_plain(commit, rows) {
+        if move_on(&mut transaction, commit, &commit.guards, rows).await? {
+            return Ok(transaction);
+        }
+        // Why not is found out under locks of rows that may have to be made first. Those that are held go before, so that all
+        // take theirs in one order.
+        sqlx::query("ROLLBACK AND CHAIN").execute(&mut *transaction).await?;
     }
     let names = rows::locked(commit);
     if rows::may_be_new(commit) {
@@ -300,14 +304,16 @@ async fn move_on(
     guards: &[Guard],
     rows: &Rows<'_>,
 ) -> Sql<bool> {
-    let sql = "WITH held AS (
-            SELECT contexts.context FROM contexts, UNNEST($26::text[], $27::bigint[]) AS guard (context, seen)
-            WHERE contexts.context = guard.context AND revision = guard.seen FOR SHARE OF contexts),
+    // Locks are taken in the order of names here as in `prepare`, the own head's among them: in any other, commits that rely on each
+    // other's contexts wait for each other until the server notices.
+    let sql = "WITH held AS (SELECT context, revision FROM contexts WHERE context = ANY($26) ORDER BY context FOR UPDATE),
+        kept AS (SELECT held.context FROM held, UNNEST($26::text[], $27::bigint[]) AS seen (context, revision)
+            WHERE held.context = seen.context AND held.revision = seen.revision),
         moved AS (
             UPDATE contexts SET revision = $2, attempt = $3, next_id = $4, listed = coalesce($5, listed),
                 listed_revision = CASE WHEN $5 IS NULL THEN listed_revision ELSE $2 END
             WHERE context = $1 AND revision = $6 AND attempt = $7 AND next_id = $8
-                AND (SELECT count(*) FROM held) = cardinality($26::text[]) RETURNING context),
+                AND (SELECT count(*) FROM kept) = cardinality($26::text[]) RETURNING context),
         put_schemas AS (INSERT INTO schema_rows (context, revision, id, gone, type, guid, identity, refs)
             SELECT moved.context, $2, put.* FROM moved,
                 UNNEST($9::bigint[], $10::boolean[], $11::text[], $12::text[], $13::bytea[], $14::text[]) AS put
@@ -366,8 +372,10 @@ async fn move_on(
         times.push(row.map_or(0, |row| row.time_ms));
     }
     let statement = statement.bind(subjects).bind(versions).bind(gone).bind(ids).bind(deleted).bind(times);
-    let names: Vec<&str> = guards.iter().map(|guard| guard.context.as_str()).collect();
-    let seen = guards.iter().map(|guard| rows::number(guard.seen)).collect::<Result<Vec<_>>>()?;
+    let own = (commit.context.as_str(), expected.revision);
+    let all = guards.iter().map(|guard| (guard.context.as_str(), guard.seen)).chain([own]);
+    let (names, seen): (Vec<&str>, Vec<u64>) = all.unzip();
+    let seen = seen.into_iter().map(rows::number).collect::<Result<Vec<_>>>()?;
     let statement = statement.bind(names).bind(seen);
     Ok(statement.execute(connection).await?.rows_affected() == 1)
 }
