@@ -26,7 +26,10 @@ use std::sync::Arc;
 pub fn records(tables: &Tables, commit: &Commit) -> Result<Vec<Record>> {
     let rows = Rows::of(commit)?;
     if rows.schemas.keys().any(|key| key.variant != 0) {
-        return Err(StoreError::Refused("records of Confluent's registry have one text for each id".into()));
+        return Err(StoreError::Refused(
+            "records of Confluent's registry have one text for each id; schemas.identity must be confluent"
+                .into(),
+        ));
     }
     let stamp = Stamp {
         attempt: commit.attempt,
