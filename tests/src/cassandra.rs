@@ -1,9 +1,10 @@
-//! Apache Cassandra: one node, with its data in a scratch folder.
+//! Apache Cassandra: one node, or one in each of two data centres, with its data in a scratch folder.
 
 use crate::process::{self, Process};
 use crate::scratch::{Port, Scratch, installed};
 use std::fmt::Write as _;
 use std::fs;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// A node under load on two busy cores was seen to take a minute.
@@ -52,8 +53,9 @@ const OPENS: &[&str] = &[
 /// A running node; killed and removed when dropped.
 #[derive(Debug)]
 pub struct Cassandra {
-    port: Port,
-    storage: Port,
+    /// For clients and for other nodes. Drivers ask every node of a cluster at the same port, so nodes differ in their addresses.
+    ports: Arc<(Port, Port)>,
+    address: &'static str,
     process: Option<Process>,
     scratch: Scratch,
 }
@@ -64,16 +66,33 @@ impl Cassandra {
     /// # Panics
     /// When it does not start, with the end of its log.
     pub fn start() -> Self {
+        Self::start_at("127.0.0.1", "datacenter1", &Arc::new((Port::reserve(), Port::reserve())))
+    }
+
+    /// Starts a cluster of two nodes in data centres `east` and `west`.
+    ///
+    /// # Panics
+    /// When one does not start, with the end of its log.
+    pub fn start_east_and_west() -> (Self, Self) {
+        let ports = Arc::new((Port::reserve(), Port::reserve()));
+        let east = Self::start_at("127.0.0.1", "east", &ports);
+        (east, Self::start_at("127.0.0.2", "west", &ports))
+    }
+
+    fn start_at(address: &'static str, data_centre: &str, ports: &Arc<(Port, Port)>) -> Self {
         let scratch = Scratch::new("cassandra");
-        let mut node = Self { port: Port::reserve(), storage: Port::reserve(), process: None, scratch };
-        fs::write(node.scratch.path().join("cassandra.yaml"), node.settings()).expect("a file");
+        let mut node = Self { ports: Arc::clone(ports), address, process: None, scratch };
+        let folder = node.scratch.path();
+        fs::write(folder.join("cassandra.yaml"), node.settings()).expect("a file");
+        fs::write(folder.join("rackdc.properties"), format!("dc={data_centre}\nrack=rack1\n"))
+            .expect("a file");
         node.launch();
         node
     }
 
     /// `host:port`, for a proxy.
     pub fn address(&self) -> String {
-        self.port.address()
+        format!("{}:{}", self.address, self.ports.0.number())
     }
 
     /// Stops the node where it stands; its connections stay open and answer nothing.
@@ -113,6 +132,8 @@ impl Cassandra {
         java.args(OPENS.iter().map(|module| format!("--add-opens={module}=ALL-UNNAMED")));
         java.arg(format!("-Dcassandra.config=file://{}", folder.join("cassandra.yaml").display()));
         java.arg(format!("-Dcassandra.storagedir={}", folder.display()));
+        let place = folder.join("rackdc.properties");
+        java.arg(format!("-Dcassandra-rackdc.properties=file://{}", place.display()));
         java.arg(format!("-Dlogback.configurationFile={}", home.join("logback.xml").display()));
         java.args(["-Dcassandra-foreground=yes", "-Dcassandra.ring_delay_ms=100"]);
         java.args(["-Dcassandra.skip_wait_for_gossip_to_settle=0", "-Dcassandra.superuser_setup_delay_ms=0"]);
@@ -125,16 +146,15 @@ impl Cassandra {
     fn settings(&self) -> String {
         let mut yaml = String::new();
         let folder = self.scratch.path().display().to_string();
-        let storage = self.storage.address();
-        let (client, storage_port) = (self.port.number().to_string(), self.storage.number().to_string());
+        let (client, storage) = (self.ports.0.number().to_string(), self.ports.1.number().to_string());
         for (name, value) in [
             ("cluster_name", "tests"),
             ("partitioner", "org.apache.cassandra.dht.Murmur3Partitioner"),
-            ("endpoint_snitch", "SimpleSnitch"),
-            ("listen_address", "127.0.0.1"),
-            ("rpc_address", "127.0.0.1"),
+            ("endpoint_snitch", "GossipingPropertyFileSnitch"),
+            ("listen_address", self.address),
+            ("rpc_address", self.address),
             ("native_transport_port", &client),
-            ("storage_port", &storage_port),
+            ("storage_port", &storage),
             ("num_tokens", "1"),
             ("auto_bootstrap", "false"),
             ("commitlog_sync", "periodic"),
@@ -150,7 +170,7 @@ impl Cassandra {
             (
                 "seed_provider",
                 &format!(
-                    "[{{class_name: org.apache.cassandra.locator.SimpleSeedProvider, parameters: [{{seeds: \"{storage}\"}}]}}]"
+                    "[{{class_name: org.apache.cassandra.locator.SimpleSeedProvider, parameters: [{{seeds: \"127.0.0.1:{storage}\"}}]}}]"
                 ),
             ),
         ] {

@@ -6,7 +6,7 @@ use registry::store::cassandra::{CassandraSettings, CassandraStore};
 use registry::store::mysql::MysqlStore;
 use registry::store::postgresql::PostgresqlStore;
 use registry::store::sql::{SqlSettings, SslMode};
-use registry::store::{Result, Store, StoreError, suite};
+use registry::store::{Result, SchemaKey, Store, StoreError, suite};
 use sandbox::cassandra::Cassandra;
 use sandbox::cutter::{Cut, Cutter};
 use sandbox::mariadb::{self, Mariadb};
@@ -116,6 +116,8 @@ async fn passes_the_suite(server: &impl Sql) {
     let rows =
         server.sql("suite", &format!("SELECT COUNT(*) FROM {view} WHERE type = 'JSON' AND text <> ''"));
     assert_ne!(rows.trim(), "0", "people can read the schemas");
+    let rows = server.sql("suite", &format!("SELECT COUNT(*) FROM {view} WHERE id > 2147483647"));
+    assert_eq!(rows.trim(), "0", "people see ids as clients know them");
 }
 
 async fn survives_races(server: &impl Sql) {
@@ -379,4 +381,57 @@ async fn cassandra_refuses_in_words() {
     nowhere.start_timeout = Duration::from_secs(2);
     let error = CassandraStore::connect(&nowhere).await.expect_err("a refusal").to_string();
     assert!(error.contains("moon"), "{error}");
+}
+
+/// Two that write, one in each of two data centres. Without one of these nobody may write, because nobody knows whether the other one
+/// does; reading goes on.
+#[tokio::test(flavor = "multi_thread")]
+async fn cassandra_without_one_of_two_data_centres() {
+    let (east, west) = Cassandra::start_east_and_west();
+    let builder = scylla::client::session_builder::SessionBuilder::new().known_node(east.address());
+    let session = builder.build().await.expect("a session");
+    let sql =
+        "CREATE KEYSPACE both WITH replication = {'class': 'NetworkTopologyStrategy', 'east': 1, 'west': 1}";
+    session.query_unpaged(sql, &[]).await.expect("a keyspace");
+    let open = async |node: &Cassandra, local_dc: &str| {
+        let mut settings = CassandraSettings::new(vec![node.address()], "both");
+        settings.local_dc = Some(local_dc.into());
+        settings.operation_timeout = Duration::from_secs(15);
+        open_cassandra(&settings).await
+    };
+    let (in_east, in_west) = (open(&east, "east").await, open(&west, "west").await);
+    suite::survives_races(vec![Arc::clone(&in_east), Arc::clone(&in_west)], "both", 6, 4).await;
+
+    let mut last = suite::first_commit("cut-off");
+    in_west.commit(&last).await.expect("a commit");
+    let late = in_east.commit(&suite::first_commit("cut-off")).await;
+    assert!(matches!(late, Err(StoreError::Conflict)), "{late:?}");
+    for (away, here, there) in [(&west, &in_east, &in_west), (&east, &in_west, &in_east)] {
+        away.freeze();
+        let next = suite::next_commit(&last);
+        let refused = here.commit(&next).await.expect_err("no majority");
+        assert!(matches!(refused, StoreError::Unavailable(_) | StoreError::Unknown(_)), "{refused}");
+        let heads = here.heads().await.expect("heads");
+        assert_eq!(heads.contexts[&last.context], last.head());
+        let texts = here.texts(&last.context, &[SchemaKey::of(1)]).await.expect("texts");
+        assert_eq!(texts.len(), 1);
+        away.thaw();
+        // Once it is noticed that the node is back, the commit comes true, unless it has after all.
+        let deadline = Instant::now() + Duration::from_secs(60);
+        loop {
+            match here.commit(&next).await {
+                Ok(_) | Err(StoreError::Conflict) => break,
+                Err(error) => assert!(Instant::now() < deadline, "{error}"),
+            }
+        }
+        for store in [here, there] {
+            let reached =
+                async || store.heads().await.is_ok_and(|heads| heads.contexts[&next.context] == next.head());
+            while !reached().await {
+                assert!(Instant::now() < deadline, "{:?}", store.heads().await);
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+        last = next;
+    }
 }

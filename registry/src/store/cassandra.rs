@@ -11,8 +11,8 @@
 //! A commit first writes its texts, which mean nothing until a row names them. Then it is **one** conditional batch in the
 //! context's partition that moves the head, if it is still the expected one, and writes all rows. Cassandra makes such a batch
 //! true as a whole or not at all (Paxos). A batch whose answer was lost is settled by reading the head at SERIAL, which ends what was
-//! still under way. With SERIAL, the default, that holds across data centres; losing so many nodes that no majority of all
-//! replicas is left stops registration, and reading goes on.
+//! still under way. With SERIAL, the default, that holds across data centres, and texts are written to a majority of all replicas as
+//! well; losing so many nodes that none is left, as one of two data centres, stops registration, and reading goes on.
 //!
 //! Weaker than in the other stores: what a commit relies on in other contexts is looked at just before the batch and not in it, so a
 //! version may be deleted at the very moment at which another context begins to refer to it; texts that no schema

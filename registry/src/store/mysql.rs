@@ -21,7 +21,7 @@ use tokio::time::{Instant, timeout_at};
 mod statements;
 
 /// Step n leads from version n to version n + 1.
-const MIGRATIONS: &[&str] = &[include_str!("mysql/tables.sql")];
+const MIGRATIONS: &[&str] = &[include_str!("mysql/tables.sql"), include_str!("mysql/version_2.sql")];
 /// How long the names of `mysql/tables.sql` may be, in characters.
 const LONGEST_CONTEXT: usize = 128;
 const LONGEST_SUBJECT: usize = 630;
@@ -115,6 +115,7 @@ fn session(settings: &SqlSettings, is_mariadb: bool) -> String {
 fn options(settings: &SqlSettings) -> MySqlConnectOptions {
     let mode = match settings.ssl_mode {
         SslMode::Disable => MySqlSslMode::Disabled,
+        SslMode::Prefer => MySqlSslMode::Preferred,
         SslMode::Require => MySqlSslMode::Required,
         SslMode::VerifyCa => MySqlSslMode::VerifyCa,
         SslMode::VerifyFull => MySqlSslMode::VerifyIdentity,
@@ -158,7 +159,8 @@ fn kind(error: &Error) -> Kind {
     sql::kind(error, |error| match number(error) {
         1213 | 1205 | 1020 => Kind::Repeat,
         1153 | 1301 | 1366 | 1406 | 1118 => Kind::Refused,
-        1146 | 1054 => Kind::Corrupt,
+        // A table that is missing (1146) is being put back, or the wrong database is asked: both can be mended from outside.
+        1054 => Kind::Corrupt,
         1053 | 1077..=1079 | 1152 | 1158..=1161 | 1184 | 1317 | 1927 | 2006 | 2013 | 4031 => Kind::Connection,
         _ => Kind::Act,
     })

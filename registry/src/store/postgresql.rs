@@ -21,7 +21,8 @@ use tokio::time::{Instant, timeout_at};
 mod statements;
 
 /// Step n leads from version n to version n + 1.
-const MIGRATIONS: &[&str] = &[include_str!("postgresql/tables.sql")];
+const MIGRATIONS: &[&str] =
+    &[include_str!("postgresql/tables.sql"), include_str!("postgresql/version_2.sql")];
 /// The lock under which tables are made: any number, the same in all instances.
 const MIGRATION_LOCK: i64 = 0x7265_706c_6576;
 /// An index entry in PostgreSQL has 2704 bytes at most.
@@ -93,6 +94,7 @@ impl PostgresqlStore {
 fn options(settings: &SqlSettings) -> PgConnectOptions {
     let mode = match settings.ssl_mode {
         SslMode::Disable => PgSslMode::Disable,
+        SslMode::Prefer => PgSslMode::Prefer,
         SslMode::Require => PgSslMode::Require,
         SslMode::VerifyCa => PgSslMode::VerifyCa,
         SslMode::VerifyFull => PgSslMode::VerifyFull,
@@ -131,7 +133,8 @@ fn kind(error: &Error) -> Kind {
         match &*code {
             "40001" | "40P01" | "55P03" => Kind::Repeat,
             "22021" | "22P05" => Kind::Refused,
-            "42P01" | "42703" | "XX001" | "XX002" => Kind::Corrupt,
+            // Tables that are missing are being put back, or the wrong database is asked: both can be mended from outside.
+            "42703" | "XX001" | "XX002" => Kind::Corrupt,
             code if code.starts_with("54") => Kind::Refused,
             code if code.starts_with("08") || code.starts_with("57P") || code.starts_with("25P") => {
                 Kind::Connection

@@ -20,6 +20,8 @@ pub enum SslMode {
     /// No TLS.
     #[default]
     Disable,
+    /// TLS where the server offers it, and whoever answers is believed: no protection against anybody who is in between.
+    Prefer,
     /// TLS, but whoever answers is believed.
     Require,
     /// TLS with a certificate of a known authority, whoever it was made for.

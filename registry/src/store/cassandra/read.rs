@@ -301,14 +301,19 @@ impl CassandraStore {
     }
 
     pub(super) async fn read_text(&self, key: SchemaKey, hash: &[u8]) -> Result<Texts> {
-        let found = self.ask(&self.statements.text, (hash,)).await?;
-        let row = found.maybe_first_row::<(String, Option<String>, Option<String>, Option<String>)>();
-        match row.map_err(|error| self.strange(&error))? {
-            Some((canonical, submitted, metadata, rules)) => {
-                rows::texts(key, &canonical, submitted.as_deref(), metadata.as_deref(), rules.as_deref())
+        // A data centre that was away may have a row before the text that it names.
+        for statement in [&self.statements.text, &self.statements.text_anywhere] {
+            let found = self.ask(statement, (hash,)).await?;
+            let row = found.maybe_first_row::<(String, Option<String>, Option<String>, Option<String>)>();
+            if let Some((canonical, submitted, metadata, rules)) =
+                row.map_err(|error| self.strange(&error))?
+            {
+                let (submitted, metadata, rules) =
+                    (submitted.as_deref(), metadata.as_deref(), rules.as_deref());
+                return rows::texts(key, &canonical, submitted, metadata, rules);
             }
-            None => Err(self.strange(&format!("the text of schema {key} is missing"))),
         }
+        Err(self.strange(&format!("the text of schema {key} is missing")))
     }
 }
 

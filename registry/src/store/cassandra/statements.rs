@@ -44,6 +44,8 @@ pub(super) struct Statements {
     pub(super) settled_row: PreparedStatement,
     pub(super) hashes: PreparedStatement,
     pub(super) text: PreparedStatement,
+    /// The same, where the nearest replicas do not have it yet.
+    pub(super) text_anywhere: PreparedStatement,
     pub(super) add_text: PreparedStatement,
     pub(super) first_head: PreparedStatement,
     pub(super) next_head: PreparedStatement,
@@ -75,6 +77,12 @@ impl Statements {
         };
         let read = async |text: &str| prepare(settings.read_consistency, text).await;
         let write = async |text: &str| prepare(settings.write_consistency, text).await;
+        // As many replicas have a text as decide about the commit that names it, so whoever asks so many again finds it.
+        let decides = match settings.serial_consistency {
+            scylla::statement::SerialConsistency::Serial => Consistency::Quorum,
+            scylla::statement::SerialConsistency::LocalSerial => settings.write_consistency,
+        };
+        let text = "SELECT canonical, submitted, metadata, rule_set FROM KS.texts WHERE hash = ?";
         let head = "SELECT DISTINCT context, revision, attempt, next_id FROM KS.rows WHERE context = ?";
         let log = "SELECT number, value, revision, attempt, next_id FROM KS.rows WHERE context = ? AND kind = 'log' AND subject = '' AND number > ? AND number <= ?";
         Ok(Self {
@@ -99,8 +107,9 @@ impl Statements {
             )
             .await?,
             hashes: read("SELECT number, gone, type, hash FROM KS.rows WHERE context = ? AND kind = 'schema' AND subject = '' AND number IN ?").await?,
-            text: read("SELECT canonical, submitted, metadata, rule_set FROM KS.texts WHERE hash = ?").await?,
-            add_text: write("INSERT INTO KS.texts (hash, canonical, submitted, metadata, rule_set) VALUES (?, ?, ?, ?, ?)").await?,
+            text: read(text).await?,
+            text_anywhere: prepare(Consistency::Quorum, text).await?,
+            add_text: prepare(decides, "INSERT INTO KS.texts (hash, canonical, submitted, metadata, rule_set) VALUES (?, ?, ?, ?, ?)").await?,
             first_head: write("UPDATE KS.rows SET revision = ?, attempt = ?, next_id = ? WHERE context = ? IF revision = null AND attempt = null AND next_id = null").await?,
             next_head: write("UPDATE KS.rows SET revision = ?, attempt = ?, next_id = ? WHERE context = ? IF revision = ? AND attempt = ? AND next_id = ?").await?,
             put_schema: write("INSERT INTO KS.rows (context, kind, subject, number, at, gone, type, guid, identity, refs, hash) VALUES (?, 'schema', '', ?, ?, false, ?, ?, ?, ?, ?)").await?,

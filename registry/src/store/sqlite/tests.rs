@@ -14,6 +14,21 @@ async fn passes_the_suite() {
     let store = open(folder.path()).await;
     suite::passes(&store, "sqlite").await;
     suite::survives_reopening(&store, "sqlite").await.is_kept_by(&open(folder.path()).await).await;
+    let file = Connection::open(folder.path().join(FILE)).expect("the file");
+    let largest: i64 = file.query_row("SELECT MAX(id) FROM schemas", [], |row| row.get(0)).expect("a number");
+    assert!((1..1 << 31).contains(&largest), "people see ids as clients know them, not {largest}");
+}
+
+#[tokio::test]
+async fn older_tables_are_brought_up_to_date() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let held = suite::survives_reopening(&open(folder.path()).await, "older").await;
+    let file = Connection::open(folder.path().join(FILE)).expect("the file");
+    file.execute_batch("DROP VIEW schemas; CREATE VIEW schemas AS SELECT 0 AS id; PRAGMA user_version = 1")
+        .expect("a change");
+    held.is_kept_by(&open(folder.path()).await).await;
+    let ids: i64 = file.query_row("SELECT SUM(id) FROM schemas", [], |row| row.get(0)).expect("a number");
+    assert!(ids > 0, "the view is that of the newest version");
 }
 
 /// Two connections that do not know of each other, as of two processes.
