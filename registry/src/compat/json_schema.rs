@@ -40,8 +40,9 @@ pub use reserved::reserved;
 /// Comparisons of two nodes, copies of a change, and the like: enough for unions of some 500 members on both sides.
 pub const MAX_STEPS: u32 = 500_000;
 
-/// Schemas inside each other, references followed.
-pub const MAX_DEPTH: usize = 220;
+/// Pairs of schemas that are being compared inside each other, references followed: of a union of n types that each may hold all
+/// of them again some 2 n². The stack grows as far as that needs.
+pub const MAX_DEPTH: usize = 4_000;
 
 /// Differences that are reported; more of them help nobody.
 pub const MAX_DIFFERENCES: usize = 100;

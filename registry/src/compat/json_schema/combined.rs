@@ -21,7 +21,12 @@ pub(super) fn compare<'a>(
         let rule = match after {
             Criterion::Any => Rule::CombinedTypeExtended,
             Criterion::One if old.len() == 1 => Rule::CombinedTypeExtended,
-            Criterion::All if old.len() == 1 && new.len() == 1 => Rule::CombinedTypeExtended,
+            // One of what data had to obey all of, or the same under another name.
+            Criterion::One | Criterion::All
+                if new.len() == 1 && (old.len() == 1 || *before == Criterion::All) =>
+            {
+                Rule::CombinedTypeExtended
+            }
             Criterion::One | Criterion::All => Rule::CombinedTypeChanged,
         };
         changes.add(rule, "", Values::new(before.name(), after.name()));
@@ -30,11 +35,15 @@ pub(super) fn compare<'a>(
         }
     }
     let sizes = Values::new(format!("{} schemas", old.len()), format!("{} schemas", new.len()));
-    let product = *after == Criterion::All;
+    // What is added is added to what is there now, and what is gone is gone from what there was.
     match old.len().cmp(&new.len()) {
-        std::cmp::Ordering::Less if product => changes.add(Rule::ProductTypeExtended, "", sizes),
+        std::cmp::Ordering::Less if *after == Criterion::All => {
+            changes.add(Rule::ProductTypeExtended, "", sizes)
+        }
         std::cmp::Ordering::Less => changes.add(Rule::SumTypeExtended, "", sizes),
-        std::cmp::Ordering::Greater if product => changes.add(Rule::ProductTypeNarrowed, "", sizes),
+        std::cmp::Ordering::Greater if *before == Criterion::All => {
+            changes.add(Rule::ProductTypeNarrowed, "", sizes)
+        }
         std::cmp::Ordering::Greater => changes.add(Rule::SumTypeNarrowed, "", sizes),
         std::cmp::Ordering::Equal => {}
     }

@@ -216,6 +216,31 @@ fn a_schema_that_is_too_complex_is_still_the_same_as_itself() {
     assert!(differences(&schema(&text), &schema(&text), Policy::Strict).is_empty());
 }
 
+/// Each of `n` types may hold any of them, as in a model of a language or of a trade.
+#[test]
+fn unions_that_hold_themselves_are_comparable() {
+    let types = |extra: &str| {
+        let any: Vec<_> = (0..24).map(|n| format!("{{\"$ref\":\"#/definitions/t{n}\"}}")).collect();
+        let any = any.join(",");
+        let one = |n: usize| {
+            format!(
+                "\"t{n}\":{{\"type\":\"object\",\"additionalProperties\":false,\"required\":[\"kind\"],\"properties\":\
+                 {{\"kind\":{{\"const\":\"t{n}\"}},\"inside\":{{\"oneOf\":[{any}]}}{extra}}}}}"
+            )
+        };
+        let all: Vec<_> = (0..24).map(one).collect();
+        format!("{{\"oneOf\":[{any}],\"definitions\":{{{}}}}}", all.join(","))
+    };
+    let found = settles(&types(""), &types(",\"more\":{\"type\":\"string\"}"));
+    assert!(found.iter().all(|change| !change.breaks), "{:?}", found.first());
+    let found = settles(&types(",\"more\":{\"type\":\"string\"}"), &types(""));
+    assert!(
+        found.iter().any(|change| change.breaks && change.rule != "COMPARISON_TOO_COMPLEX"),
+        "{:?}",
+        found.first()
+    );
+}
+
 #[test]
 fn unions_of_many_objects_stay_comparable() {
     let union = |extra: &str| {

@@ -21,6 +21,11 @@ const STEPS_PER_CHANGE: usize = 4;
 /// Comparing this much of what a schema itself says (its names, values, texts) costs a step.
 const BYTES_PER_STEP: usize = 256;
 
+/// Bytes of stack that a pair must find, which is far more than comparing it takes before the next one is asked for, and bytes that
+/// are added where it does not.
+const STACK_LEFT: usize = 256 << 10;
+const STACK_MORE: usize = 4 << 20;
+
 /// A node of one of the two schemas.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct At<'a> {
@@ -199,7 +204,7 @@ impl<'a> Comparison<'a> {
         self.open.insert(pair, depth);
         let outer = std::mem::replace(&mut self.relies_on, usize::MAX);
         let started = self.provisional.len();
-        let mut changes = self.evaluate(old, new);
+        let mut changes = stacker::maybe_grow(STACK_LEFT, STACK_MORE, || self.evaluate(old, new));
         self.open.remove(&pair);
         let bytes: usize = changes.list().iter().map(|found| found.path.len()).sum();
         if !self.pay(STEPS_PER_CHANGE * changes.list().len() + bytes / 64) {
