@@ -87,7 +87,9 @@ impl Registry {
             if config.validate_new_schemas.unwrap_or(true) { Strictness::New } else { Strictness::Stored };
         let normalize = normalize || config.normalize.unwrap_or(false);
         let reading = Reading { schema_type, text, strictness, normalize };
-        let candidate = self.candidate(&subject.context, reading, references, &budget).await?;
+        let level = config.compatibility_level.unwrap_or(self.settings.default_level);
+        let candidate = self.candidate(&subject.context, reading, references, &budget).await;
+        let candidate = candidate.inspect_err(|_| self.checks.count(schema_type, level, Outcome::Failed))?;
         let candidate = candidate.labelled(submitted.metadata.clone(), submitted.rule_set.clone());
         let basis = Basis { config: &config, versions: &versions };
         self.judge(subject, &candidate, &basis, &budget).await

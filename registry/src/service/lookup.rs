@@ -205,13 +205,19 @@ fn candidates(
     found
 }
 
-/// What the GUID of a version may be whose content is that of a schema which does not say which version it is.
+/// What the GUID of a version may be whose content is that of a schema, where only one of the two says which version it is.
 fn stand_ins(candidate: &Candidate, number: i32) -> Vec<Uuid> {
     let mine = candidate.metadata.as_deref();
-    if mine.and_then(contract::version_of).is_some() {
-        return Vec::new();
-    }
     let rules = candidate.rule_set.as_deref();
+    if let Some(said) = mine.and_then(contract::version_of) {
+        if said != number.to_string() {
+            return Vec::new();
+        }
+        let rest = contract::unversioned(mine);
+        let mut guids = vec![candidate.content.guid(rest.as_ref(), rules)];
+        guids.extend(rest.is_none().then(|| candidate.content.guid(Some(&Metadata::default()), rules)));
+        return guids;
+    }
     let mut noted = mine.cloned().unwrap_or_default();
     let properties = noted.properties.get_or_insert_default();
     properties.insert(contract::VERSION.to_owned(), number.to_string());

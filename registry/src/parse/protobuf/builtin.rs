@@ -7,6 +7,9 @@ use super::read;
 use crate::parse::Problem;
 use protox::prost_reflect::DescriptorPool;
 
+/// Where Confluent's options are.
+pub(super) const META: &str = "confluent/meta.proto";
+
 /// The file of this path, if it is a built-in one.
 pub(super) fn file(path: &str) -> Option<Result<File, Problem>> {
     if let Some((_, text)) = TEXTS.iter().find(|(known, _)| *known == path) {
@@ -34,7 +37,7 @@ const GOOGLE: [&str; 11] = [
 /// Confluent's and those of `google/type`, of which no crate has the descriptors: names, numbers and types as published.
 const TEXTS: [(&str, &str); 18] = [
     (
-        "confluent/meta.proto",
+        META,
         "syntax = \"proto3\"; package confluent; import \"google/protobuf/descriptor.proto\";
          option go_package = \"../confluent\";
          message Meta { string doc = 1; map<string, string> params = 2; repeated string tags = 3; }

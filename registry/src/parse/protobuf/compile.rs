@@ -1,6 +1,7 @@
 //! The rules of the language: everything is resolved and checked by protox, as `protoc` would, and comes out as a
 //! descriptor. Nothing is read from disk or fetched: what can be imported is given.
 
+use super::builtin;
 use super::element::File;
 use super::print::{Layout, print};
 use crate::parse::Problem;
@@ -21,7 +22,17 @@ pub(super) fn compile<'a>(
     for (path, file) in imported {
         texts.insert(path.to_owned(), print(file, Layout::Compilable));
     }
-    texts.insert(MAIN.to_owned(), print(main, Layout::Compilable));
+    let mut text = print(main, Layout::Compilable);
+    // Confluent's options are used without an import, too.
+    if text.contains("(confluent.") && !main.all_imports().any(|path| path == builtin::META) {
+        let mut main = main.clone();
+        main.imports.push(builtin::META.to_owned());
+        text = print(&main, Layout::Compilable);
+        if let Some(meta) = builtin::file(builtin::META) {
+            texts.entry(builtin::META.to_owned()).or_insert(print(&meta?, Layout::Compilable));
+        }
+    }
+    texts.insert(MAIN.to_owned(), text);
     let mut compiler = protox::Compiler::with_file_resolver(Given { texts });
     compiler.include_imports(false).include_source_info(false);
     compiler.open_file(MAIN).map_err(|error| {
