@@ -67,7 +67,7 @@ impl Error {
     }
 
     pub(crate) fn version_not_found(subject: &impl fmt::Display, version: i32) -> Self {
-        let next = format!("GET /subjects/{subject}/versions lists those that there are");
+        let next = format!("GET /subjects/{subject}/versions?deleted=true lists those that there are");
         Self::new(40402, format!("Version {version} not found. {next}"))
     }
 
@@ -215,7 +215,10 @@ impl From<StoreError> for Error {
             StoreError::Corrupt(why) => Self::new(500, format!("The store holds what makes no sense: {why}")),
             StoreError::Forked(why) => Self::new(
                 50001,
-                format!("An older copy of the store was put in place, and nothing is written: {why}"),
+                format!(
+                    "An older copy of the store was put in place, and nothing is written: {why}. Restart the registry to go on \
+                     from that copy"
+                ),
             ),
             StoreError::NotWriter(why) => Self::new(
                 50004,

@@ -101,10 +101,10 @@ pub enum CompatibilityPolicy {
 #[serde(rename_all = "camelCase", default)]
 pub struct Config {
     /// Requests for this subject go to another one.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "is_blank")]
     pub alias: Option<String>,
     /// The same for data encryption keys.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "is_blank")]
     pub alias_for_deks: Option<String>,
     /// Schemas are normalised before they are compared and stored.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -125,7 +125,7 @@ pub struct Config {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub compatibility_policy: Option<CompatibilityPolicy>,
     /// Only versions with the same value of this metadata property are compared.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "is_blank")]
     pub compatibility_group: Option<String>,
     /// Metadata of a schema that brings none.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -139,6 +139,11 @@ pub struct Config {
     /// Rules that win over what a schema brings.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub override_rule_set: Option<RuleSet>,
+}
+
+/// As good as not set, and not printed, as Confluent's registry does not.
+fn is_blank(text: &Option<String>) -> bool {
+    text.as_ref().is_none_or(String::is_empty)
 }
 
 /// What may be done to a subject.

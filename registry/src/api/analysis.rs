@@ -5,10 +5,9 @@ use super::body::Object;
 use super::subjects::number;
 use super::{Call, Made, json};
 use crate::error::{Error, Result};
-use crate::names::Subject;
 use crate::parse::outline::{Kind, outline};
 use crate::schema::SchemaType;
-use crate::service::Entity;
+use crate::service::{Entity, Listed, Page};
 use serde_json::{Value, json as object};
 use std::collections::BTreeMap;
 
@@ -76,7 +75,10 @@ pub(super) async fn diff(call: &Call<'_>) -> Result<Made> {
             None => Ok(otherwise),
         }
     };
-    let (first, second) = (wanted("version1", 1)?, wanted("version2", -1)?);
+    let live =
+        call.registry().versions(&call.subject, Listed::Live, false, Page { offset: 0, limit: 1 }).await;
+    let oldest = live.ok().and_then(|live| live.first().copied()).unwrap_or(1);
+    let (first, second) = (wanted("version1", oldest)?, wanted("version2", -1)?);
     let first = call.registry().version(&call.subject, first, false).await?;
     let second = call.registry().version(&call.subject, second, false).await?;
     let (before, after) = (fields(&first), fields(&second));
@@ -102,10 +104,7 @@ pub(super) async fn diff(call: &Call<'_>) -> Result<Made> {
 pub(super) async fn compare(call: &Call<'_>) -> Result<Made> {
     let body = question(call)?;
     let names = [required(&body, "subject1")?, required(&body, "subject2")?];
-    let latest = async |name: &str| {
-        let subject = Subject::parse_in(name, &call.subject.context);
-        call.registry().version(&subject, -1, false).await
-    };
+    let latest = async |name: &str| call.registry().version(&call.named(name).await?, -1, false).await;
     let (one, two) = (fields(&latest(&names[0]).await?), fields(&latest(&names[1]).await?));
     let shared: Vec<&String> = one.keys().filter(|path| two.contains_key(*path)).collect();
     let only_one: Vec<&String> = one.keys().filter(|path| !two.contains_key(*path)).collect();

@@ -26,6 +26,7 @@ fn wrong(name: &str, wanted: &str, found: &Value) -> Error {
 impl Object {
     /// Reads a body. `parameter` is what Confluent's registry calls it where it is missing.
     pub fn read(body: &[u8], parameter: &str) -> Result<Self> {
+        let body = body.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(body);
         if body.iter().all(u8::is_ascii_whitespace) {
             return Err(missing(parameter));
         }
@@ -134,6 +135,14 @@ impl Object {
 
     /// A schema to be registered, looked up or compared.
     pub fn submitted(&self) -> Result<Submitted> {
+        for name in ["schemaTagsToAdd", "schemaTagsToRemove"] {
+            if self.value(name).is_some_and(|tags| tags.as_array().is_none_or(|tags| !tags.is_empty())) {
+                return Err(Error::new(
+                    422,
+                    format!("{name:?} is not yet supported. Write the tags into the schema"),
+                ));
+            }
+        }
         let id = self.integer("id")?.filter(|id| *id >= 0);
         Ok(Submitted {
             text: self.text("schema")?,

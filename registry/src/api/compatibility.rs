@@ -4,7 +4,6 @@ use super::analysis::{bad, question, required};
 use super::subjects::number;
 use super::{Call, Made, json};
 use crate::error::{Error, Result};
-use crate::names::Subject;
 use crate::schema::SchemaType;
 use crate::service::With;
 use crate::settings::Level;
@@ -54,7 +53,7 @@ pub(super) async fn check_subjects(call: &Call<'_>) -> Result<Made> {
     }
     let mut results: Vec<Value> = Vec::with_capacity(names.len());
     for name in names {
-        let subject = Subject::parse_in(&name, &call.subject.context);
+        let subject = call.named(&name).await?;
         let verdict =
             call.registry().check(&subject, &submitted, With::Level, call.query.flag("normalize")).await;
         results.push(match verdict {

@@ -314,6 +314,12 @@ impl Call<'_> {
         &self.api.registry
     }
 
+    /// A subject that the body names, an alias followed as in a path.
+    async fn named(&self, name: &str) -> Result<crate::names::Subject> {
+        let subject = crate::names::Subject::parse_in(name, &self.subject.context);
+        Ok(self.registry().target(&subject).await?.unwrap_or(subject))
+    }
+
     /// The nth of what the path holds beside the subject.
     fn segment(&self, n: usize) -> &str {
         self.segments.get(n).map_or("", String::as_str)
@@ -339,8 +345,9 @@ fn accepted(accept: Option<&str>) -> &'static str {
         let mut parameters = part.split(';').map(str::trim);
         let asked = parameters.next().unwrap_or("");
         let known = TYPES.into_iter().find(|known| known.eq_ignore_ascii_case(asked));
-        let weight =
-            parameters.find_map(|parameter| parameter.strip_prefix("q=")?.trim().parse::<f32>().ok());
+        let weight = parameters.find_map(|parameter| {
+            parameter.strip_prefix(['q', 'Q'])?.strip_prefix('=')?.trim().parse::<f32>().ok()
+        });
         let weight = weight.unwrap_or(1.0);
         if let Some(known) = known
             && weight > best.map_or(0.0, |(weight, _)| weight)

@@ -63,11 +63,12 @@ fn is_name(word: &str) -> bool {
 /// Finds the endpoint of a path.
 pub(super) fn route(method: &str, path: &str, query: Query) -> Result<Found> {
     let mut segments = split(path)?;
-    let mut context = Context::default_context();
+    let mut named = None;
     if segments.len() > 2 && segments[0] == "contexts" {
-        context = context_of(&segments[1])?;
+        named = Some(context_of(&segments[1])?);
         segments.drain(..2);
     }
+    let context = named.clone().unwrap_or_else(Context::default_context);
     let fits = |template: &[&str]| {
         template.iter().zip(&segments).all(|(word, segment)| is_name(word) || word == segment)
     };
@@ -111,7 +112,7 @@ pub(super) fn route(method: &str, path: &str, query: Query) -> Result<Found> {
         subject,
         received,
         segments: rest,
-        query: query.in_context(&context),
+        query: query.in_context(named),
     }))
 }
 
@@ -143,6 +144,11 @@ pub(super) fn decode(text: &str) -> Result<String> {
 
 /// `payments`, `.payments` and `:.payments:` are one context.
 pub(super) fn context_of(name: &str) -> Result<Context> {
-    let name = name.trim_start_matches(':').trim_end_matches(':');
-    Context::named(name).ok_or_else(|| Error::new(400, "Context name cannot contain a colon"))
+    let name = name.strip_prefix(':').unwrap_or(name);
+    let name = name.strip_suffix(':').unwrap_or(name);
+    match Context::named(name) {
+        Some(context) => Ok(context),
+        None if name.contains(':') => Err(Error::new(400, "Context name cannot contain a colon")),
+        None => Err(Error::new(400, "Context name cannot contain a control character")),
+    }
 }

@@ -23,10 +23,9 @@ impl Query {
         }
     }
 
-    /// Subjects and prefixes without a context belong to this one.
-    pub(super) fn in_context(mut self, context: &Context) -> Self {
-        self.context = (!context.is_default()).then(|| context.clone());
-        self
+    /// Subjects and prefixes without a context belong to this one, where the path names one.
+    pub(super) fn in_context(self, context: Option<Context>) -> Self {
+        Self { context, ..self }
     }
 
     /// Nothing was asked for beside the path, and that is in the default context.
@@ -76,10 +75,9 @@ impl Query {
     /// The subject that an id is asked for under; a context's root where only the path names one.
     pub(super) fn subject(&self) -> Option<Subject> {
         let context = self.context.clone().unwrap_or_else(Context::default_context);
-        match (self.get("subject").filter(|subject| !subject.is_empty()), &self.context) {
-            (Some(subject), _) => Some(Subject::parse_in(subject, &context)),
-            (None, Some(context)) => Some(Subject::new(context.clone(), "")),
-            (None, None) => None,
+        match self.get("subject").filter(|subject| !subject.is_empty()) {
+            Some(subject) => Some(Subject::parse_in(subject, &context)),
+            None => (!context.is_default()).then(|| Subject::new(context, "")),
         }
     }
 

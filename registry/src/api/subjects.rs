@@ -156,6 +156,9 @@ pub(super) async fn dependencies(call: &Call<'_>) -> Result<Made> {
 }
 
 pub(super) async fn by_metadata(call: &Call<'_>) -> Result<Made> {
+    if call.query.all("key").count() != call.query.all("value").count() {
+        return Err(Error::new(400, "Give as many values as keys: ?key=owner&value=team&key=...&value=..."));
+    }
     let pairs = call.query.all("key").zip(call.query.all("value"));
     let pairs: Vec<_> = pairs.map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
     let entity = call.registry().by_metadata(&call.subject, &pairs, call.query.flag("deleted")).await?;

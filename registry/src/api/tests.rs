@@ -1,3 +1,7 @@
+//! The API on a store in memory.
+
+mod hostile;
+
 use super::*;
 use crate::service::Settings;
 use crate::store::memory::MemoryStore;

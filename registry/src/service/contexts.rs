@@ -1,9 +1,9 @@
 //! Contexts as a list.
 
-use super::{Page, Registry};
+use super::{Page, Registry, require_writable};
 use crate::error::{Error, Result};
 use crate::live::Scope;
-use crate::names::Context;
+use crate::names::{Context, Subject};
 use crate::store::Change;
 
 impl Registry {
@@ -29,6 +29,7 @@ impl Registry {
                 if !draft.state().is_empty() {
                     return Err(Error::context_not_empty(&name));
                 }
+                require_writable(&mut *draft, &Subject::new(name.clone(), ""))?;
                 if draft.state().is_listed() {
                     draft.put(Change::Listed(false));
                 }

@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::identity::{self, Content, Identity};
 use crate::live::{Draft, Live};
 use crate::metrics::Checks;
-use crate::names::{Context, Subject};
+use crate::names::{ALL_CONTEXTS, Context, Subject};
 use crate::parse::{Parsed, Problem, Strictness};
 use crate::schema::{Dependency, Metadata, Reference, RuleSet, SchemaType};
 use crate::settings::{Config, Level, Mode};
@@ -288,15 +288,30 @@ fn named(subject: &Subject) -> String {
     format!("Subject {name} in context {}", subject.context.prefix())
 }
 
+/// The path of a subject's mode, or of a context's.
+fn mode_path(subject: &Subject) -> String {
+    match subject.is_root() && subject.context.is_default() {
+        true => "/mode".into(),
+        false => format!("/mode/{subject}"),
+    }
+}
+
 /// Refuses writing where the mode in scope does not allow it.
 pub(crate) fn require_writable(view: impl View, subject: &Subject) -> Result<()> {
     match mode_in_scope(view, subject) {
-        Mode::Readonly | Mode::ReadonlyOverride => Err(Error::not_permitted(format!(
-            "{} is in read-only mode. PUT /mode with READWRITE makes it writable",
-            named(subject)
-        ))),
+        mode @ (Mode::Readonly | Mode::ReadonlyOverride) => Err(read_only(subject, mode)),
         Mode::Readwrite | Mode::Import | Mode::Forward => Ok(()),
     }
+}
+
+fn read_only(subject: &Subject, mode: Mode) -> Error {
+    let next = match mode {
+        Mode::ReadonlyOverride => {
+            "READONLY_OVERRIDE is set at /mode or /mode/:.__GLOBAL:. PUT another mode there".to_owned()
+        }
+        _ => format!("PUT {} with READWRITE makes it writable", mode_path(subject)),
+    };
+    Error::not_permitted(format!("{} is in read-only mode. {next}", named(subject)))
 }
 
 impl Registry {
@@ -341,7 +356,10 @@ impl Registry {
 
     /// Names that nobody may register under.
     fn require_valid(&self, subject: &Subject, received: &str) -> Result<()> {
-        let reserved = matches!(&*subject.name, "__GLOBAL" | "__EMPTY") || subject.context.is_global();
+        // What begins as the prefix of all contexts could be written and never be found.
+        let wild = subject.context.is_default() && subject.name.starts_with(ALL_CONTEXTS);
+        let reserved =
+            matches!(&*subject.name, "__GLOBAL" | "__EMPTY") || subject.context.is_global() || wild;
         let control = |text: &str| text.contains(char::is_control);
         if reserved || control(&subject.name) || control(subject.context.as_str()) {
             return Err(Error::invalid_subject(received));
@@ -370,9 +388,7 @@ impl Registry {
         if bytes > most {
             return Err(Error::new(
                 42201,
-                format!(
-                    "Invalid schema, details: its metadata and rules take {bytes} bytes, and {most} are allowed"
-                ),
+                format!("Its metadata and rules take {bytes} bytes, and {most} are allowed"),
             ));
         }
         Ok(())
@@ -399,12 +415,16 @@ impl Registry {
             let dependencies: Vec<_> = found.iter().map(|(name, text)| Dependency { name, text }).collect();
             let mut parsed = Parsed::parse(schema_type, &text, &dependencies, strictness)?;
             let mut references = references;
+            let mut normalized = None;
             if normalize {
-                parsed = Parsed::parse(schema_type, &parsed.normalized(), &dependencies, Strictness::Stored)?;
+                let text = parsed.normalized();
+                parsed = Parsed::parse(schema_type, &text, &dependencies, Strictness::Stored)?;
+                // Printed again it would have `default` and `json_name` behind the other options.
+                normalized = (schema_type == SchemaType::Protobuf).then_some(text);
                 references.sort_by(|one, other| one.name.cmp(&other.name));
                 references.dedup();
             }
-            let canonical: Arc<str> = parsed.canonical().into();
+            let canonical: Arc<str> = normalized.as_deref().unwrap_or(parsed.canonical()).into();
             let reduced =
                 (identity == Identity::Axonops).then(|| identity::content(&parsed.reduced(), &references));
             Ok(Candidate {

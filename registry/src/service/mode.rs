@@ -1,7 +1,7 @@
 //! Modes of subjects, contexts and all of them.
 
 use super::register::drop_unused;
-use super::{Registry, delete, mode_in_scope, overriding};
+use super::{Registry, delete, mode_in_scope, mode_path, overriding};
 use crate::error::{Error, Result};
 use crate::live::{Draft, Scope};
 use crate::names::{Context, Subject};
@@ -39,10 +39,10 @@ impl Registry {
             return Err(Error::invalid_mode());
         }
         self.live().confirm().await?;
-        let is_top = subject.is_root() && subject.context.is_default();
+        let everywhere = subject.is_root() && (subject.context.is_default() || subject.context.is_global());
         let begins = mode == Some(Mode::Import) && mode_in_scope(&**self.live(), subject) != Mode::Import;
-        if is_top && begins && !force {
-            self.make_room_elsewhere().await?;
+        if everywhere && begins && !force {
+            self.make_room_elsewhere(&subject.context).await?;
         }
         let (subject, context) = (subject.clone(), subject.context.clone());
         self.live()
@@ -50,7 +50,7 @@ impl Registry {
                 let begins =
                     mode == Some(Mode::Import) && mode_in_scope(&mut *draft, &subject) != Mode::Import;
                 if begins && !force {
-                    make_room(draft, &subject, is_top)?;
+                    make_room(draft, &subject, everywhere)?;
                 }
                 if draft.state().mode(&subject.name) != mode {
                     draft.put(Change::Mode(Arc::clone(&subject.name), mode));
@@ -60,9 +60,9 @@ impl Registry {
             .await
     }
 
-    /// All other contexts, one by one: for the top, everything softly deleted goes, wherever it is. Nothing goes where anything is
-    /// live.
-    async fn make_room_elsewhere(&self) -> Result<()> {
+    /// All other contexts, one by one: for a mode of all of them, everything softly deleted goes, wherever it is. Nothing goes where
+    /// anything is live.
+    async fn make_room_elsewhere(&self, here: &Context) -> Result<()> {
         let contexts = self.live().contexts();
         let is_live = |state: &ContextState| {
             state.subjects().any(|(_, versions)| versions.iter().any(|version| !version.deleted))
@@ -70,7 +70,7 @@ impl Registry {
         if contexts.iter().any(|context| self.live().read(context, is_live)) {
             return Err(in_use());
         }
-        for context in contexts.into_iter().filter(|context| !context.is_default()) {
+        for context in contexts.into_iter().filter(|context| context != here) {
             if self.live().read(&context, ContextState::is_empty) {
                 continue;
             }
@@ -90,7 +90,10 @@ impl Registry {
         self.live()
             .write(&context, Scope::Context, 0, move |draft| {
                 let own = draft.state().mode(&subject.name);
-                let mode = overriding(&mut &mut *draft).or(own);
+                // The top has a mode also where none was set.
+                let is_top = subject.is_root() && subject.context.is_default();
+                let scope = is_top.then(|| mode_in_scope(&mut *draft, &subject));
+                let mode = overriding(&mut &mut *draft).or(own).or(scope);
                 let Some(mode) = mode else { return Err(Error::subject_not_found(&subject)) };
                 let others: Vec<Arc<str>> = match recursive && subject.is_root() {
                     true => draft.state().subjects_with_mode().cloned().collect(),
@@ -112,7 +115,8 @@ impl Registry {
         match self.mode(subject, true).await? {
             Mode::Import => Ok(()),
             mode => Err(Error::not_permitted(format!(
-                "Schemas are imported in mode IMPORT only, and the mode is {mode}. PUT /mode with IMPORT first"
+                "Schemas are imported in mode IMPORT only, and the mode is {mode}. PUT {} with IMPORT first",
+                mode_path(subject)
             ))),
         }
     }

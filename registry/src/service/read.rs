@@ -6,6 +6,7 @@ use crate::names::{Context, Subject};
 use crate::schema::{Reference, SchemaType};
 use crate::state::{ContextState, Version};
 use crate::store::{SchemaId, SchemaKey, SchemaRow, Texts};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use uuid::Uuid;
 
@@ -165,15 +166,13 @@ impl Registry {
         page: Page,
     ) -> Result<Vec<SchemaId>> {
         let target = self.version(subject, number, true).await?;
-        let mut found = Vec::new();
+        let mut found = BTreeSet::new();
         for context in self.live.contexts() {
             self.live.read(&context, |state| {
                 let keys = state.referrers(&target.subject, target.version.version);
                 let counted =
                     keys.filter(|key| state.users(*key).any(|(_, version)| deleted || !version.deleted));
                 found.extend(counted.map(|key| key.id));
-                // Variants of an id are neighbours.
-                found.dedup();
             });
         }
         Ok(page.cut(found.into_iter()))
@@ -214,7 +213,9 @@ impl Registry {
         let wanted: Vec<_> = wanted.map(|version| (subject.clone(), version)).collect();
         for chunk in wanted.chunks(CHUNK) {
             for entity in self.entities(chunk).await? {
-                let Some(metadata) = &entity.texts.metadata else { continue };
+                let metadata =
+                    entity.texts.metadata.as_ref().filter(|metadata| metadata.properties.is_some());
+                let Some(metadata) = metadata else { continue };
                 let has = |(name, value): &(String, String)| {
                     contract::property(Some(metadata), name) == Some(value)
                 };
@@ -290,7 +291,7 @@ impl Registry {
         Ok(ById { of_any, ..found })
     }
 
-    /// The versions that are a schema, by subject. `subject` says only which context is meant.
+    /// The versions that are a schema, by subject. `subject` says which context is meant, as in [`Self::schema`].
     pub async fn users(
         &self,
         id: SchemaId,
@@ -303,8 +304,25 @@ impl Registry {
             None => None,
         };
         let subject = target.as_ref().or(subject);
-        let context = subject.map_or_else(Context::default_context, |subject| subject.context.clone());
         let look = |live: &crate::live::Live| {
+            let context = match subject {
+                None => Context::default_context(),
+                Some(named) if named.is_root() => named.context.clone(),
+                Some(named) => {
+                    let has = |state: &ContextState| {
+                        state
+                            .versions(&named.name)
+                            .iter()
+                            .any(|version| version.schema.id == id)
+                            .then_some(())
+                    };
+                    match self.anywhere(named, has) {
+                        Some((context, ())) => context,
+                        None if named.context.is_default() => Context::default_context(),
+                        None => return None,
+                    }
+                }
+            };
             live.read(&context, |state| {
                 state.schema(SchemaKey::of(id))?;
                 let users = state.users_of_id(id).into_iter();

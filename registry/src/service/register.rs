@@ -10,7 +10,8 @@ use super::compatibility::Basis;
 use super::contract::{self, Labels};
 use super::work::Budget;
 use super::{
-    Candidate, Reading, Registry, Submitted, config_in_scope, latest, mode_in_scope, named, require_identity,
+    Candidate, Reading, Registry, Submitted, config_in_scope, latest, mode_in_scope, mode_path, named,
+    read_only, require_identity,
 };
 use crate::error::{Error, Result};
 use crate::live::{Draft, Scope};
@@ -303,16 +304,14 @@ fn is_import(mode: Mode) -> bool {
 }
 
 fn require_mode(subject: &Subject, mode: Mode, id: Option<SchemaId>) -> Result<()> {
-    let named = named(subject);
+    let (named, place) = (named(subject), mode_path(subject));
     match (mode, id) {
-        (Mode::Readonly | Mode::ReadonlyOverride, _) => Err(Error::not_permitted(format!(
-            "{named} is in read-only mode. PUT /mode with READWRITE makes it writable"
-        ))),
+        (Mode::Readonly | Mode::ReadonlyOverride, _) => Err(read_only(subject, mode)),
         (Mode::Readwrite, Some(_)) => Err(Error::not_permitted(format!(
-            "{named} is not in import mode. Leave the id out, or PUT /mode with IMPORT first"
+            "{named} is not in import mode. Leave the id out, or PUT {place} with IMPORT first"
         ))),
         (Mode::Import | Mode::Forward, None) => Err(Error::not_permitted(format!(
-            "{named} is not in read-write mode. Schemas need an id here, or PUT /mode with READWRITE first"
+            "{named} is not in read-write mode. Schemas need an id here, or PUT {place} with READWRITE first"
         ))),
         _ => Ok(()),
     }
