@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use pipeline::{Error, Result};
 use serde_json::{Value, json};
 
-use crate::config::{self, ConfigError, FileKind, Job, Notice, Overrides, registry};
+use crate::config::{self, ConfigError, Either, Job, Notice};
 use crate::exit;
 use crate::output::Output;
 
@@ -18,6 +18,9 @@ pub(crate) struct CheckConfigArgs {
     /// The file, as other commands take it.
     #[arg(short, long, conflicts_with = "file")]
     config: Option<PathBuf>,
+    /// Keys of a registry's file that nobody knows are notices, as for `registry serve --lenient`.
+    #[arg(long)]
+    lenient: bool,
 }
 
 /// Checks a file of either kind.
@@ -25,10 +28,10 @@ pub(crate) fn run(args: &CheckConfigArgs, output: &Output) -> Result<u8> {
     // The parser demands one of the two.
     let file = args.file.as_ref().or(args.config.as_ref()).cloned().unwrap_or_default();
     let wrong = |error: ConfigError| Error::input(error.to_string());
-    match config::kind(&file).map_err(wrong)? {
-        FileKind::Job => {
-            let job = super::job::load(&file, &Overrides::default())?;
-            let (mode, backup_id) = match &job {
+    match config::load_any(&file, args.lenient).map_err(wrong)? {
+        Either::Job(job) => {
+            super::job::log_notices(&job, &file);
+            let (mode, backup_id) = match &*job {
                 Job::Backup(job) => ("backup", &job.backup_id),
                 Job::Restore(job) => ("restore", &job.backup_id),
             };
@@ -39,8 +42,7 @@ pub(crate) fn run(args: &CheckConfigArgs, output: &Output) -> Result<u8> {
                 format!("{} is a valid {mode} job of backup {backup_id}; {count} notices", file.display())
             });
         }
-        FileKind::Registry => {
-            let config = registry::load(Some(&file), &[]).map_err(wrong)?;
+        Either::Registry(config) => {
             super::registry::log_notices(&config, Some(&file));
             let (store, notices) = (config.store.name(), shown(&config.notices));
             let result = json!({ "file": file.display().to_string(), "valid": true, "mode": "registry", "store": store, "notices": notices });

@@ -53,6 +53,8 @@ pub(crate) struct Checker<'a> {
     pub(crate) all: &'a [&'static Table],
     /// What kind of file this is, for people: `a job file`.
     pub(crate) file: &'static str,
+    /// Keys that no section knows are notices and no problems.
+    pub(crate) is_lenient: bool,
 }
 
 /// Starts at 0 milliseconds, bytes or records; bounded by what fits.
@@ -88,7 +90,12 @@ impl Checker<'_> {
             let Some(key) = table.find(name) else {
                 // Keys with variables in them have been reported already.
                 if !name.contains("${") {
-                    unknown::report(name, *at, path, table, self.all, self.file, self.problems);
+                    let mut unknown = Problems::default();
+                    unknown::report(name, *at, path, table, self.all, self.file, &mut unknown);
+                    match self.is_lenient {
+                        true => self.notices.extend(unknown.into_notices()),
+                        false => self.problems.extend(unknown),
+                    }
                 }
                 continue;
             };
@@ -143,8 +150,14 @@ impl Checker<'_> {
                     self.notices.push(Notice { at, message: format!("{path} has no effect: {why}") });
                     // Still typed and searched for unknown keys, but one notice is enough.
                     let mut quiet = Vec::new();
-                    Checker { problems: self.problems, notices: &mut quiet, all: self.all, file: self.file }
-                        .value(&key.kind, node, path);
+                    Checker {
+                        problems: self.problems,
+                        notices: &mut quiet,
+                        all: self.all,
+                        file: self.file,
+                        is_lenient: self.is_lenient,
+                    }
+                    .value(&key.kind, node, path);
                 }
                 None
             }

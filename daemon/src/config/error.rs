@@ -87,6 +87,18 @@ impl Problems {
         }
     }
 
+    /// Adds those of another collection.
+    pub(crate) fn extend(&mut self, other: Self) {
+        other.list.into_iter().for_each(|problem| self.push(problem));
+    }
+
+    /// All of them as something that is accepted.
+    pub(crate) fn into_notices(self) -> impl Iterator<Item = Notice> {
+        self.list
+            .into_iter()
+            .map(|problem| Notice { at: problem.at.unwrap_or(At::START), message: problem.message })
+    }
+
     /// Whether there are none.
     pub(crate) fn is_empty(&self) -> bool {
         self.list.is_empty()

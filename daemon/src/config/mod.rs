@@ -35,7 +35,7 @@ pub(crate) use backup::{Compression, Isolation, StartOffset};
 pub(crate) use error::{ConfigError, Notice};
 pub(crate) use job::{BackupJob, Job, Mode, Overrides, RestoreJob};
 pub(crate) use kafka::Kafka;
-pub(crate) use kind::FileKind;
+use kind::FileKind;
 pub(crate) use restore::{ExistingTopicConfigPolicy, IntoNonEmpty, Journal, Retention};
 
 use check::Checker;
@@ -54,15 +54,27 @@ pub(crate) fn load(path: &Path, overrides: &Overrides) -> Result<Job, ConfigErro
     parse(&file, &text, overrides, &expand::Process)
 }
 
-/// What kind of file this is, as far as its keys tell.
+/// Reads a file of either kind, which its keys tell; once, since it may be a pipe. `is_lenient`: unknown keys of a registry's file
+/// are notices.
 ///
 /// # Errors
-/// Where it cannot be read as text.
-pub(crate) fn kind(path: &Path) -> Result<FileKind, ConfigError> {
-    let (_, text) = read(path, "give a YAML file, see configs/")?;
+/// [`ConfigError`] with everything that is wrong. Exit code 2.
+pub(crate) fn load_any(path: &Path, is_lenient: bool) -> Result<Either, ConfigError> {
+    let (file, text) = read(path, "give a YAML file, see configs/")?;
     // What is wrong with it is said by whoever reads it as that kind.
     let tree = yaml::parse(without_mark(&text), &mut Problems::default());
-    Ok(tree.map_or(FileKind::Job, |tree| kind::of(&tree)))
+    Ok(match tree.map_or(FileKind::Job, |tree| kind::of(&tree)) {
+        FileKind::Job => Either::Job(Box::new(parse(&file, &text, &Overrides::default(), &expand::Process)?)),
+        FileKind::Registry => {
+            Either::Registry(Box::new(registry::parse(&file, &text, &[], &expand::Process, is_lenient)?))
+        }
+    })
+}
+
+/// What a file was.
+pub(crate) enum Either {
+    Job(Box<Job>),
+    Registry(Box<registry::RegistryConfig>),
 }
 
 /// The name and the text of a file.
@@ -96,8 +108,13 @@ fn parse(
             return None;
         }
         expand::expand(&mut tree, surroundings, Unset::Refused, &mut problems);
-        let mut checker =
-            Checker { problems: &mut problems, notices: &mut notices, all: &job::TABLES, file: "a job file" };
+        let mut checker = Checker {
+            problems: &mut problems,
+            notices: &mut notices,
+            all: &job::TABLES,
+            file: "a job file",
+            is_lenient: false,
+        };
         let root = checker.section(&job::ROOT, &tree, "")?;
         let mode = job::mode(&root, overrides, &mut problems);
         if let Some(mode) = mode {

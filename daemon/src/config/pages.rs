@@ -289,7 +289,7 @@ fn defaults_written_out_change_nothing_and_examples_load() {
     }
     let load = |live| {
         let text = full_registry(live);
-        let config = super::registry::parse("registry-full.yaml", &text, &[], &Samples);
+        let config = super::registry::parse("registry-full.yaml", &text, &[], &Samples, false);
         let config = config.unwrap_or_else(|error| panic!("{error}\n{text}"));
         super::registry::RegistryConfig { notices: Vec::new(), ..config }
     };

@@ -1,7 +1,8 @@
 //! Numbers for Prometheus: of requests, of the store, of what a registry holds, of the process.
 //!
-//! Three families of names say the same to three kinds of dashboards: `schema_registry_*` as the AxonOps registry has them (and its
-//! operations guide, where the two differ), `kafka_schema_registry_*` as Confluent's, and `process_*` as every exporter has them.
+//! Families of names say the same to several kinds of dashboards: `schema_registry_*` as the AxonOps registry has them (and its
+//! operations guide, where the two differ), `kafka_schema_registry_*` as Confluent's, `karapace_http_*` as Karapace, and `process_*`
+//! as every exporter has them.
 //! Counters count as things happen; gauges are looked at when they are asked for. No label takes a value from a request: paths are
 //! those of the endpoints, with names for what varies, and methods, types and codes are from lists.
 
@@ -31,6 +32,9 @@ pub(crate) const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 /// Seconds, from a look into memory to a client's patience.
 const SECONDS: &[f64] =
     &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
+/// How long the store may take to answer before it counts as away: who collects numbers gives up after a few seconds, and then
+/// knows nothing at all.
+const PATIENCE: Duration = Duration::from_secs(1);
 /// The label of what is none of the known.
 const OTHER: &str = "other";
 const METHODS: [&str; 7] = ["GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH"];
@@ -223,7 +227,9 @@ impl Numbers {
     pub(crate) async fn text(self: &Arc<Self>, api: Option<Arc<Api>>) -> String {
         let is_up = match &api {
             // This also follows what other instances have written.
-            Some(api) => api.registry().live().ready().await.is_ok(),
+            Some(api) => {
+                tokio::time::timeout(PATIENCE, api.registry().live().ready()).await.is_ok_and(|up| up.is_ok())
+            }
             None => false,
         };
         let numbers = Arc::clone(self);
@@ -239,9 +245,19 @@ impl Numbers {
             self.store.set(store.backend(), is_up, store.pool());
         }
         self.process.set();
+        let mut families = self.all.gather();
+        for (name, known) in
+            [(names::KARAPACE_REQUESTS, names::REQUESTS), (names::KARAPACE_IN_PROGRESS, names::IN_FLIGHT)]
+        {
+            let same = families.iter().find(|family| family.name() == known).cloned();
+            families.extend(same.map(|mut family| {
+                family.set_name(name.to_owned());
+                family
+            }));
+        }
         let mut text = String::new();
         // Only a writer that fails could make this fail.
-        let _ = TextEncoder::new().encode_utf8(&self.all.gather(), &mut text);
+        let _ = TextEncoder::new().encode_utf8(&families, &mut text);
         text
     }
 }

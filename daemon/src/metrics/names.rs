@@ -15,6 +15,8 @@ names! {
     DURATIONS "schema_registry_request_duration_seconds",
     IN_FLIGHT "schema_registry_requests_in_flight",
     HTTP_CONNECTIONS "schema_registry_http_connections",
+    KARAPACE_REQUESTS "karapace_http_requests_total",
+    KARAPACE_IN_PROGRESS "karapace_http_requests_in_progress",
     REGISTRATIONS "schema_registry_registrations_total",
     CHECKS "schema_registry_compatibility_checks_total",
     CHECK_ERRORS "schema_registry_compatibility_errors_total",

@@ -142,7 +142,8 @@ fn a_store_that_is_away_is_waited_for() {
             let (status, body) = registry.json("GET", path, &Value::Null);
             assert_eq!((status, &body["status"]), (503, &json!("DOWN")), "{kind} {path}: {body}");
         }
-        for (method, path) in [("GET", "/"), ("GET", "/subjects"), ("POST", "/subjects/s/versions")] {
+        assert_eq!(registry.json("GET", "/", &Value::Null), (200, json!({})), "{kind}");
+        for (method, path) in [("GET", "/subjects"), ("POST", "/subjects/s/versions")] {
             let (status, body) = registry.json(method, path, &Value::Null);
             assert_eq!((status, &body["error_code"]), (503, &json!(50001)), "{kind} {path}: {body}");
         }

@@ -91,7 +91,8 @@ impl Registry {
         assert!(sent.expect("sent").success());
         let status = self.child.wait().expect("it ends");
         assert_eq!(status.code(), Some(0), "{}", self.stderr());
-        fs::read_to_string(self.folder.path().join("stdout")).expect("its output")
+        assert_eq!(fs::read_to_string(self.folder.path().join("stdout")).expect("its output"), "");
+        self.stderr()
     }
 }
 

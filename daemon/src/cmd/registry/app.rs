@@ -57,7 +57,8 @@ impl App {
         *self.waiting.lock().unwrap_or_else(PoisonError::into_inner) = why;
     }
 
-    /// What is answered while there is no registry. Only `/health/live` is well: the process is alive, and killing it would not help.
+    /// What is answered while there is no registry. `/health/live` and `/`, which the guide's probes ask, are well: the process is
+    /// alive, and killing it would not help.
     fn waiting(&self, path: &str) -> Reply {
         let why = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let endpoint = api::Endpoint::ALL.iter().find(|endpoint| endpoint.path() == path).copied();
@@ -66,6 +67,7 @@ impl App {
             Reply { status, content_type: api::JSON, body, endpoint, allow: None }
         };
         match path {
+            "/" => json(200, serde_json::json!({})),
             "/health/live" => json(200, serde_json::json!({ "status": "UP" })),
             "/health/ready" | "/health/startup" => {
                 json(503, serde_json::json!({ "status": "DOWN", "reason": why }))
@@ -118,7 +120,7 @@ impl Handler for App {
     fn served(&self, served: &Served<'_>) {
         self.numbers.served(served);
         let Served { method, path, status, bytes, request_id, .. } = *served;
-        let ms = served.elapsed.as_millis();
+        let ms = u64::try_from(served.elapsed.as_millis()).unwrap_or(u64::MAX);
         let endpoint = served.endpoint.map_or("", |endpoint| endpoint.label());
         match self.requests {
             None => {}

@@ -56,6 +56,9 @@ struct ServeArgs {
     /// The registry's file.
     #[arg(short, long, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// Keys of the file that nobody knows are warnings and no errors.
+    #[arg(long)]
+    lenient: bool,
     /// Address to listen on.
     #[arg(long)]
     host: Option<String>,
@@ -96,7 +99,7 @@ pub(crate) async fn run(args: RegistryArgs, logging: Logging, output: &Output) -
         logging.start();
     }
     match args.command {
-        RegistryCommand::Serve(args) => serve::run(&args, logging, output).await,
+        RegistryCommand::Serve(args) => serve::run(&args, logging).await,
         RegistryCommand::Export(args) => export::run(args, output).await,
         RegistryCommand::Import(args) => import::run(args, output).await,
         RegistryCommand::Diff(args) => diff::run(args, output).await,

@@ -97,16 +97,20 @@ pub(crate) struct Logging {
     pub(crate) requests: Option<tracing::Level>,
 }
 
-/// Reads the configuration: from a file, if there is one, the environment and flags.
+/// Reads the configuration: from a file, if there is one, the environment and flags. `is_lenient`: keys that nobody knows are notices.
 ///
 /// # Errors
 /// [`ConfigError`] with everything that is wrong. Exit code 2.
-pub(crate) fn load(path: Option<&Path>, flags: &[Outside]) -> Result<RegistryConfig, ConfigError> {
+pub(crate) fn load(
+    path: Option<&Path>,
+    flags: &[Outside],
+    is_lenient: bool,
+) -> Result<RegistryConfig, ConfigError> {
     let (file, text) = match path {
         Some(path) => super::read(path, "give a YAML file, see configs/registry.yaml, or none at all")?,
         None => (String::new(), String::new()),
     };
-    parse(&file, &text, flags, &expand::Process)
+    parse(&file, &text, flags, &expand::Process, is_lenient)
 }
 
 /// Reads the text of a registry's file, called `file` in errors, and what the surroundings say.
@@ -115,6 +119,7 @@ pub(super) fn parse(
     text: &str,
     flags: &[Outside],
     surroundings: &dyn Surroundings,
+    is_lenient: bool,
 ) -> Result<RegistryConfig, ConfigError> {
     let mut problems = Problems::default();
     let mut notices = Vec::new();
@@ -125,6 +130,7 @@ pub(super) fn parse(
             problems.add(tree.at, message, "give it to `replevin backup` or `replevin restore`");
             return None;
         }
+        unset_blanks(&mut tree);
         expand::expand(&mut tree, surroundings, Unset::Kept(&mut notices), &mut problems);
         let said = environment::variables(surroundings, &mut problems, &mut notices);
         said.iter().chain(flags).for_each(|outside| environment::put(&mut tree, outside));
@@ -133,6 +139,7 @@ pub(super) fn parse(
             notices: &mut notices,
             all: &tables::TABLES,
             file: "a registry's file",
+            is_lenient,
         };
         let root = checker.section(&tables::ROOT, &tree, "")?;
         if !problems.is_empty() {
@@ -159,6 +166,15 @@ fn tree(text: &str, problems: &mut Problems) -> Option<Node> {
         return Some(Node { at: At::START, tag: None, data: Data::Map(Vec::new()) });
     }
     yaml::parse(text, problems)
+}
+
+/// An empty text is as good as none, as it is in a variable: files of AxonOps' registry are full of them.
+fn unset_blanks(node: &mut Node) {
+    match &mut node.data {
+        Data::Scalar(scalar) => scalar.plain |= scalar.text.is_empty(),
+        Data::List(items) => items.iter_mut().for_each(unset_blanks),
+        Data::Map(entries) => entries.iter_mut().for_each(|entry| unset_blanks(&mut entry.value)),
+    }
 }
 
 /// Whether it has what every job must have; other files with nothing of a registry are checked key by key.

@@ -73,6 +73,7 @@ pub(super) fn build(
         "postgresql" => {
             let section = storage.section("postgresql")?;
             let mode = match section.text("sslmode")? {
+                "prefer" => SslMode::Prefer,
                 "require" => SslMode::Require,
                 "verify-ca" => SslMode::VerifyCa,
                 "verify-full" => SslMode::VerifyFull,
@@ -85,6 +86,7 @@ pub(super) fn build(
             let mode = match section.text("tls")? {
                 "true" => SslMode::VerifyFull,
                 "verify-ca" => SslMode::VerifyCa,
+                "preferred" => SslMode::Prefer,
                 "skip-verify" => SslMode::Require,
                 _ => SslMode::Disable,
             };

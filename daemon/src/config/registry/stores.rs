@@ -70,7 +70,7 @@ pub(crate) static POSTGRESQL: Table = Table {
         ours("database", Kind::Text, "the database")
             .default("schema_registry")
             .env(&["SCHEMA_REGISTRY_PG_DATABASE", "POSTGRES_DATABASE"]),
-        ours("sslmode", Kind::Word(&["disable", "require", "verify-ca", "verify-full"]), "TLS: none; whoever answers is believed; a certificate of a known authority; and one for this host")
+        ours("sslmode", Kind::Word(&["disable", "prefer", "require", "verify-ca", "verify-full"]), "TLS: none; where the server offers it; always, but whoever answers is believed; a certificate of a known authority; and one for this host")
             .also(&["ssl_mode"])
             .default("disable")
             .env(&["SCHEMA_REGISTRY_PG_SSLMODE", "POSTGRES_SSLMODE"]),
@@ -120,7 +120,7 @@ pub(crate) static MYSQL: Table = Table {
         ours("database", Kind::Text, "the database")
             .default("schema_registry")
             .env(&["SCHEMA_REGISTRY_MYSQL_DATABASE", "MYSQL_DATABASE"]),
-        ours("tls", Kind::Word(&["false", "true", "skip-verify", "verify-ca"]), "TLS: none; a certificate of a known authority for this host; whoever answers is believed; a certificate of a known authority")
+        ours("tls", Kind::Word(&["false", "true", "preferred", "skip-verify", "verify-ca"]), "TLS: none; a certificate of a known authority for this host; where the server offers it; always, but whoever answers is believed; a certificate of a known authority")
             .default("false")
             .env(&["SCHEMA_REGISTRY_MYSQL_TLS"]),
         ours("ca_file", Kind::Text, "a PEM file of authorities that are trusted beside the public ones")

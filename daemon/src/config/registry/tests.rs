@@ -22,7 +22,7 @@ impl Surroundings for Vars {
 }
 
 fn from(text: &str, vars: &'static [(&'static str, &'static str)]) -> Result<RegistryConfig, String> {
-    parse("registry.yaml", text, &[], &Vars(vars)).map_err(|error| error.to_string())
+    parse("registry.yaml", text, &[], &Vars(vars), false).map_err(|error| error.to_string())
 }
 
 fn good(text: &str, vars: &'static [(&'static str, &'static str)]) -> RegistryConfig {
@@ -269,11 +269,11 @@ fn flags_win_over_variables_and_variables_over_the_file() {
     let text = "server: {port: 1}\ncompatibility:\n  default_level: NONE\nstorage: {type: memory}\n";
     let vars = Vars(&[("SERVER_PORT", "2"), ("COMPATIBILITY_LEVEL", "FULL"), ("SERVER_HOST", "")]);
     let flags = [Outside { name: "--port", path: vec!["server", "port"], text: "3".to_owned() }];
-    let config = parse("f", text, &flags, &vars).expect("good");
+    let config = parse("f", text, &flags, &vars, false).expect("good");
     assert_eq!((config.server.port, config.default_level), (3, Level::Full));
     assert_eq!(config.server.host, "0.0.0.0", "set to nothing is not set");
     let flags = [Outside { name: "--port", path: vec!["server", "port"], text: "x".to_owned() }];
-    let error = parse("", "", &flags, &Vars(&[])).expect_err("no number").to_string();
+    let error = parse("", "", &flags, &Vars(&[]), false).expect_err("no number").to_string();
     assert_eq!(error, "--port: server.port: expected a whole number, found \"x\"\n    write digits only");
 }
 
@@ -299,7 +299,7 @@ fn wrong_variables_are_named() {
         (&[("SCHEMA_REGISTRY_TLS_CERT_FILE", "/x")], "unset it, or set SCHEMA_REGISTRY_TLS_ENABLED=false"),
         (&[("SCHEMA_REGISTRY_VAULT_ADDRESS", "x")], "not yet supported: Vault"),
     ] {
-        let error = parse("", "", &[], &Vars(vars)).expect_err(words).to_string();
+        let error = parse("", "", &[], &Vars(vars), false).expect_err(words).to_string();
         assert!(error.contains(words) && !error.starts_with(':'), "{words}\n{error}");
     }
     for off in [
@@ -314,7 +314,7 @@ fn wrong_variables_are_named() {
             ("SCHEMA_REGISTRY_TLS_AUTO_RELOAD", "false"),
         ],
     ] {
-        assert_eq!(parse("", "", &[], &Vars(off)).expect("harmless").notices, []);
+        assert_eq!(parse("", "", &[], &Vars(off), false).expect("harmless").notices, []);
     }
 }
 
