@@ -48,6 +48,7 @@ async fn every_name_is_told_once_it_has_counted() {
         "schema_registry_cache_misses_total{cache=\"parsed\"} 0",
         "kafka_schema_registry_master_slave_role 1",
         "schema_registry_ready 1",
+        "karapace_http_requests_total{endpoint=\"subjects.list\",method=\"GET\",path=\"/subjects\",status=\"200\"} 1",
     ] {
         assert!(text.contains(line), "{line} is not in\n{text}");
     }

@@ -280,4 +280,12 @@ fn check_config_understands_both_kinds_of_files() {
     assert!(code == Some(2) && err.contains("registry.yaml:2:3") && err.contains("did you mean"), "{err}");
     let (code, _, err) = check("mode: backup\nserver:\n  port: 1\n");
     assert!(code == Some(2) && err.contains("belongs to the file of a schema registry"), "{err}");
+    // What can be read once only.
+    let piped = Command::new("sh")
+        .args(["-c", "printf 'server: {prot: 1}\\n' | \"$0\" check-config /dev/stdin"])
+        .arg(env!("CARGO_BIN_EXE_replevin"))
+        .output()
+        .expect("runs");
+    let err = String::from_utf8_lossy(&piped.stderr);
+    assert!(piped.status.code() == Some(2) && err.contains("did you mean"), "{err}");
 }

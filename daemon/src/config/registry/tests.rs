@@ -388,3 +388,21 @@ fn secrets_stay_hidden() {
     let error = from("storage: {postgresql: {password: [hunter2]}}\n", &[]).expect_err("a list");
     assert!(!error.contains("hunter2"), "{error}");
 }
+
+#[test]
+fn an_empty_text_is_as_good_as_none() {
+    let text = "server: {cluster_id: \"\"}\nstorage:\n  type: postgresql\n  postgresql: {user: u, password: \"\", ca_file: ''}\n";
+    let config = good(text, &[]);
+    assert_eq!(config.cluster_id, "");
+    assert_eq!((sql(&config).password.expose(), &sql(&config).ca_file), ("", &None));
+}
+
+#[test]
+fn unknown_keys_are_notices_where_that_was_asked_for() {
+    let text = "server: {prot: 1}\n";
+    let error = from(text, &[]).expect_err("unknown");
+    assert!(error.contains("did you mean \"port\"?"), "{error}");
+    let config = parse("f", text, &[], &Vars(&[]), true).expect("lenient");
+    assert!(config.notices.iter().any(|notice| notice.message.contains("\"port\"")), "{:?}", config.notices);
+    parse("f", "server: {port: x}\n", &[], &Vars(&[]), true).expect_err("a wrong value stays wrong");
+}
