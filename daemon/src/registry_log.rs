@@ -57,8 +57,8 @@ struct Known {
 }
 
 impl Role {
-    fn new() -> Self {
-        let writer = Writer::Nobody("this registry has not joined its group yet".to_owned());
+    fn new(nobody: &str) -> Self {
+        let writer = Writer::Nobody(nobody.to_owned());
         Self(RwLock::new(Known { writer, until: Instant::now(), elections: 0 }))
     }
 
@@ -103,9 +103,26 @@ pub(crate) async fn open(
     KafkaStore::open(Arc::new(log), settings.init_timeout, settings.timeout).await
 }
 
+/// Opens a store that only reads a topic, which must be there: it joins no group, and refuses commits.
+pub(crate) async fn open_to_read(
+    settings: &KafkaLogSettings,
+    seam: Seam,
+) -> std::result::Result<KafkaStore, StoreError> {
+    let log = RegistryLog::open_to_read(settings, seam).await;
+    let log = log.map_err(|error| StoreError::Unavailable(words(&error)))?;
+    KafkaStore::open(Arc::new(log), settings.init_timeout, settings.timeout).await
+}
+
 impl RegistryLog {
-    /// Connects, makes or checks the topic, and joins the group.
-    pub(crate) async fn open(settings: &KafkaLogSettings, seam: Seam) -> Result<Self> {
+    async fn open_to_read(settings: &KafkaLogSettings, seam: Seam) -> Result<Self> {
+        let client = Self::client(settings, &seam).await?;
+        let topic = TopicLog::existing(client, Topic::new(settings.topic.as_str())?).await?;
+        let role = Arc::new(Role::new("the topic is only read here"));
+        let (stop, member) = (CancellationToken::new(), Mutex::default());
+        Ok(Self { topic, seam, limit: settings.timeout, role, stop, member })
+    }
+
+    async fn client(settings: &KafkaLogSettings, seam: &Seam) -> Result<Client> {
         let servers: Result<Vec<HostPort>> =
             settings.bootstrap_servers.iter().map(|server| server.parse()).collect();
         let mut config = ClientConfig::new(servers?);
@@ -113,14 +130,20 @@ impl RegistryLog {
         config.connect_timeout = config.connect_timeout.min(settings.timeout);
         config.request_timeout = settings.timeout / 2;
         config.retry.deadline = settings.timeout;
-        let client = Client::connect(config, seam.clone()).await?;
+        Client::connect(config, seam.clone()).await
+    }
+
+    /// Connects, makes or checks the topic, and joins the group.
+    pub(crate) async fn open(settings: &KafkaLogSettings, seam: Seam) -> Result<Self> {
+        let client = Self::client(settings, &seam).await?;
         let topic = TopicLogSettings {
             topic: Topic::new(settings.topic.as_str())?,
             replication_factor: settings.replication_factor,
             max_message_bytes: MAX_MESSAGE_BYTES,
         };
         let topic = TopicLog::open(client.clone(), &topic).await?;
-        let (role, stop) = (Arc::new(Role::new()), CancellationToken::new());
+        let (role, stop) =
+            (Arc::new(Role::new("this registry has not joined its group yet")), CancellationToken::new());
         let member = Member::new(settings, client, seam.clone(), Arc::clone(&role));
         let member = tokio::spawn(member.run(stop.clone()));
         Ok(Self { topic, seam, limit: settings.timeout, role, stop, member: Mutex::new(Some(member)) })

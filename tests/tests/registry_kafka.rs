@@ -83,6 +83,13 @@ async fn with_a_broker(version: KafkaVersion) {
     );
     let configs = client::configs(&cluster.bootstrap(), "_schemas");
     assert_eq!(configs["cleanup.policy"], "compact");
+    let reader = registry_log::open_to_read(&settings, Seam::system()).await.expect("a store");
+    assert_eq!(
+        reader.heads().await.expect("heads").contexts,
+        again.store.heads().await.expect("heads").contexts
+    );
+    let refused = reader.commit(&suite::first_commit("read-only")).await;
+    assert!(matches!(&refused, Err(StoreError::NotWriter(why)) if why.contains("only read")), "{refused:?}");
     again.store.close().await;
     two_elect_one(&cluster).await;
     another_writer_is_noticed(&cluster).await;
@@ -390,4 +397,48 @@ fn the_writer_may_be_killed() {
     }
     println!("{} registrations were acknowledged around the kill", known.len());
     drop(again);
+}
+
+/// A registry's topic is taken over while the registry itself goes on, and also when it is gone; the topic is not touched.
+#[test]
+fn a_topic_is_taken_over_without_its_registry() {
+    let cluster = KafkaCluster::start(KafkaVersion::V4, 1, &[]);
+    let (old, new) = (Port::reserve(), Port::reserve());
+    let mut registry = serve(&cluster, old.number());
+    for (n, subject) in ["a", ":.c:b", "a"].into_iter().enumerate() {
+        let schema = format!(
+            r#"{{"type":"record","name":"R","fields":[{{"name":"f{n}","type":"int","default":0}}]}}"#
+        );
+        let started = Instant::now();
+        while register(old.number(), subject, &schema).is_none() {
+            assert!(started.elapsed() < LIMIT, "nobody writes");
+        }
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("topic.jsonl").display().to_string();
+    let topic = format!("kafka://{}/_schemas", cluster.bootstrap());
+    Replevin::new(&["registry", "export", "--from", &topic, &file]).run().expect_code(0);
+    registry.kill9();
+    let mut target = Replevin::new(&["registry", "serve", "--host", "127.0.0.1", "--storage-type", "memory"])
+        .env("SERVER_PORT", &new.number().to_string())
+        .start();
+    target.wait_for("the registry serves");
+    let to = format!("http://127.0.0.1:{}", new.number());
+    let journal = folder.path().join("journal").display().to_string();
+    let takeover =
+        ["registry", "takeover", "--from", &topic, "--to", &to, "--journal", &journal, "--output", "json"];
+    let done = Replevin::new(&takeover).run().expect_code(0);
+    let report: serde_json::Value = serde_json::from_str(&done.stdout).expect("JSON");
+    assert_eq!(
+        (&report["source"], &report["proof"]["count"]),
+        (&topic.as_str().into(), &0.into()),
+        "{report}"
+    );
+    Replevin::new(&["registry", "diff", &file, &to]).run().expect_code(0);
+    let nothing =
+        Replevin::new(&["registry", "export", "--from", &format!("{topic}-not-there"), &file]).run();
+    assert!(
+        nothing.code() != Some(0) && nothing.stderr.contains("_schemas-not-there is not there"),
+        "{nothing:?}"
+    );
 }

@@ -98,9 +98,22 @@ impl TopicLog {
     /// The topic has several partitions or is not compacted, cannot be made, or no broker answers.
     pub async fn open(client: Client, settings: &TopicLogSettings) -> Result<Self> {
         let max_batch = topic::make_or_check(&client, settings).await?;
-        Ok(Self {
+        Ok(Self::new(client, settings.topic.clone(), max_batch))
+    }
+
+    /// Opens a log that is there already, to be read only: appending to it is refused by its size.
+    ///
+    /// # Errors
+    /// The topic is not there or has several partitions, or no broker answers.
+    pub async fn existing(client: Client, topic: Topic) -> Result<Self> {
+        topic::require(&client, &topic).await?;
+        Ok(Self::new(client, topic, 0))
+    }
+
+    fn new(client: Client, topic: Topic, max_batch: usize) -> Self {
+        Self {
             client,
-            partition: TopicPartition::new(settings.topic.clone(), 0),
+            partition: TopicPartition::new(topic, 0),
             max_batch,
             reading: Mutex::new(Reading {
                 budget: Budget::new(BUDGET),
@@ -108,7 +121,7 @@ impl TopicLog {
                 decompressor: Decompressor::new(),
             }),
             producing: Mutex::default(),
-        })
+        }
     }
 
     /// The topic's id (all zero where the cluster has none), and the offset behind the last record that all in-sync

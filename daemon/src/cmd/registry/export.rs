@@ -12,13 +12,14 @@ use registry::names::Context;
 use registry::transfer::{ArchiveWriter, Counts, FORMAT, Head, Oddities, Progress, Walk};
 
 use super::access::{self, failed};
+use super::topic::Place;
 use crate::output::{Output, count};
 use crate::{exit, signals};
 
 /// Arguments of `registry export`.
 #[derive(Debug, clap::Args)]
 pub(super) struct ExportArgs {
-    /// The registry.
+    /// The registry, or its topic: kafka://BROKER:9092,BROKER:9092/_schemas.
     #[arg(long = "from", env = "FROM_SCHEMA_REGISTRY_URL", value_name = "URL")]
     from: String,
     #[command(flatten)]
@@ -43,12 +44,13 @@ struct Written {
 /// Runs `registry export`.
 pub(super) async fn run(args: ExportArgs, output: &Output) -> Result<u8> {
     let contexts = access::contexts(&args.context)?;
-    let client = access::client(args.access.settings(&args.from, &args.speed)?)?;
+    let place = Place::of(&args.from).await?;
+    let client = access::client(args.access.settings(&place.url, &args.speed)?)?;
     let now_ms = Seam::system().clock.now_ms();
     let head = Head {
         format: FORMAT,
         program: concat!("replevin ", env!("CARGO_PKG_VERSION")).to_owned(),
-        source: client.name(),
+        source: place.name(client.name()),
         time_ms: now_ms,
         contexts: contexts.iter().map(Context::to_string).collect(),
     };

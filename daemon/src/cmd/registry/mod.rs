@@ -8,6 +8,7 @@ mod export;
 mod import;
 mod serve;
 mod takeover;
+mod topic;
 
 use std::path::{Path, PathBuf};
 

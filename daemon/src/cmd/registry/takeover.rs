@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::access::{self, failed};
 use super::import::{self, How};
+use super::topic::Place;
 use crate::output::Output;
 use crate::{exit, signals};
 
@@ -20,7 +21,7 @@ const PROOFS: u32 = 5;
 /// Arguments of `registry takeover`.
 #[derive(Debug, clap::Args)]
 pub(super) struct TakeoverArgs {
-    /// The registry that is taken over.
+    /// The registry that is taken over, or its topic: kafka://BROKER:9092,BROKER:9092/_schemas.
     #[arg(long = "from", env = "FROM_SCHEMA_REGISTRY_URL", value_name = "URL")]
     from: String,
     /// The registry that takes over.
@@ -60,7 +61,8 @@ struct Ended {
 /// Runs `registry takeover`.
 pub(super) async fn run(args: TakeoverArgs, output: &Output) -> Result<u8> {
     let contexts = access::contexts(&args.context)?;
-    let from = access::client(args.from_access.settings(&args.from, &args.speed)?)?;
+    let place = Place::of(&args.from).await?;
+    let from = access::client(args.from_access.settings(&place.url, &args.speed)?)?;
     let to = access::client(args.to_access.settings(&args.to, &args.speed)?)?;
     let journal = args.how.journal.clone().unwrap_or_else(|| PathBuf::from("replevin-takeover.journal"));
     let mut modes = access::modes(journal, &to)?;
@@ -106,7 +108,7 @@ pub(super) async fn run(args: TakeoverArgs, output: &Output) -> Result<u8> {
         _ => exit::DONE,
     };
     let report = json!({
-        "source": from.name(), "target": to.name(), "looks": ended.looks, "done": ended.done,
+        "source": place.name(from.name()), "target": to.name(), "looks": ended.looks, "done": ended.done,
         "present": plan.present, "extra": plan.extra, "proof": ended.proof,
         "warnings": follow.here().oddities.named,
     });
@@ -115,7 +117,7 @@ pub(super) async fn run(args: TakeoverArgs, output: &Output) -> Result<u8> {
             None => "not compared, for it was told to stop; `replevin registry diff` does that".to_owned(),
             Some(proof) => super::diff::text(proof),
         };
-        format!("{} -> {}: {}\n{proof}", from.name(), to.name(), import::done_text(&ended.done))
+        format!("{} -> {}: {}\n{proof}", place.name(from.name()), to.name(), import::done_text(&ended.done))
     });
     Ok(code)
 }

@@ -32,6 +32,25 @@ pub(super) async fn make_or_check(client: &Client, settings: &TopicLogSettings) 
     check(client, settings).await
 }
 
+/// Refuses a topic that is not there, or has several partitions. Nothing is made.
+pub(super) async fn require(client: &Client, topic: &Topic) -> Result<()> {
+    let metadata = client.refresh(Topics::Named(std::slice::from_ref(topic))).await?;
+    let known = metadata.topics.get(topic);
+    match known.map_or(0, |known| known.partitions.len()) {
+        1 => Ok(()),
+        0 => Err(match known.and_then(|known| known.error) {
+            Some(code) if code != KafkaErrorCode::UNKNOWN_TOPIC_OR_PARTITION => {
+                code.to_error(format!("topic {topic}"), None)
+            }
+            _ => Error::input(format!("topic {topic} is not there")).hint("check its name and the brokers"),
+        }),
+        partitions => {
+            Err(Error::input(format!("topic {topic} has {partitions} partitions, and must have one"))
+                .hint("name the topic that schemas are kept in"))
+        }
+    }
+}
+
 async fn make(client: &Client, settings: &TopicLogSettings, brokers: usize) -> Result<()> {
     let topic = &settings.topic;
     let wanted = settings.replication_factor.max(1);

@@ -1,0 +1,90 @@
+//! A registry's topic in place of a registry: `kafka://broker:9092,broker:9092/_schemas` is read into memory, and asked as any
+//! registry is, at a port of this machine that is there for as long as the command runs. Nothing is written to the topic, and no
+//! group is joined, so the registry that it belongs to may go on, or be gone.
+
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use pipeline::seam::Seam;
+use pipeline::{Error, Result};
+use registry::api::{About, Api};
+use registry::service::{Registry, Settings};
+use registry::store::kafka::KafkaLogSettings;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use super::app::App;
+use crate::{http, registry_log};
+
+const SCHEME: &str = "kafka://";
+/// How long reading the whole topic may take.
+const READING: Duration = Duration::from_secs(600);
+/// Only this process asks.
+const LIMITS: http::Limits = http::Limits {
+    body: 1 << 20,
+    bodies: 64 << 20,
+    head: 64 << 10,
+    connections: 300,
+    read: Duration::from_secs(60),
+    write: Duration::from_secs(60),
+    idle: Duration::from_secs(120),
+    shutdown: Duration::ZERO,
+};
+
+/// Where a registry is to be asked: at a URL as it was given, or for the topic that was.
+pub(super) struct Place {
+    /// The URL to be asked.
+    pub(super) url: String,
+    /// Serves the topic until this is dropped.
+    topic: Option<Served>,
+}
+
+struct Served {
+    name: String,
+    stop: CancellationToken,
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+impl Place {
+    /// Reads the topic, if it is one.
+    pub(super) async fn of(place: &str) -> Result<Self> {
+        let Some(rest) = place.strip_prefix(SCHEME) else {
+            return Ok(Self { url: place.to_owned(), topic: None });
+        };
+        let (servers, topic) = rest.split_once('/').unwrap_or((rest, ""));
+        if servers.is_empty() {
+            return Err(Error::input(format!("{place} names no broker"))
+                .hint("write kafka://HOST:PORT,HOST:PORT/_schemas"));
+        }
+        let servers = servers.split(',').map(str::to_owned).collect();
+        let mut settings = KafkaLogSettings::new(servers, "localhost", 0);
+        if !topic.is_empty() {
+            settings.topic = topic.to_owned();
+        }
+        settings.init_timeout = READING;
+        let name = format!("{SCHEME}{}/{}", settings.bootstrap_servers.join(","), settings.topic);
+        let wrong = |error: &dyn std::fmt::Display| Error::permanent(format!("{name}: {error}"));
+        let store = registry_log::open_to_read(&settings, Seam::system()).await.map_err(|e| wrong(&e))?;
+        let clock = Seam::system().clock;
+        let opened = Registry::open(Arc::new(store), Settings::default(), move || clock.now_ms()).await;
+        let api = Api::new(Arc::new(opened.map_err(|e| wrong(&e.message()))?), About::default());
+        let app = Arc::new(App::new(None, None));
+        app.open(api);
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.map_err(|e| wrong(&e))?;
+        let address = listener.local_addr().map_err(|e| wrong(&e))?;
+        let stop = CancellationToken::new();
+        tokio::spawn(http::serve(listener, app, LIMITS, stop.clone()));
+        Ok(Self { url: format!("http://{address}"), topic: Some(Served { name, stop }) })
+    }
+
+    /// What it is called in reports, where that is not `name`.
+    pub(super) fn name(&self, name: String) -> String {
+        self.topic.as_ref().map_or(name, |topic| topic.name.clone())
+    }
+}
