@@ -4,7 +4,7 @@
 //! `.__GLOBAL` holds defaults for all contexts, and no schemas.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 /// The wildcard prefix of `subjectPrefix`: all contexts.
 pub const ALL_CONTEXTS: &str = ":*:";
@@ -21,7 +21,8 @@ pub struct Context(Arc<str>);
 impl Context {
     /// The default context, `.`.
     pub fn default_context() -> Self {
-        Self(".".into())
+        static DEFAULT: LazyLock<Context> = LazyLock::new(|| Context(".".into()));
+        DEFAULT.clone()
     }
 
     /// The context of the defaults for all contexts, `.__GLOBAL`.

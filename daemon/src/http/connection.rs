@@ -72,7 +72,11 @@ impl State {
     }
 
     pub(super) fn enter(&self, phase: Phase) {
-        self.with(|inner| (inner.phase, inner.since) = (phase, Instant::now()));
+        self.enter_at(phase, Instant::now());
+    }
+
+    pub(super) fn enter_at(&self, phase: Phase, now: Instant) {
+        self.with(|inner| (inner.phase, inner.since) = (phase, now));
     }
 
     /// The body of a request will not be read to its end.
@@ -87,6 +91,8 @@ pub(super) struct Connection {
     state: Arc<State>,
     limits: Limits,
     /// When waiting for a request ends.
+    deadline: Instant,
+    /// Wakes no later than that, and mostly earlier: to set a timer anew costs more than to look at the time now and then.
     reading: Pin<Box<Sleep>>,
     /// When waiting for the client to read an answer ends; set while it keeps us waiting.
     writing: Option<Pin<Box<Sleep>>>,
@@ -98,8 +104,30 @@ pub(super) struct Connection {
 impl Connection {
     pub(super) fn new(stream: TcpStream, state: Arc<State>, limits: Limits) -> Self {
         // Who connects has something to say.
-        let reading = Box::pin(tokio::time::sleep(limits.read));
-        Self { stream, state, limits, reading, writing: None, instead: None, lingering: None }
+        let deadline = Instant::now() + limits.read;
+        let reading = Box::pin(tokio::time::sleep(limits.read.min(limits.idle)));
+        Self { stream, state, limits, deadline, reading, writing: None, instead: None, lingering: None }
+    }
+
+    /// A phase begins in which the client may be silent for so long.
+    fn wait(&mut self, phase: Phase, limit: Duration) {
+        let now = Instant::now();
+        self.state.enter_at(phase, now);
+        self.deadline = now + limit;
+    }
+
+    /// Ready when the client has been silent for too long.
+    fn poll_late(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            ready!(self.reading.as_mut().poll(cx));
+            let now = Instant::now();
+            if now >= self.deadline {
+                return Poll::Ready(());
+            }
+            // As short as the shortest wait, so that none that begins meanwhile is over before it wakes.
+            let next = self.deadline.min(now + self.limits.read.min(self.limits.idle));
+            self.reading.as_mut().reset(next);
+        }
     }
 
     /// Writes, and fails when the client has kept us waiting for too long.
@@ -179,9 +207,8 @@ impl AsyncRead for Connection {
         let before = buffer.filled().len();
         if let Poll::Ready(read) = Pin::new(&mut self.stream).poll_read(cx, buffer) {
             if buffer.filled().len() > before && self.state.phase() == Phase::Idle {
-                self.state.enter(Phase::Head);
-                let deadline = Instant::now() + self.limits.read;
-                self.reading.as_mut().reset(deadline);
+                let limit = self.limits.read;
+                self.wait(Phase::Head, limit);
             }
             return Poll::Ready(read);
         }
@@ -189,12 +216,12 @@ impl AsyncRead for Connection {
             // Bodies have a time of their own.
             Phase::Busy | Phase::Sending => Poll::Pending,
             Phase::Idle => {
-                ready!(self.reading.as_mut().poll(cx));
+                ready!(self.poll_late(cx));
                 // As if the client had closed it.
                 Poll::Ready(Ok(()))
             }
             Phase::Head => {
-                ready!(self.reading.as_mut().poll(cx));
+                ready!(self.poll_late(cx));
                 refuse(&self.stream, 408, "The headers did not arrive in time");
                 Poll::Ready(Err(late("the headers did not arrive in time")))
             }
@@ -230,9 +257,8 @@ impl AsyncWrite for Connection {
         ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
         self.writing = None;
         if self.state.phase() == Phase::Sending {
-            self.state.enter(Phase::Idle);
-            let deadline = Instant::now() + self.limits.idle;
-            self.reading.as_mut().reset(deadline);
+            let limit = self.limits.idle;
+            self.wait(Phase::Idle, limit);
         }
         Poll::Ready(Ok(()))
     }

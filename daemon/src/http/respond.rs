@@ -85,8 +85,8 @@ pub(super) async fn respond<H: Handler>(
     urgent_only: bool,
     request: Request<Incoming>,
 ) -> Response<Full<Bytes>> {
-    state.enter(Phase::Busy);
     let started = Instant::now();
+    state.enter_at(Phase::Busy, started);
     let _in_flight = InFlight::new(&*shared.handler);
     let (parts, body) = request.into_parts();
     let id = request_id(parts.headers.get(&REQUEST_ID));
@@ -110,9 +110,9 @@ pub(super) async fn respond<H: Handler>(
         status: reply.status,
         bytes: reply.body.len(),
         elapsed: started.elapsed(),
-        request_id: &id,
+        request_id: id.to_str().unwrap_or(""),
     });
-    let response = response(reply, &id, is_read);
+    let response = response(reply, id, is_read);
     state.enter(Phase::Sending);
     response
 }
@@ -204,23 +204,24 @@ fn busy(why: &str) -> Reply {
     Reply::error(503, 50001, why)
 }
 
-fn request_id(given: Option<&HeaderValue>) -> String {
-    let given = given.and_then(|value| value.to_str().ok());
-    match given.filter(|text| !text.is_empty() && text.len() <= LONGEST_ID) {
-        Some(text) => text.to_owned(),
-        None => uuid::Uuid::new_v4().to_string(),
-    }
+/// The request's own id where that is a short text, or a new one.
+fn request_id(given: Option<&HeaderValue>) -> HeaderValue {
+    let fits = |value: &&HeaderValue| value.to_str().is_ok() && (1..=LONGEST_ID).contains(&value.len());
+    given.filter(fits).cloned().unwrap_or_else(|| {
+        let mut text = uuid::Uuid::encode_buffer();
+        let text = uuid::Uuid::new_v4().hyphenated().encode_lower(&mut text);
+        // Digits and dashes.
+        HeaderValue::from_str(text).unwrap_or(HeaderValue::from_static(""))
+    })
 }
 
-fn response(reply: Reply, id: &str, is_read: bool) -> Response<Full<Bytes>> {
+fn response(reply: Reply, id: HeaderValue, is_read: bool) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(reply.body));
     *response.status_mut() = StatusCode::from_u16(reply.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(reply.content_type));
     headers.insert(VARY, HeaderValue::from_static("Accept"));
-    if let Ok(id) = HeaderValue::from_str(id) {
-        headers.insert(REQUEST_ID, id);
-    }
+    headers.insert(REQUEST_ID, id);
     if let Some(allow) = reply.allow.and_then(|allow| HeaderValue::from_str(&allow).ok()) {
         headers.insert(ALLOW, allow);
     }

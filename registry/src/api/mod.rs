@@ -146,6 +146,10 @@ impl Api {
     /// that to `GET`: whoever sends it leaves the body away.
     pub async fn answer(&self, request: &Request) -> Answer {
         let content_type = accepted(request.accept.as_deref());
+        if let Some(body) = schemas::finished(&self.registry, request) {
+            let endpoint = Some(Endpoint::SchemaById);
+            return Answer { status: 200, content_type, body, endpoint, allow: None };
+        }
         let (endpoint, allow, made) = match self.route(request) {
             Ok(Asked::Endpoint(routed)) => {
                 let endpoint = routed.endpoint;
