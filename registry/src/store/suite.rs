@@ -15,6 +15,9 @@ fn context(name: &str) -> Context {
     Context::named(name).expect("a context")
 }
 
+/// How often a writer of the races finds its store unable to agree.
+const PATIENCE: u32 = 20;
+
 /// A version with its schema.
 fn version(subject: &str, version: i32, id: u32) -> VersionRow {
     VersionRow {
@@ -473,6 +476,8 @@ pub async fn survives_races(stores: Vec<Arc<dyn Store>>, name: &str, writers: u3
     let work = stores.iter().cycle().zip(0..writers).map(|(store, writer)| {
         let (store, context, guard) = (Arc::clone(store), context.clone(), guard.clone());
         tokio::spawn(async move {
+            // Nodes that are far apart may fail to agree in time; nothing was written then, and one tries again as a client does.
+            let mut patience = PATIENCE;
             for n in 0..each {
                 loop {
                     let seen = head(&*store, &context).await;
@@ -490,6 +495,7 @@ pub async fn survives_races(stores: Vec<Arc<dyn Store>>, name: &str, writers: u3
                     match store.commit(&commit).await {
                         Ok(_) => break,
                         Err(StoreError::Conflict) => {}
+                        Err(StoreError::Unavailable(_)) if patience > 0 => patience -= 1,
                         Err(error) => panic!("{error}"),
                     }
                 }
