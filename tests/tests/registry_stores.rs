@@ -131,7 +131,7 @@ async fn survives_races(server: &impl Sql) {
     for _ in 0..3 {
         stores.push(server.open(&settings).await);
     }
-    suite::survives_races(stores, "races", 50, 10).await;
+    suite::survives_races(stores, "races", 50, 4).await;
 }
 
 async fn many_may_start_at_once(server: &'static impl Sql) {
@@ -202,6 +202,9 @@ async fn refuses_in_words(server: &impl Sql) {
 
 async fn speaks_tls(server: &impl Sql, authority: std::path::PathBuf) {
     let mut settings = server.database("tls");
+    // As in the races, which may be going on beside it.
+    settings.connect_timeout = Duration::from_secs(60);
+    settings.operation_timeout = Duration::from_secs(60);
     settings.ssl_mode = SslMode::Require;
     server.open(&settings).await.close().await;
     settings.host = "localhost".into();
