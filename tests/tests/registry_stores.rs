@@ -131,7 +131,7 @@ async fn survives_races(server: &impl Sql) {
     for _ in 0..3 {
         stores.push(server.open(&settings).await);
     }
-    suite::survives_races(stores, "races", 50, 4).await;
+    suite::survives_races(stores, "races", 50, 10).await;
 }
 
 async fn many_may_start_at_once(server: &'static impl Sql) {
@@ -409,7 +409,7 @@ async fn cassandra_without_one_of_two_data_centres() {
         open_cassandra(&settings).await
     };
     let (in_east, in_west) = (open(&east, "east").await, open(&west, "west").await);
-    suite::survives_races(vec![Arc::clone(&in_east), Arc::clone(&in_west)], "both", 2, 6).await;
+    suite::survives_disagreement(vec![Arc::clone(&in_east), Arc::clone(&in_west)], "both", 2, 6, 20).await;
 
     let mut last = suite::first_commit("cut-off");
     in_west.commit(&last).await.expect("a commit");

@@ -15,9 +15,6 @@ fn context(name: &str) -> Context {
     Context::named(name).expect("a context")
 }
 
-/// How often a writer of the races finds its store unable to agree.
-const PATIENCE: u32 = 20;
-
 /// A version with its schema.
 fn version(subject: &str, version: i32, id: u32) -> VersionRow {
     VersionRow {
@@ -470,14 +467,25 @@ async fn takes_many_rows(store: &dyn Store, context: &Context) {
 /// `writers` take ids in turn, each as often as it says, through one store or several on the same database. Ids come out
 /// without gaps, and nobody's commit is lost. All rely on the settings of one other context, as registrations do.
 pub async fn survives_races(stores: Vec<Arc<dyn Store>>, name: &str, writers: u32, each: u32) {
+    survives_disagreement(stores, name, writers, each, 0).await;
+}
+
+/// The same, where the nodes of a store are far apart and may fail to agree in time: nothing was written then, and a writer tries
+/// again as a client does, `patience` times at most.
+pub async fn survives_disagreement(
+    stores: Vec<Arc<dyn Store>>,
+    name: &str,
+    writers: u32,
+    each: u32,
+    patience: u32,
+) {
     let (context, other) = (context(&format!("{name}-races")), context(&format!("{name}-settings")));
     let rows = BTreeSet::from([Key::Config("".into()), Key::Mode("".into())]);
     let guard = Guard { context: other, seen: 0, rows };
     let work = stores.iter().cycle().zip(0..writers).map(|(store, writer)| {
         let (store, context, guard) = (Arc::clone(store), context.clone(), guard.clone());
         tokio::spawn(async move {
-            // Nodes that are far apart may fail to agree in time; nothing was written then, and one tries again as a client does.
-            let mut patience = PATIENCE;
+            let mut patience = patience;
             for n in 0..each {
                 loop {
                     let seen = head(&*store, &context).await;
