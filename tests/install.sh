@@ -4,7 +4,7 @@
 #   tests/install.sh NAME...
 #
 # Names: build-deps jdk kafka-3.9 kafka-4 versitygw toxiproxy azurite fake-gcs avro-java protobuf postgresql mariadb cassandra
-#        client-python client-node client-go oha schemathesis
+#        client-python client-node client-go oha schemathesis shell-tools cqlsh
 #
 # Everything except Debian packages lands in ${XDG_CACHE_HOME:-$HOME/.cache}/replevin/servers/<name-version>/, with a
 # link <name> beside it. A folder appears there only when it is whole, so a run that was killed leaves nothing half done,
@@ -23,11 +23,12 @@ PROTOBUF=1.85.1
 CASSANDRA=5.0.9
 OHA=1.16.0
 SCHEMATHESIS=4.32.5
+CQLSH=6.2.2
 
 clients=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)/clients
 servers=${XDG_CACHE_HOME:-$HOME/.cache}/replevin/servers
 names='build-deps jdk kafka-3.9 kafka-4 versitygw toxiproxy azurite fake-gcs avro-java protobuf postgresql mariadb cassandra'
-names+=' client-python client-node client-go oha schemathesis'
+names+=' client-python client-node client-go oha schemathesis shell-tools cqlsh'
 
 say() { printf 'install: %s\n' "$*" >&2; }
 fail() { say "$*"; exit 1; }
@@ -221,6 +222,9 @@ fetch_oha() {
 # Asks an API whatever its OpenAPI document allows, and what it does not.
 fetch_schemathesis() { python3 -m pip install --quiet --target packages "schemathesis==$1"; }
 
+# Cassandra's shell, with the driver that it needs.
+fetch_cqlsh() { python3 -m pip install --quiet --only-binary :all: --target packages "cqlsh==$1"; }
+
 # The registry clients that people use, each in its language. Their versions are in the files of tests/clients, and the folder's
 # name is a digest of these: other versions are installed beside the old ones.
 version_of() { cat "$@" | sha256sum | cut -c 1-12; }
@@ -297,6 +301,16 @@ for name in "$@"; do
     schemathesis)
         apt_needs pip3 python3-pip
         install schemathesis "$SCHEMATHESIS" fetch_schemathesis
+        ;;
+    # What the scripts of people need who follow a guide, and names that lead to this machine.
+    shell-tools)
+        apt_needs curl curl
+        apt_needs jq jq
+        apt_needs /usr/share/doc/libnss-wrapper libnss-wrapper
+        ;;
+    cqlsh)
+        apt_needs pip3 python3-pip
+        install cqlsh "$CQLSH" fetch_cqlsh
         ;;
     client-python)
         apt_needs pip3 python3-pip

@@ -56,6 +56,8 @@ pub struct Cassandra {
     /// For clients and for other nodes. Drivers ask every node of a cluster at the same port, so nodes differ in their addresses.
     ports: Arc<(Port, Port)>,
     address: &'static str,
+    /// For `nodetool`.
+    management: Port,
     process: Option<Process>,
     scratch: Scratch,
 }
@@ -81,7 +83,8 @@ impl Cassandra {
 
     fn start_at(address: &'static str, data_centre: &str, ports: &Arc<(Port, Port)>) -> Self {
         let scratch = Scratch::new("cassandra");
-        let mut node = Self { ports: Arc::clone(ports), address, process: None, scratch };
+        let ports = Arc::clone(ports);
+        let mut node = Self { ports, address, management: Port::reserve(), process: None, scratch };
         let folder = node.scratch.path();
         fs::write(folder.join("cassandra.yaml"), node.settings()).expect("a file");
         fs::write(folder.join("rackdc.properties"), format!("dc={data_centre}\nrack=rack1\n"))
@@ -93,6 +96,16 @@ impl Cassandra {
     /// `host:port`, for a proxy.
     pub fn address(&self) -> String {
         format!("{}:{}", self.address, self.ports.0.number())
+    }
+
+    /// The command of `nodetool` for this node, as words for a shell.
+    pub fn nodetool(&self) -> String {
+        format!(
+            "java -cp '{}/*' -Duser.home={} org.apache.cassandra.tools.NodeTool -h 127.0.0.1 -p {}",
+            installed("cassandra").join("libs").display(),
+            self.scratch.path().display(),
+            self.management.number()
+        )
     }
 
     /// Stops the node where it stands; its connections stay open and answer nothing.
@@ -135,6 +148,7 @@ impl Cassandra {
         let place = folder.join("rackdc.properties");
         java.arg(format!("-Dcassandra-rackdc.properties=file://{}", place.display()));
         java.arg(format!("-Dlogback.configurationFile={}", home.join("logback.xml").display()));
+        java.arg(format!("-Dcassandra.jmx.local.port={}", self.management.number()));
         java.args(["-Dcassandra-foreground=yes", "-Dcassandra.ring_delay_ms=100"]);
         java.args(["-Dcassandra.skip_wait_for_gossip_to_settle=0", "-Dcassandra.superuser_setup_delay_ms=0"]);
         java.arg("-cp").arg(home.join("libs/*")).arg("org.apache.cassandra.service.CassandraDaemon");

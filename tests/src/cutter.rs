@@ -35,7 +35,15 @@ impl Cutter {
     /// # Panics
     /// When it cannot listen.
     pub fn start(upstream: &str) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        Self::start_at("127.0.0.1:0", upstream)
+    }
+
+    /// The same at an address of one's choice.
+    ///
+    /// # Panics
+    /// When it cannot listen there.
+    pub fn start_at(address: &str, upstream: &str) -> Self {
+        let listener = TcpListener::bind(address).unwrap_or_else(|error| panic!("{address}: {error}"));
         let address = listener.local_addr().expect("an address").to_string();
         let (armed, cuts) = (Armed::default(), Arc::new(AtomicU32::new(0)));
         let (upstream, armed_too, cuts_too) = (upstream.to_owned(), Arc::clone(&armed), Arc::clone(&cuts));

@@ -19,6 +19,7 @@ pub mod job;
 pub mod kafka;
 pub mod kafka_tools;
 pub mod mariadb;
+pub mod names;
 pub mod postgres;
 pub mod process;
 pub mod proxy;

@@ -83,6 +83,12 @@ impl Port {
     pub fn address(&self) -> String {
         format!("127.0.0.1:{}", self.number)
     }
+
+    /// An address of this machine (127.x.y.z) that is as much one's own as the port is, for who must listen at a number that is
+    /// known to all the world.
+    pub fn own_host(&self) -> String {
+        format!("127.9.{}.{}", self.number >> 8, self.number & 255)
+    }
 }
 
 /// A folder that is removed when this value is dropped, also when the test panics.

@@ -12,8 +12,7 @@ use sandbox::cutter::{Cut, Cutter};
 use sandbox::http;
 use sandbox::kafka::{FAST_CLEANING, KafkaCluster, KafkaVersion};
 use sandbox::scratch::Port;
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 // The binary's own: what joins registry and pipeline lies there.
@@ -341,62 +340,6 @@ fn register(port: u16, subject: &str, schema: &str) -> Option<u64> {
         http::request(&format!("127.0.0.1:{port}"), "POST", &path, &headers, body.as_bytes()).ok()?;
     let answer: serde_json::Value = serde_json::from_slice(&answer.body).ok()?;
     answer["id"].as_u64()
-}
-
-/// Two binaries. Clients speak to both; the one that writes is killed while they do. What was acknowledged is there, ids have no
-/// gaps, and the other goes on.
-#[test]
-fn the_writer_may_be_killed() {
-    let cluster = KafkaCluster::start(KafkaVersion::V4, 1, &[]);
-    let (one, two) = (Port::reserve(), Port::reserve());
-    // The smaller URL is elected.
-    let is_first = one.address() < two.address();
-    let (first, second) = if is_first { (one.number(), two.number()) } else { (two.number(), one.number()) };
-    let mut writer = serve(&cluster, first);
-    let _other = serve(&cluster, second);
-    let started = Instant::now();
-    while register(second, "warm", "\"int\"").is_none() {
-        assert!(started.elapsed() < LIMIT, "nothing is passed on");
-    }
-    let known: Mutex<BTreeMap<String, u64>> = Mutex::default();
-    let go = |worker: usize, port: u16| {
-        for n in 0..40 {
-            let name = format!("Killed{worker}x{n}");
-            let schema = format!(r#"{{"type":"record","name":"{name}","fields":[]}}"#);
-            if let Some(id) = register(port, &name, &schema) {
-                known.lock().expect("no panic").insert(name, id);
-            }
-        }
-    };
-    std::thread::scope(|scope| {
-        for worker in 0..4 {
-            scope.spawn(move || go(worker, second));
-        }
-        std::thread::sleep(Duration::from_millis(700));
-        writer.kill9();
-    });
-    let known = known.into_inner().expect("no panic");
-    assert!(known.len() > 5, "{known:?}");
-    let started = Instant::now();
-    while register(second, "after", "\"long\"").is_none() {
-        assert!(started.elapsed() < LIMIT, "nobody writes any more");
-    }
-    let again = serve(&cluster, first);
-    for port in [first, second] {
-        let answer =
-            http::request(&format!("127.0.0.1:{port}"), "GET", "/schemas", &[], b"").expect("an answer");
-        let all: Vec<serde_json::Value> = serde_json::from_slice(&answer.body).expect("JSON");
-        let mut ids: Vec<u64> = all.iter().filter_map(|schema| schema["id"].as_u64()).collect();
-        for (name, id) in &known {
-            let found = all.iter().find(|schema| schema["subject"] == name.as_str());
-            assert_eq!(found.map(|schema| &schema["id"]), Some(&(*id).into()), "{name} at {port}");
-        }
-        ids.sort_unstable();
-        let count = u64::try_from(ids.len()).expect("few");
-        assert_eq!(ids, (1..=count).collect::<Vec<_>>());
-    }
-    println!("{} registrations were acknowledged around the kill", known.len());
-    drop(again);
 }
 
 /// A registry's topic is taken over while the registry itself goes on, and also when it is gone; the topic is not touched.

@@ -394,14 +394,29 @@ async fn cassandra_without_one_of_two_data_centres() {
     let (east, west) = Cassandra::start_east_and_west();
     let builder = scylla::client::session_builder::SessionBuilder::new().known_node(east.address());
     let session = builder.build().await.expect("a session");
-    let sql =
-        "CREATE KEYSPACE both WITH replication = {'class': 'NetworkTopologyStrategy', 'east': 1, 'west': 1}";
     // The nodes hear of each other by gossip.
     let deadline = Instant::now() + Duration::from_secs(120);
-    while let Err(error) = session.query_unpaged(sql, &[]).await {
+    let half = "CREATE KEYSPACE IF NOT EXISTS half WITH replication = {'class': 'NetworkTopologyStrategy', 'east': 1}";
+    let others = async || {
+        session.query_unpaged(half, &[]).await.map_err(|error| error.to_string())?;
+        let peers = session.query_unpaged("SELECT data_center FROM system.peers", &[]).await;
+        let peers = peers
+            .map_err(|error| error.to_string())?
+            .into_rows_result()
+            .map_err(|error| error.to_string())?;
+        peers.single_row::<(String,)>().map_err(|error| error.to_string())
+    };
+    while let Err(error) = others().await {
         assert!(Instant::now() < deadline, "{error}");
         tokio::time::sleep(Duration::from_millis(500)).await;
     }
+    let mut half = CassandraSettings::new(vec![west.address()], "half");
+    (half.local_dc, half.start_timeout) = (Some("west".into()), Duration::from_secs(2));
+    let error = CassandraStore::connect(&half).await.expect_err("a refusal").to_string();
+    assert!(
+        error.contains("no replicas in data centre \"west\"") && error.contains("ALTER KEYSPACE"),
+        "{error}"
+    );
     let open = async |node: &Cassandra, local_dc: &str| {
         let mut settings = CassandraSettings::new(vec![node.address()], "both");
         settings.local_dc = Some(local_dc.into());

@@ -57,12 +57,11 @@ const AT_ONCE: usize = 16;
 pub struct CassandraSettings {
     /// Nodes to begin with, `host:port`; the others are found through them.
     pub hosts: Vec<String>,
-    /// The keyspace; made where it is missing, with NetworkTopologyStrategy.
+    /// The keyspace; made where it is missing, with NetworkTopologyStrategy and replicas in all data centres that are known then.
     pub keyspace: String,
     /// The data centre whose nodes are talked to; that of the first node where it is not set.
     pub local_dc: Option<String>,
-    /// Replicas in this data centre of a keyspace that is made; three, or as many as there are nodes, where it is not set.
-    /// A keyspace in several data centres must be made, or altered, by hand.
+    /// Replicas in each data centre of a keyspace that is made; three, or as many as it has nodes, where it is not set.
     pub replication_factor: Option<u32>,
     /// How many replicas must answer a question.
     pub read_consistency: Consistency,

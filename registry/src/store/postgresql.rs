@@ -21,8 +21,7 @@ use tokio::time::{Instant, timeout_at};
 mod statements;
 
 /// Step n leads from version n to version n + 1.
-const MIGRATIONS: &[&str] =
-    &[include_str!("postgresql/tables.sql"), include_str!("postgresql/version_2.sql")];
+const MIGRATIONS: &[&str] = &[include_str!("postgresql/tables.sql"), include_str!("version_2.sql")];
 /// The lock under which tables are made: any number, the same in all instances.
 const MIGRATION_LOCK: i64 = 0x7265_706c_6576;
 /// An index entry in PostgreSQL has 2704 bytes at most.

@@ -170,7 +170,7 @@ pub(crate) static CASSANDRA: Table = Table {
         ours("local_dc", Kind::Text, "the data centre whose nodes are talked to; that of the first node where it is not set")
             .example("dc1")
             .env(&["SCHEMA_REGISTRY_CASSANDRA_LOCAL_DC"]),
-        ours("replication_factor", Kind::Int { min: 1, max: 1_000 }, "replicas in this data centre of a keyspace that is made; unset: three, or as many as there are nodes")
+        ours("replication_factor", Kind::Int { min: 1, max: 1_000 }, "replicas in each data centre of a keyspace that is made; unset: three, or as many as it has nodes")
             .example("3")
             .env(&["SCHEMA_REGISTRY_CASSANDRA_REPLICATION_FACTOR"]),
         ours("consistency", LEVEL, "how many replicas must answer a question, and have what is written")

@@ -3,6 +3,7 @@
 
 use super::builtin;
 use super::element::File;
+use super::json_names;
 use super::print::{Layout, print};
 use crate::parse::Problem;
 use protox::file::{FileResolver, GoogleFileResolver};
@@ -11,7 +12,8 @@ use std::collections::HashMap;
 /// The name that the schema itself has in its descriptor, as in Confluent's registry.
 const MAIN: &str = "default";
 
-/// The encoded `FileDescriptorProto` of a file, with its custom options and without positions in the text.
+/// The encoded `FileDescriptorProto` of a file, with its custom options, without positions in the text, and without JSON names that
+/// the text does not have.
 ///
 /// The files must be free of map entry messages.
 pub(super) fn compile<'a>(
@@ -44,9 +46,8 @@ pub(super) fn compile<'a>(
         Problem::new(format!("{}{within}", one_line(&error.to_string())))
     })?;
     let set = compiler.encode_file_descriptor_set();
-    let file =
-        only_entry(&set).ok_or_else(|| Problem::new("the compiler gave no descriptor for this schema"))?;
-    Ok(file.to_vec())
+    let file = only_entry(&set).and_then(|file| json_names::declared_only(main, file));
+    file.ok_or_else(|| Problem::new("the compiler gave no descriptor for this schema"))
 }
 
 struct Given {

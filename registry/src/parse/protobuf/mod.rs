@@ -18,6 +18,7 @@ mod builtin;
 mod compile;
 mod descriptor;
 pub(crate) mod element;
+mod json_names;
 mod lex;
 pub(crate) mod names;
 mod normal;

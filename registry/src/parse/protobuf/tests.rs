@@ -395,28 +395,25 @@ message A {
   reserved 20 to 29;
   reserved "gone";
 
-  repeated .p.A.ByNameEntry by_name = 1 [json_name = "byName"];
-  optional int32 maybe = 2 [json_name = "maybe"];
-  .google.protobuf.Timestamp t = 5 [json_name = "t"];
-  repeated .p.E es = 6 [json_name = "es"];
+  repeated .p.A.ByNameEntry by_name = 1;
+  optional int32 maybe = 2;
+  .google.protobuf.Timestamp t = 5;
+  repeated .p.E es = 6;
 
   oneof o {
-    string s = 3 [json_name = "s"];
-    .p.B b = 4 [json_name = "b"];
+    string s = 3;
+    .p.B b = 4;
   }
 
   message ByNameEntry {
     option map_entry = true;
   
-    string key = 1 [json_name = "key"];
-    .p.B value = 2 [json_name = "value"];
+    string key = 1;
+    .p.B value = 2;
   }
 }
 message B {
-  int64 n = 1 [
-    deprecated = true,
-    json_name = "n"
-  ];
+  int64 n = 1 [deprecated = true];
 }
 enum E {
   option allow_alias = true;
@@ -432,7 +429,7 @@ service S {
     let bytes = first.serialized().expect("it was compiled");
     let second = parse(&bytes);
     assert_eq!(second.canonical(), expected);
-    assert!(second.normalized().contains("  map<string, .p.B> by_name = 1 [json_name = \"byName\"];\n"));
+    assert!(second.normalized().contains("  map<string, .p.B> by_name = 1;\n"));
     assert!(!second.normalized().contains("Entry"));
     // The text that was printed is itself a schema, and means the same.
     let third = parse(second.canonical());
@@ -450,6 +447,40 @@ fn the_entries_of_maps_come_after_the_other_nested_messages_in_a_descriptor() {
     assert_eq!(names, ["B", "C", "MEntry"]);
     assert_eq!(found.name(), "default");
     assert!(found.source_code_info.is_none());
+}
+
+#[test]
+fn a_descriptor_has_the_json_names_that_the_text_has() {
+    let text = r#"syntax = "proto2"; package p; import "google/protobuf/descriptor.proto";
+        extend google.protobuf.FieldOptions { optional string word = 50001 [json_name = "wort"]; optional int32 n_n = 50002; }
+        message A { optional int32 a_a = 1 [json_name = "aA", (word) = "kept"]; optional int32 b_b = 2; map<string, int32> m_m = 3;
+            optional group G_g = 4 [json_name = "other"] { optional int32 c_c = 5 [json_name = "c_c"]; optional int32 d_d = 6; }
+            message B { oneof o { int32 e_e = 1; int32 f_f = 2 [json_name = "F"]; } extend A { optional int32 g_h = 9; } } extensions 9; }"#;
+    let schema = parse(text);
+    let bytes = STANDARD.decode(schema.serialized().expect("compiled")).expect("base64");
+    let found = prost_types::FileDescriptorProto::decode(bytes.as_slice()).expect("a descriptor");
+    let message = &found.message_type[0];
+    let nested =
+        |name: &str| message.nested_type.iter().find(|nested| nested.name() == name).expect("nested");
+    let all = [
+        &found.extension,
+        &message.field,
+        &nested("G_g").field,
+        &nested("B").field,
+        &nested("B").extension,
+        &nested("MMEntry").field,
+    ];
+    let names: Vec<&str> =
+        all.into_iter().flatten().map(|field| field.json_name.as_deref().unwrap_or("-")).collect();
+    assert_eq!(names, ["wort", "-", "aA", "-", "-", "other", "c_c", "-", "-", "F", "-", "-", "-"]);
+    assert!(bytes.windows(4).any(|part| part == b"kept"), "custom options stay");
+    // Without custom options, which no text made of a descriptor has, it is the same schema when it is registered again.
+    let plain = parse(
+        "syntax = \"proto3\"; message A { int32 a_a = 1 [json_name = \"aA\"]; int32 b_b = 2; map<string, A> c = 3; }",
+    );
+    let again = parse(&plain.serialized().expect("compiled"));
+    assert_eq!(again.serialized(), plain.serialized());
+    assert_eq!(again.normalized(), plain.normalized().replace(" A>", " .A>"));
 }
 
 #[test]

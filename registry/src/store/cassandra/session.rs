@@ -7,9 +7,10 @@ use scylla::client::session::Session;
 use scylla::client::session_builder::SessionBuilder;
 use scylla::policies::load_balancing::DefaultPolicy;
 use scylla::policies::retry::FallthroughRetryPolicy;
+use scylla::statement::Consistency;
 use scylla::statement::unprepared::Statement;
-use std::collections::BTreeSet;
-use std::fmt::Display;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::{Display, Write as _};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
@@ -36,8 +37,11 @@ impl CassandraStore {
         let deadline = Instant::now() + settings.start_timeout;
         // Of several instances that start at once each may do it: what is there already is left as it is.
         let statements = loop {
-            let made = make_tables(&session, settings).await;
-            let error = match made {
+            let made = async {
+                make_tables(&session, settings).await?;
+                check_replicas(&session, settings).await
+            };
+            let error = match made.await {
                 Ok(()) => match Statements::prepare(&session, settings).await {
                     Ok(statements) => break statements,
                     Err(error) => wrong("cannot use the tables", &error),
@@ -170,13 +174,18 @@ async fn make_tables(session: &Session, settings: &CassandraSettings) -> std::re
     let keyspaces =
         format!("SELECT keyspace_name FROM system_schema.keyspaces WHERE keyspace_name = '{keyspace}'");
     if names(session, &keyspaces).await?.is_empty() {
-        let (local, nodes) = data_centre(session, settings).await?;
-        let replicas = settings.replication_factor.unwrap_or_else(|| REPLICAS.min(nodes)).max(1);
-        tracing::info!(keyspace, data_centre = local, replicas, "making the keyspace");
-        let local = local.replace('\'', "''");
-        run(session, &format!(
-            "CREATE KEYSPACE IF NOT EXISTS \"{keyspace}\" WITH replication = {{'class': 'NetworkTopologyStrategy', '{local}': {replicas}}}"
-        )).await?;
+        // In all of them: instances in each are to find everything at home.
+        let mut replication = "'class': 'NetworkTopologyStrategy'".to_owned();
+        for (data_centre, nodes) in data_centres(session).await? {
+            let replicas = settings.replication_factor.unwrap_or_else(|| REPLICAS.min(nodes)).max(1);
+            tracing::info!(keyspace, data_centre, replicas, "making the keyspace");
+            let _ = write!(replication, ", '{}': {replicas}", data_centre.replace('\'', "''"));
+        }
+        run(
+            session,
+            &format!("CREATE KEYSPACE IF NOT EXISTS \"{keyspace}\" WITH replication = {{{replication}}}"),
+        )
+        .await?;
     }
     for (table, columns) in CREATE {
         if !there.iter().any(|name| name == table) {
@@ -200,25 +209,49 @@ async fn run(session: &Session, text: &str) -> std::result::Result<(), String> {
 
 async fn names(session: &Session, text: &str) -> std::result::Result<Vec<String>, String> {
     let mut statement = Statement::new(text);
-    statement.set_consistency(scylla::statement::Consistency::One);
+    statement.set_consistency(Consistency::One);
     let found = session.query_unpaged(statement, &[]).await.map_err(|error| error.to_string())?;
     let found = found.into_rows_result().map_err(|error| error.to_string())?;
     let rows = found.rows::<(String,)>().map_err(|error| error.to_string())?;
     rows.map(|row| row.map(|(name,)| name).map_err(|error| error.to_string())).collect()
 }
 
-/// The data centre that is ours, and how many nodes it has.
-async fn data_centre(
-    session: &Session,
-    settings: &CassandraSettings,
-) -> std::result::Result<(String, u32), String> {
-    let own = names(session, "SELECT data_center FROM system.local").await?;
-    let others = names(session, "SELECT data_center FROM system.peers").await?;
-    let local = settings.local_dc.clone().or_else(|| own.first().cloned());
-    let local = local.ok_or("no node says which data centre it is in: set local_dc")?;
-    let nodes = own.iter().chain(&others).filter(|name| **name == local).count();
-    match nodes {
-        0 => Err(format!("no node is in data centre {local:?}: check local_dc")),
-        nodes => Ok((local, u32::try_from(nodes).unwrap_or(u32::MAX))),
+/// The data centres of the cluster, with the number of nodes in each.
+async fn data_centres(session: &Session) -> std::result::Result<BTreeMap<String, u32>, String> {
+    let mut all = BTreeMap::new();
+    for table in ["system.local", "system.peers"] {
+        for name in names(session, &format!("SELECT data_center FROM {table}")).await? {
+            *all.entry(name).or_default() += 1;
+        }
     }
+    Ok(all)
+}
+
+/// Where answers are asked of the own data centre alone, a keyspace that somebody has made must have replicas there.
+async fn check_replicas(session: &Session, settings: &CassandraSettings) -> std::result::Result<(), String> {
+    let is_local = |asked: Consistency| matches!(asked, Consistency::LocalQuorum | Consistency::LocalOne);
+    if !is_local(settings.read_consistency) && !is_local(settings.write_consistency) {
+        return Ok(());
+    }
+    let local = match &settings.local_dc {
+        Some(local) => Some(local.clone()),
+        None => names(session, "SELECT data_center FROM system.local").await?.pop(),
+    };
+    let keyspace = &settings.keyspace;
+    let text = format!("SELECT replication FROM system_schema.keyspaces WHERE keyspace_name = '{keyspace}'");
+    let mut statement = Statement::new(text);
+    statement.set_consistency(Consistency::One);
+    let found = session.query_unpaged(statement, &[]).await.map_err(|error| error.to_string())?;
+    let found = found.into_rows_result().map_err(|error| error.to_string())?;
+    let row = found.maybe_first_row::<(BTreeMap<String, String>,)>().map_err(|error| error.to_string())?;
+    let (Some((replication,)), Some(local)) = (row, local) else { return Ok(()) };
+    let by_place = replication.get("class").is_some_and(|class| class.ends_with("NetworkTopologyStrategy"));
+    if by_place && !replication.contains_key(&local) {
+        return Err(format!(
+            "the keyspace has no replicas in data centre {local:?}, which its answers are asked of: ALTER KEYSPACE \"{keyspace}\" \
+             WITH replication = {{..., '{local}': 3}} and repair it, or set local_dc to one of {:?}",
+            replication.keys().filter(|name| *name != "class").collect::<Vec<_>>()
+        ));
+    }
+    Ok(())
 }

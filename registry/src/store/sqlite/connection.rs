@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// The version of the tables that this program writes; step n of [`MIGRATIONS`] leads to version n + 1.
-const MIGRATIONS: &[&str] = &[include_str!("tables.sql"), include_str!("version_2.sql")];
+const MIGRATIONS: &[&str] = &[include_str!("tables.sql"), include_str!("../version_2.sql")];
 
 /// The path, and which file was found there.
 #[derive(Debug)]

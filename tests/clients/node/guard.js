@@ -1,0 +1,62 @@
+// What stands before a registry that not everybody may ask: TLS by OpenSSL, and a client certificate or a token of an issuer
+// (oidc-provider, which is certified for OpenID). Not a registry: what it lets in it passes on.
+//
+//   node guard.js certificate|token|user PORT ISSUER_PORT REGISTRY_PORT FOLDER
+//
+// FOLDER holds server.crt, server.key and ca.crt. It writes "ready" when it listens.
+const fs = require('node:fs');
+const http = require('node:http');
+const https = require('node:https');
+const path = require('node:path');
+const { pathToFileURL } = require('node:url');
+
+const [guard, port, issuerPort, registryPort, folder] = process.argv.slice(2);
+const file = (name) => fs.readFileSync(path.join(folder, name));
+const tls = { cert: file('server.crt'), key: file('server.key') };
+
+async function issuer() {
+  const main = path.join(process.env.NODE_PATH, 'oidc-provider', 'lib', 'index.js');
+  const { Provider } = await import(pathToFileURL(main));
+  const provider = new Provider(`https://localhost:${issuerPort}`, {
+    clients: [{
+      client_id: 'backup', client_secret: 'backup-secret-1', grant_types: ['client_credentials'], redirect_uris: [], response_types: [],
+      scope: 'schemas',
+    }],
+    scopes: ['schemas'],
+    features: { clientCredentials: { enabled: true } },
+    // Renewed while a long copy is under way.
+    ttl: { ClientCredentials: 5 },
+  });
+  await new Promise((listening) => https.createServer(tls, provider.callback()).listen(issuerPort, '127.0.0.1', listening));
+  return provider;
+}
+
+async function main() {
+  const provider = guard === 'token' ? await issuer() : null;
+  const isKnown = {
+    certificate: () => true,
+    user: (authorization) => authorization === `Basic ${Buffer.from('backup:pass:word').toString('base64')}`,
+    token: async (authorization) => {
+      const token = await provider.ClientCredentials.find((authorization ?? '').replace(/^Bearer /, ''));
+      return token !== undefined && token.isValid && token.scope === 'schemas';
+    },
+  }[guard];
+  const asks = guard === 'certificate' ? { ca: file('ca.crt'), requestCert: true, rejectUnauthorized: true } : {};
+  const server = https.createServer({ ...tls, ...asks }, async (request, response) => {
+    if (!await isKnown(request.headers.authorization)) {
+      response.writeHead(401, { 'Content-Type': 'application/json' });
+      response.end('{"error_code":401,"message":"Unauthorized"}');
+      return;
+    }
+    const { method, url, headers } = request;
+    const passed = http.request({ host: '127.0.0.1', port: registryPort, method, path: url, headers }, (answer) => {
+      response.writeHead(answer.statusCode, answer.headers);
+      answer.pipe(response);
+    });
+    passed.on('error', () => response.destroy());
+    request.pipe(passed);
+  });
+  server.listen(port, '127.0.0.1', () => console.log('ready'));
+}
+
+main();

@@ -1,0 +1,2 @@
+curl http://localhost:8081/
+# Response: {}
