@@ -103,6 +103,10 @@ command -v cargo >/dev/null || {
 }
 
 step 'build tools' tests/install.sh build-deps || finish
+servers=(kafka-3.9 kafka-4 versitygw toxiproxy azurite fake-gcs avro-java protobuf postgresql mariadb cassandra
+    client-python client-node client-go schemathesis shell-tools cqlsh)
+# They are fetched while the rest is compiled; the step below waits for that, and says what went wrong.
+if ! $quick; then tests/install.sh "${servers[@]}" >/dev/null 2>&1 & fi
 step 'format' cargo fmt --all --check
 step 'lints' cargo clippy --workspace --all-targets --locked -- -D warnings
 step 'documentation' env RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --locked --quiet
@@ -118,8 +122,7 @@ done
 if $quick; then finish; fi
 
 if [[ -d tests/reader ]]; then step 'reader in Python' reader; fi
-step 'servers' tests/install.sh kafka-3.9 kafka-4 versitygw toxiproxy azurite fake-gcs avro-java protobuf postgresql mariadb cassandra \
-    client-python client-node client-go schemathesis shell-tools cqlsh || finish
+step 'servers' tests/install.sh "${servers[@]}" || finish
 step 'tests with real servers' programs
 # Two nodes of Cassandra want the machine for themselves.
 step 'two data centres' cargo test --workspace --features replevin/failpoints --locked --test registry_stores -- \

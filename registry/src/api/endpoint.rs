@@ -98,7 +98,7 @@ endpoints! {
     MasterAvailable "GET" "/master_available" "master.available" "Whether schemas can be registered" [] -> "MasterAvailable" [],
     Types "GET" "/schemas/types" "schemas.get-types" "Types of schemas that are understood" [] -> "Names" [],
     Schemas "GET" "/schemas" "schemas.get-schemas" "Schemas by subject and version"
-        ["subjectPrefix" "aliases" "deleted" "latestOnly" "ruleType" "offset" "limit"] -> "Versions" [],
+        ["subjectPrefix" "aliases" "deleted" "latestOnly" "ruleType" "offset" "limit"] -> "Versions" [42209],
     SchemaById "GET" "/schemas/ids/{id}" "schemas.ids.get-schema" "The schema of an id"
         ["subject" "format" "referenceFormat" "findTags" "fetchMaxId"] -> "SchemaOfId" [40403],
     SchemaTextById "GET" "/schemas/ids/{id}/schema" "schemas.ids.get-schema.only" "The text of an id's schema"

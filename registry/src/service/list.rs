@@ -3,7 +3,7 @@
 
 use super::Registry;
 use super::read::Entity;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::names::{ALL_CONTEXTS, Context, Subject};
 use crate::state::Version;
 use crate::store::SchemaKey;
@@ -13,6 +13,9 @@ use std::sync::Arc;
 
 /// Schemas whose texts are asked for at once.
 const CHUNK: usize = 32;
+
+/// Bytes of texts that one list may have: it is made in memory.
+const LISTED_BYTES: usize = if cfg!(test) { 1 << 20 } else { 64 << 20 };
 
 /// Which part of a list is wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -197,7 +200,7 @@ impl Registry {
             }
             ControlFlow::Continue(())
         });
-        let mut found = Vec::new();
+        let (mut found, mut bytes) = (Vec::new(), 0);
         for chunk in wanted.chunks(CHUNK) {
             for entity in self.entities(chunk).await? {
                 if query.rule_type.as_ref().is_some_and(|wanted| !entity.has_rule(wanted)) {
@@ -209,6 +212,17 @@ impl Registry {
                 }
                 let names = aliases.get(&entity.subject).into_iter().flatten().map(Subject::to_string);
                 let names = names.collect();
+                bytes += entity.texts.canonical.len();
+                if bytes > LISTED_BYTES {
+                    return Err(Error::new(
+                        42209,
+                        format!(
+                            "The first {} schemas of the list have more than {LISTED_BYTES} bytes of text. Ask for fewer at once: limit={}",
+                            found.len() + 1,
+                            found.len().max(1)
+                        ),
+                    ));
+                }
                 found.push((entity, names));
                 if found.len() >= page.limit {
                     return Ok(found);

@@ -96,6 +96,10 @@ impl Registry {
                 let basis = Basis { config: &seen.config, versions: &seen.versions };
                 let verdict = self.judge(subject, &candidate, &basis, &budget).await?;
                 if !verdict.is_compatible() {
+                    // What it did not fit may be gone by now.
+                    if self.seen(subject) != seen {
+                        continue;
+                    }
                     return Err(self.incompatible(subject, &verdict));
                 }
             }

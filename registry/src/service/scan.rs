@@ -14,8 +14,8 @@ use std::sync::Arc;
 const SUBJECTS: usize = 10_000;
 /// Bytes of texts that one walk looks at.
 const BYTES: usize = 16 << 20;
-/// Texts that are asked of the store at once.
-const BATCH: usize = 100;
+/// Texts that are asked of the store at once: few, because each may be as long as a schema may be.
+const BATCH: usize = 16;
 /// Names that are looked at in one step.
 const NAMES: usize = 1000;
 

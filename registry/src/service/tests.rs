@@ -91,6 +91,26 @@ async fn a_version_that_is_not_named_is_found_by_its_hash() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_list_that_is_too_large_says_how_to_ask_for_a_part() {
+    let one = with(Settings::default()).await;
+    for n in 0..5 {
+        let long =
+            format!(r#"{{"type":"enum","name":"E","symbols":["A{n}"],"doc":"{}"}}"#, "d".repeat(300 << 10));
+        one.register(&format!("s{n}"), &long).await.expect("a schema");
+    }
+    let list = async |limit| {
+        one.registry
+            .schemas(&SchemaQuery::default(), Page { offset: 1, limit })
+            .await
+            .map(|found| found.len())
+    };
+    let refused = list(1000).await.expect_err("too much");
+    assert_eq!(refused.code(), 42209);
+    assert!(refused.to_string().contains("limit=3"), "{refused}");
+    assert_eq!(list(3).await.expect("a list"), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_miss_reads_a_text_once() {
     let one = with(Settings::default()).await;
     for n in 0..30 {

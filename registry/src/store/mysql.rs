@@ -8,7 +8,7 @@
 //! `mysql/statements.rs` reads and writes rows; `sql.rs` connects.
 
 use super::rows::{self, Rows};
-use super::sql::{self, Fault, Kind, Place, Sql, SqlSettings, SslMode};
+use super::sql::{self, Fault, Kind, Lent, Place, Sql, SqlSettings, SslMode};
 use super::tries::{self, Tries, Try};
 use super::{Change, Commit, Guard, Head, Heads, Key, Pool, Result, SchemaKey, Store, StoreError, Texts};
 use crate::names::Context;
@@ -85,13 +85,12 @@ impl MysqlStore {
         Instant::now() + self.limit
     }
 
-    /// A step on a connection of its own; where it fails, the connection is not used again.
+    /// A step on a connection of its own; where it fails, or nobody waits for it any more, the connection is not used again.
     async fn read<T>(&self, step: impl AsyncFnOnce(&mut MySqlConnection) -> Sql<T>) -> Result<T> {
-        let mut connection = self.pool.acquire().await.map_err(|error| self.stated(&error))?;
-        step(&mut connection).await.map_err(|fault| {
-            sql::discard(connection);
-            self.said(fault)
-        })
+        let mut lent = Lent::new(self.pool.acquire().await.map_err(|error| self.stated(&error))?);
+        let found = step(lent.connection()).await.map_err(|fault| self.said(fault))?;
+        lent.give_back();
+        Ok(found)
     }
 }
 
@@ -103,12 +102,14 @@ fn session(settings: &SqlSettings, is_mariadb: bool) -> String {
         SET SESSION innodb_lock_wait_timeout = {seconds};
         SET SESSION sql_mode = CONCAT(@@sql_mode, ',STRICT_ALL_TABLES');"
     );
-    if is_mariadb {
-        // A transaction that nobody goes on with would hold its locks until the server notices that its client is gone.
-        session.push_str(&format!(
-            "SET SESSION idle_transaction_timeout = {seconds}; SET SESSION max_statement_time = {seconds};"
-        ));
-    }
+    // A transaction that nobody goes on with would hold its locks until the server notices that its client is gone. MySQL knows only
+    // how long a connection may be idle, which ends those that the pool keeps in reserve as well; it makes new ones.
+    session.push_str(&match is_mariadb {
+        true => {
+            format!("SET SESSION idle_transaction_timeout = {seconds}; SET SESSION max_statement_time = {seconds};")
+        }
+        false => format!("SET SESSION wait_timeout = {};", seconds.max(60)),
+    });
     session
 }
 

@@ -7,7 +7,7 @@
 //! `postgresql/statements.rs` reads and writes rows; `sql.rs` connects.
 
 use super::rows::{self, Rows};
-use super::sql::{self, Fault, Kind, Place, Sql, SqlSettings, SslMode};
+use super::sql::{self, Fault, Kind, Lent, Place, Sql, SqlSettings, SslMode};
 use super::tries::{self, Tries, Try};
 use super::{Change, Commit, Guard, Head, Heads, Key, Pool, Result, SchemaKey, Store, StoreError, Texts};
 use crate::names::Context;
@@ -77,16 +77,15 @@ impl PostgresqlStore {
         Instant::now() + self.limit
     }
 
-    /// A step on a connection of its own; where it fails, the connection is not used again.
+    /// A step on a connection of its own; where it fails, or nobody waits for it any more, the connection is not used again.
     async fn read<T>(&self, step: impl AsyncFnOnce(&mut PgConnection) -> Sql<T>) -> Result<T> {
-        let mut connection = self.pool.acquire().await.map_err(|error| self.stated(&error))?;
-        step(&mut connection).await.map_err(|fault| {
-            sql::discard(connection);
-            match fault {
-                Fault::Server(error) => self.stated(&error),
-                Fault::Said(error) => error,
-            }
-        })
+        let mut lent = Lent::new(self.pool.acquire().await.map_err(|error| self.stated(&error))?);
+        let found = step(lent.connection()).await.map_err(|fault| match fault {
+            Fault::Server(error) => self.stated(&error),
+            Fault::Said(error) => error,
+        })?;
+        lent.give_back();
+        Ok(found)
     }
 }
 

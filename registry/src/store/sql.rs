@@ -289,6 +289,35 @@ pub(super) fn explain_tls(error: &Error) -> Option<&'static str> {
     }
 }
 
+/// A connection for one step. It goes back to the pool only where the step has ended well: of one that was left in the middle nobody
+/// knows what it is at, and a pool that takes it back asks the server for a sign of life first, for as long as that says nothing.
+pub(super) struct Lent<DB: Database> {
+    connection: PoolConnection<DB>,
+    is_sound: bool,
+}
+
+impl<DB: Database> Lent<DB> {
+    pub(super) fn new(connection: PoolConnection<DB>) -> Self {
+        Self { connection, is_sound: false }
+    }
+
+    pub(super) fn connection(&mut self) -> &mut DB::Connection {
+        &mut self.connection
+    }
+
+    pub(super) fn give_back(mut self) {
+        self.is_sound = true;
+    }
+}
+
+impl<DB: Database> Drop for Lent<DB> {
+    fn drop(&mut self) {
+        if !self.is_sound {
+            self.connection.close_on_drop();
+        }
+    }
+}
+
 /// A connection that is not used again, because nobody knows what it is at.
 pub(super) fn discard<DB: Database>(mut connection: PoolConnection<DB>) {
     connection.close_on_drop();
