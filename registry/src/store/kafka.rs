@@ -237,6 +237,10 @@ impl KafkaStore {
             }
             commit::records(&tables, commit)?
         };
+        // Where brokers are slow, another may have been elected since, and have written.
+        if self.elected().await? != election {
+            return Err(StoreError::Conflict);
+        }
         let offsets = match self.log.append(&records).await {
             Ok(offsets) => offsets,
             Err(error) => {

@@ -93,6 +93,37 @@ async fn a_new_writer_has_seen_everything() {
     second.commit(&suite::next_commit(&commit)).await.expect("a commit");
 }
 
+/// Between being asked and writing there is time to be ousted: then nothing is written, though elected again meanwhile.
+#[tokio::test]
+async fn who_was_ousted_before_writing_does_not_write() {
+    let log = MemoryLog::new();
+    let (first, second) = (store(&log).await, store(&log.other(2)).await);
+    let commit = suite::first_commit("ousted");
+    first.commit(&commit).await.expect("a commit");
+    let next = suite::next_commit(&commit);
+    for elected_again in [false, true] {
+        let reading = first.position.lock().await;
+        let ousted = async {
+            log.elect(Some(2));
+            second.commit(&suite::first_commit(&format!("theirs {elected_again}"))).await.expect("a commit");
+            if elected_again {
+                log.elect(Some(1));
+            }
+            drop(reading);
+            log.records().len()
+        };
+        let (outcome, written) = tokio::join!(first.commit(&next), ousted);
+        match elected_again {
+            false => assert!(matches!(outcome, Err(StoreError::NotWriter(_))), "{outcome:?}"),
+            true => assert!(matches!(outcome, Err(StoreError::Conflict)), "{outcome:?}"),
+        }
+        assert_eq!(log.records().len(), written);
+        log.elect(Some(1));
+        first.heads().await.expect("heads");
+    }
+    first.commit(&next).await.expect("a commit of the one that has taken over again");
+}
+
 #[tokio::test]
 async fn a_log_that_was_replaced_is_another_store() {
     let log = MemoryLog::new();
