@@ -275,11 +275,14 @@ impl TopicLog {
                         error
                     }
                     code if code.is_retriable() => {
-                        // These say so after the leader has appended.
+                        // These may come after the leader has appended: one that is replaced while it waits for the
+                        // others says that it is not the leader, and the next leader may have the batch.
                         lost |= matches!(
                             code,
-                            KafkaErrorCode::REQUEST_TIMED_OUT
+                            KafkaErrorCode::NOT_LEADER_OR_FOLLOWER
+                                | KafkaErrorCode::REQUEST_TIMED_OUT
                                 | KafkaErrorCode::NOT_ENOUGH_REPLICAS_AFTER_APPEND
+                                | KafkaErrorCode::KAFKA_STORAGE_ERROR
                         );
                         producing.connection = None;
                         error

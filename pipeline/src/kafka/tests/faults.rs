@@ -17,6 +17,7 @@ use kafka_protocol::messages::list_offsets_response::{
 use kafka_protocol::messages::metadata_response::{
     MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
 };
+use kafka_protocol::messages::produce_response::{PartitionProduceResponse, TopicProduceResponse};
 use kafka_protocol::messages::*;
 use kafka_protocol::protocol::{Request, StrBytes};
 use tokio::io::AsyncWriteExt;
@@ -580,4 +581,29 @@ async fn nothing_is_sent_to_a_log_once_the_time_is_up() {
     let outcome = log(&broker).await.append(&[LogRecord::default()], Duration::from_millis(50)).await;
     let Err(AppendError::Nothing(error)) = outcome else { panic!("{outcome:?}") };
     assert!(error.message().contains("the time was up"), "{error}");
+}
+
+/// Some refusals come from a broker that led the log until a moment ago, and may have passed the records on before.
+#[tokio::test]
+async fn what_a_log_says_after_it_may_have_appended_is_no_refusal() {
+    for (code, may_be_there) in [(6, true), (7, true), (19, false), (20, true), (56, true)] {
+        let broker = cluster(move |mut peer, request, _| async move {
+            if request.api != ProduceRequest::KEY {
+                of_a_log(&mut peer, &request, Duration::ZERO).await;
+                return Some(peer);
+            }
+            let result = PartitionProduceResponse::default().with_error_code(code).with_base_offset(-1);
+            let topic = TopicProduceResponse::default()
+                .with_name(TopicName(StrBytes::from_static_str("t")))
+                .with_partition_responses(vec![result]);
+            peer.answer(&request, &ProduceResponse::default().with_responses(vec![topic])).await;
+            Some(peer)
+        })
+        .await;
+        let outcome = log(&broker).await.append(&[LogRecord::default()], Duration::from_millis(50)).await;
+        match may_be_there {
+            true => assert!(matches!(outcome, Err(AppendError::Unknown(_))), "{code}: {outcome:?}"),
+            false => assert!(matches!(outcome, Err(AppendError::Nothing(_))), "{code}: {outcome:?}"),
+        }
+    }
 }
