@@ -10,8 +10,9 @@
 //! - **One writer.** Registries elect one among them; the others refuse commits and name it, so that requests can be passed on.
 //!   Whoever is newly elected first appends a record and reads up to it, so it has seen what the one before it wrote.
 //! - **Revisions** are counted in memory; records carry them in a header, so that a store that is opened again goes on from
-//!   there. What other registries write moves a context on by one revision a record. Compaction may remove what told a
-//!   revision, so after a restart a context may stand at a lower one; nobody but the process itself compares them.
+//!   there. What other registries write moves a context on by one revision a record, and a commit that is read in parts by one
+//!   a part. Compaction may remove what told a revision, so after a restart a context may stand at a lower one; nobody but the
+//!   process itself compares them.
 //! - **Torn commits.** A commit that fits into one batch of the topic (`max.message.bytes`) appears whole or not at all. A larger
 //!   one, such as the deletion of a subject with many megabytes of versions, may be torn by a crash in its middle; `commit.rs`
 //!   says why what is left is sound. The same request, made again, does the rest.
@@ -147,11 +148,16 @@ impl KafkaStore {
             while next < extent.end {
                 next = self.read_into(next, &mut passed_over, |apply| apply(&mut tables)).await?;
             }
+            tables.show();
             *self.tables_mut() = tables;
             *position = Position { log: extent.log, next };
         }
         while position.next < extent.end {
-            let apply = |apply: &mut dyn FnMut(&mut Tables)| apply(&mut self.tables_mut());
+            let apply = |apply: &mut dyn FnMut(&mut Tables)| {
+                let mut tables = self.tables_mut();
+                apply(&mut tables);
+                tables.show();
+            };
             position.next = self.read_into(position.next, &mut passed_over, apply).await?;
         }
         Ok((*position, passed_over))

@@ -6,7 +6,8 @@
 //! - A schema is there while a version is it. So removing the last version removes the schema, and its id is not given again.
 //! - What cannot be read is passed over and counted. Its version number and its id stay taken.
 //!
-//! Every record moves its context on by one revision, or, where we wrote it, to the revision of its commit.
+//! Every record moves its context on by one revision, or, where we wrote it, to the revision of its commit. What comes of a
+//! commit after its first part was shown is a revision of its own.
 
 use super::keys::RecordKey;
 use super::log::Record;
@@ -31,6 +32,8 @@ const REMEMBERED: usize = 10_000;
 #[derive(Debug)]
 pub struct Table {
     head: Head,
+    /// The head was shown to readers.
+    is_shown: bool,
     /// Who made the last revisions.
     history: BTreeMap<Revision, Uuid>,
     rows: BTreeMap<Key, (Revision, Change)>,
@@ -43,6 +46,7 @@ impl Default for Table {
     fn default() -> Self {
         Self {
             head: Head::EMPTY,
+            is_shown: false,
             history: BTreeMap::new(),
             rows: BTreeMap::new(),
             texts: HashMap::new(),
@@ -268,6 +272,14 @@ impl Tables {
         }
     }
 
+    /// Readers may see what was applied until now. Of a commit of several batches that may be a first part: the rest, when it
+    /// comes, must be another revision, or whoever has seen the first part would take it for all.
+    pub fn show(&mut self) {
+        for table in self.contexts.values_mut() {
+            table.is_shown = true;
+        }
+    }
+
     /// Applies the record at an offset. Offsets must rise.
     pub fn apply(&mut self, offset: i64, record: &Record) -> Applied {
         self.records += 1;
@@ -433,7 +445,7 @@ impl Tables {
         let head = &mut table.head;
         match stamp.filter(|stamp| stamp.context == *context) {
             Some(stamp) => {
-                if head.attempt != stamp.attempt {
+                if head.attempt != stamp.attempt || table.is_shown {
                     head.revision = (head.revision + 1).max(stamp.revision.min(LAST_REVISION));
                     head.attempt = stamp.attempt;
                     self.links += u64::from(stamp.adds_links);
@@ -446,6 +458,7 @@ impl Tables {
                 head.attempt = Uuid::from_u64_pair(0, offset.unsigned_abs());
             }
         }
+        table.is_shown = false;
         let revision = head.revision;
         table.history.insert(revision, head.attempt);
         if table.history.len() > REMEMBERED {

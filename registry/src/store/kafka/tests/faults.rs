@@ -43,6 +43,34 @@ async fn every_first_part_of_a_commit_is_sound() {
     }
 }
 
+/// A commit of several batches becomes visible in parts: who has seen the first part is told the rest.
+#[tokio::test]
+async fn a_commit_that_is_read_in_parts_is_read_to_its_end() {
+    let (whole, log) = (MemoryLog::new(), MemoryLog::new());
+    let mut commit = suite::first_commit("parts");
+    commit.adds_links = true;
+    store(&whole).await.commit(&commit).await.expect("a commit");
+    let records: Vec<Record> = whole.records().into_iter().map(|(_, record)| record).collect();
+    let (first, rest) = records.split_at(2);
+    let before = store(&log).await;
+    log.write(first.to_vec());
+    let stores = [before, store(&log).await];
+    let mut seen = Vec::new();
+    for store in &stores {
+        seen.push(store.heads().await.expect("heads"));
+        assert_eq!(rows(store, &commit.context).await.len(), 1, "the context is listed");
+    }
+    log.write(rest.to_vec());
+    for (store, seen) in stores.iter().zip(seen) {
+        let heads = store.heads().await.expect("heads");
+        let since = seen.contexts[&commit.context];
+        let (head, told) = store.changes(&commit.context, since).await.expect("changes");
+        assert!(head != since && head == heads.contexts[&commit.context], "{head:?}");
+        assert_eq!(told.len(), 2, "a version and its schema: {told:?}");
+        assert!(heads.links > seen.links, "what leads into other contexts may be in the rest");
+    }
+}
+
 #[tokio::test]
 async fn records_of_no_consequence_in_between_do_not_matter() {
     let log = MemoryLog::new();
