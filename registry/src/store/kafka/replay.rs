@@ -2,7 +2,7 @@
 //!
 //! - The last record of a key wins, whatever form the key has.
 //! - The text of an id never changes: a record that says otherwise is passed over, as Confluent's registry does, and the key
-//!   keeps what it had. Such a record is told, so that the one who writes can put the key right.
+//!   keeps what it had. Where one of ours wrote such a record the key is contested: whoever writes next puts it right.
 //! - A schema is there while a version is it. So removing the last version removes the schema, and its id is not given again.
 //! - What cannot be read is passed over and counted. Its version number and its id stay taken.
 //!
@@ -65,13 +65,14 @@ pub struct Tables {
     forms: HashMap<RecordKey, BTreeSet<Bytes>>,
     /// SCHEMA records that cannot be read, with their offsets.
     unreadable: HashMap<RecordKey, i64>,
+    /// SCHEMA keys whose last record was passed over, though one of ours wrote it: compaction would keep that one alone.
+    contested: BTreeSet<RecordKey>,
     records: u64,
     skipped: u64,
 }
 
 /// What became of a record.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Applied {
+enum Applied {
     /// It counts, or says nothing that the registry knows.
     Done,
     /// It was passed over, and why; its key keeps what it had.
@@ -256,6 +257,11 @@ impl Tables {
         self.unreadable.get(key).copied()
     }
 
+    /// Keys that the log would say something else of than the tables, if it were compacted now.
+    pub fn contested(&self) -> &BTreeSet<RecordKey> {
+        &self.contested
+    }
+
     /// Forgets what is gone: for a log that was just read from its beginning, when nobody has seen older revisions.
     pub fn forget_removed(&mut self) {
         for table in self.contexts.values_mut() {
@@ -281,17 +287,16 @@ impl Tables {
     }
 
     /// Applies the record at an offset. Offsets must rise.
-    pub fn apply(&mut self, offset: i64, record: &Record) -> Applied {
+    pub fn apply(&mut self, offset: i64, record: &Record) {
         self.records += 1;
         let applied = match RecordKey::read(&record.key) {
             Ok(key) => self.apply_to(offset, key, record),
             Err(why) => Applied::PassedOver(why),
         };
-        if let Applied::PassedOver(why) = &applied {
+        if let Applied::PassedOver(why) = applied {
             self.skipped += 1;
             tracing::warn!(offset, why, "a record of the schemas topic is passed over");
         }
-        applied
     }
 
     fn apply_to(&mut self, offset: i64, key: RecordKey, record: &Record) -> Applied {
@@ -371,6 +376,7 @@ impl Tables {
         record: &Record,
         stamp: Option<Stamp>,
     ) -> Applied {
+        self.contested.remove(key);
         let Some(value) = record.value.as_deref() else {
             self.unreadable.remove(key);
             let (table, revision) = self.step(&subject.context, offset, stamp.as_ref());
@@ -389,6 +395,10 @@ impl Tables {
         };
         let known = self.contexts.get(&subject.context).and_then(|table| table.texts(schema.row.key));
         if known.is_some_and(|known| known.canonical != schema.texts.canonical) {
+            // Others may only have written the same text in another form, as Karapace does when it deletes softly.
+            if stamp.is_some() {
+                self.contested.insert(key.clone());
+            }
             return Applied::PassedOver(format!(
                 "version {version} of subject {subject} has id {}, which is another text already",
                 schema.row.key

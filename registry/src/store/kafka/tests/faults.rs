@@ -107,6 +107,49 @@ async fn another_writer_that_was_first_keeps_what_it_took() {
     store.commit(&again).await.expect("a commit that has seen it");
 }
 
+/// A writer was ousted while it was frozen, and writes when it wakes up. Compaction must not leave its records alone.
+#[tokio::test]
+async fn what_an_ousted_writer_wrote_too_late_is_put_right() {
+    for (number, seen) in [2, 9].into_iter().flat_map(|number| [(number, false), (number, true)]) {
+        let (log, frozen) = (MemoryLog::new(), MemoryLog::new());
+        let store = store(&log).await;
+        let first = suite::first_commit("late");
+        store.commit(&first).await.expect("a commit");
+        frozen.write(log.records().into_iter().map(|(_, record)| record));
+        let mut theirs = suite::next_commit(&first);
+        theirs.texts[0].canonical = "theirs".into();
+        for change in &mut theirs.changes {
+            if let Change::Version(row) = change {
+                row.version = number;
+            }
+        }
+        super::store(&frozen).await.commit(&theirs).await.expect("what it takes for the next commit");
+        let ours = suite::next_commit(&first);
+        store.commit(&ours).await.expect("a commit");
+        log.write(frozen.records().pop().map(|(_, late)| late));
+        if seen {
+            assert_eq!(head(&store, &first.context).await, ours.head(), "it is passed over");
+        }
+        let outcome = store.commit(&suite::next_commit(&ours)).await;
+        match seen {
+            true => assert!(matches!(outcome, Err(StoreError::Conflict)), "put right before: {outcome:?}"),
+            false => drop(outcome.expect("a commit, and put right after it")),
+        }
+        log.compact();
+        let left = |record: &Record| {
+            record.value.as_ref().is_some_and(|value| String::from_utf8_lossy(value).contains("theirs"))
+        };
+        assert!(!log.records().iter().any(|(_, record)| left(record)), "version {number}");
+        let (before, after) = (store, super::store(&log).await);
+        for store in [&before, &after] {
+            let (_, texts) = store.texts(&first.context, &[SchemaKey::of(2)]).await.expect("texts").remove(0);
+            assert_eq!(&*texts.canonical, "2");
+            let held = rows(store, &first.context).await;
+            assert!(held.contains_key(r#"version 2 of subject ":.late:s""#), "{held:?}");
+        }
+    }
+}
+
 /// Whoever is elected reads what the one before it wrote last, before it writes.
 #[tokio::test]
 async fn a_new_writer_has_seen_everything() {
