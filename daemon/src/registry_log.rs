@@ -176,7 +176,12 @@ impl Log for RegistryLog {
             timestamp: record.time_ms.unwrap_or(now),
         };
         let records: Vec<LogRecord> = records.iter().map(record).collect();
-        // What is sent again and again must not arrive when another one writes.
+        // What is sent, or sent again, must not arrive when another one writes.
+        if !matches!(self.role.writer(), Writer::This(_)) {
+            return Err(LogError::Unavailable(
+                "this registry is not the one that writes any more".to_owned(),
+            ));
+        }
         let limit = self.limit.min(self.role.left());
         self.topic.append(&records, limit).await.map_err(|error| match error {
             AppendError::Unknown(error) => LogError::Unknown(words(&error)),

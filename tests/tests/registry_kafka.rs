@@ -2,7 +2,7 @@
 
 use pipeline::seam::Seam;
 use registry::names::Context;
-use registry::store::kafka::log::{Log, Writer};
+use registry::store::kafka::log::{Log, LogError, Record, Writer};
 use registry::store::kafka::{KafkaLogSettings, KafkaStore};
 use registry::store::{Change, Head, SchemaKey, Store, StoreError, suite};
 use registry_log::RegistryLog;
@@ -127,6 +127,8 @@ async fn two_elect_one(cluster: &KafkaCluster) {
     first.store.close().await;
     let refused = first.store.commit(&next).await;
     assert!(matches!(refused, Err(StoreError::NotWriter(_))), "who has left does not write: {refused:?}");
+    let refused = first.log.append(&[Record::default()]).await;
+    assert!(matches!(refused, Err(LogError::Unavailable(_))), "nor does its log: {refused:?}");
     second.until(|writer| matches!(writer, Writer::This(_))).await;
     second.store.commit(&next).await.expect("a commit of the new writer");
     assert_eq!(first.head(&commit.context).await, next.head(), "who has left still reads");

@@ -26,6 +26,8 @@ impl KafkaErrorCode {
     pub const OFFSET_OUT_OF_RANGE: Self = Self(1);
     /// No such topic or partition here (yet, or any more).
     pub const UNKNOWN_TOPIC_OR_PARTITION: Self = Self(3);
+    /// The broker asked does not lead the partition, or has just ceased to.
+    pub const NOT_LEADER_OR_FOLLOWER: Self = Self(6);
     /// The leader has waited for its replicas for too long.
     pub const REQUEST_TIMED_OUT: Self = Self(7);
     /// The batch is larger than the topic takes.
@@ -48,6 +50,8 @@ impl KafkaErrorCode {
     pub const DUPLICATE_SEQUENCE_NUMBER: Self = Self(46);
     /// The producer's epoch is older than another's.
     pub const INVALID_PRODUCER_EPOCH: Self = Self(47);
+    /// The broker's disk has failed.
+    pub const KAFKA_STORAGE_ERROR: Self = Self(56);
     /// The broker has forgotten the producer.
     pub const UNKNOWN_PRODUCER_ID: Self = Self(59);
     /// The broker does not know the fetch session.

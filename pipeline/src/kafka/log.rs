@@ -225,7 +225,7 @@ impl TopicLog {
         }
     }
 
-    /// Appends records in their order, and gives their offsets. `limit` is how long a lost request is sent again.
+    /// Appends records in their order, and gives their offsets. `limit` is how long they are sent, and sent again.
     ///
     /// # Errors
     /// [`AppendError`] says what may be there.
@@ -262,7 +262,7 @@ impl TopicLog {
     ) -> Result<i64, AppendError> {
         let mut lost = false;
         for attempt in 0.. {
-            let error = match self.produce_once(producing, batch).await {
+            let error = match self.produce_once(producing, batch, deadline).await {
                 Ok(base) => return Ok(base),
                 Err(Failed::Refused(code, error)) => match code {
                     // The broker has forgotten the producer, or never knew it; nothing was appended in its name.
@@ -275,11 +275,14 @@ impl TopicLog {
                         error
                     }
                     code if code.is_retriable() => {
-                        // These say so after the leader has appended.
+                        // These may come after the leader has appended: one that is replaced while it waits for the
+                        // others says that it is not the leader, and the next leader may have the batch.
                         lost |= matches!(
                             code,
-                            KafkaErrorCode::REQUEST_TIMED_OUT
+                            KafkaErrorCode::NOT_LEADER_OR_FOLLOWER
+                                | KafkaErrorCode::REQUEST_TIMED_OUT
                                 | KafkaErrorCode::NOT_ENOUGH_REPLICAS_AFTER_APPEND
+                                | KafkaErrorCode::KAFKA_STORAGE_ERROR
                         );
                         producing.connection = None;
                         error
@@ -314,7 +317,12 @@ impl TopicLog {
         Err(AppendError::Nothing(Error::permanent("no attempt was made")))
     }
 
-    async fn produce_once(&self, producing: &mut Producing, batch: &encode::Encoded) -> Result<i64, Failed> {
+    async fn produce_once(
+        &self,
+        producing: &mut Producing,
+        batch: &encode::Encoded,
+        deadline: Instant,
+    ) -> Result<i64, Failed> {
         let (producer, sequence) = match producing.producer {
             Some(known) => known,
             None => {
@@ -333,6 +341,10 @@ impl TopicLog {
             }
         };
         let bytes = batch.by(producer, sequence).map_err(Failed::Unsent)?;
+        // All that was asked before may have taken long.
+        if Instant::now() >= deadline {
+            return Err(Failed::Unsent(Error::retry("the time was up before it could be sent")));
+        }
         let sent = connection.send(&[Batch { partition: self.partition.clone(), chunks: vec![bytes] }]).await;
         // A request that did not get into its connection's queue was not sent.
         let answered = sent.map_err(Failed::Lost)?.response().await.map_err(Failed::Lost)?;

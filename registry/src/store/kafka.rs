@@ -10,25 +10,25 @@
 //! - **One writer.** Registries elect one among them; the others refuse commits and name it, so that requests can be passed on.
 //!   Whoever is newly elected first appends a record and reads up to it, so it has seen what the one before it wrote.
 //! - **Revisions** are counted in memory; records carry them in a header, so that a store that is opened again goes on from
-//!   there. What other registries write moves a context on by one revision a record. Compaction may remove what told a
-//!   revision, so after a restart a context may stand at a lower one; nobody but the process itself compares them.
+//!   there. What other registries write moves a context on by one revision a record, and a commit that is read in parts by one
+//!   a part. Compaction may remove what told a revision, so after a restart a context may stand at a lower one; nobody but the
+//!   process itself compares them.
 //! - **Torn commits.** A commit that fits into one batch of the topic (`max.message.bytes`) appears whole or not at all. A larger
 //!   one, such as the deletion of a subject with many megabytes of versions, may be torn by a crash in its middle; `commit.rs`
 //!   says why what is left is sound. The same request, made again, does the rest.
 //! - **Two writers** at once cannot be ruled out where one was frozen and does not know of its successor. The log keeps both in
 //!   one order that all readers share, and ids keep their texts. The one who finds the other's records before its own says
-//!   that the outcome is unknown, and puts right what was passed over.
+//!   that the outcome is unknown. Whoever writes next puts right what was passed over.
 //! - **What Confluent's records cannot hold** (the submitted bytes of a schema) lies in headers, which a registry that writes the
 //!   record anew leaves out. Next ids that no schema tells any more lie in the value of the NOOP record, until another
 //!   registry writes one of its own.
 
 use self::keys::RecordKey;
 use self::log::{Log, LogError, Record, Writer};
-use self::replay::{Applied, Table, Tables};
+use self::replay::{Table, Tables};
 use super::{Change, Commit, Head, Heads, Result, SchemaKey, Store, StoreError, Texts};
 use crate::names::Context;
 use async_trait::async_trait;
-use std::collections::HashSet;
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
@@ -121,8 +121,8 @@ impl KafkaStore {
         self.tables.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Reads what is new, up to the end that the log has now. Gives the keys of records that were passed over.
-    async fn follow(&self) -> Result<(Position, HashSet<RecordKey>)> {
+    /// Reads what is new, up to the end that the log has now.
+    async fn follow(&self) -> Result<Position> {
         let mut position = self.position.lock().await;
         let shorter = Instant::now() + SHORTER;
         let extent = loop {
@@ -132,7 +132,6 @@ impl KafkaStore {
             }
             sleep(SHORTER / 20).await;
         };
-        let mut passed_over = HashSet::new();
         if extent.log != position.log || extent.end < position.next {
             if position.log != Uuid::nil() {
                 let (read, ends) = (position.next, extent.end);
@@ -145,25 +144,25 @@ impl KafkaStore {
             // Built aside: who asks meanwhile sees the old rows, and never a part of the new ones.
             let (mut tables, mut next) = (Tables::default(), 0);
             while next < extent.end {
-                next = self.read_into(next, &mut passed_over, |apply| apply(&mut tables)).await?;
+                next = self.read_into(next, |apply| apply(&mut tables)).await?;
             }
+            tables.show();
             *self.tables_mut() = tables;
             *position = Position { log: extent.log, next };
         }
         while position.next < extent.end {
-            let apply = |apply: &mut dyn FnMut(&mut Tables)| apply(&mut self.tables_mut());
-            position.next = self.read_into(position.next, &mut passed_over, apply).await?;
+            let apply = |apply: &mut dyn FnMut(&mut Tables)| {
+                let mut tables = self.tables_mut();
+                apply(&mut tables);
+                tables.show();
+            };
+            position.next = self.read_into(position.next, apply).await?;
         }
-        Ok((*position, passed_over))
+        Ok(*position)
     }
 
     /// Applies one chunk; gives where to read on.
-    async fn read_into(
-        &self,
-        from: i64,
-        passed_over: &mut HashSet<RecordKey>,
-        with: impl FnOnce(&mut dyn FnMut(&mut Tables)),
-    ) -> Result<i64> {
+    async fn read_into(&self, from: i64, with: impl FnOnce(&mut dyn FnMut(&mut Tables))) -> Result<i64> {
         let chunk = self.log.read(from).await?;
         if chunk.next <= from {
             return Err(StoreError::Corrupt(format!(
@@ -172,9 +171,7 @@ impl KafkaStore {
         }
         with(&mut |tables| {
             for (offset, record) in &chunk.records {
-                if let Applied::PassedOver(_) = tables.apply(*offset, record) {
-                    passed_over.extend(RecordKey::read(&record.key).ok());
-                }
+                tables.apply(*offset, record);
             }
         });
         Ok(chunk.next)
@@ -203,7 +200,7 @@ impl KafkaStore {
         }
     }
 
-    /// A record of ours behind everything that a writer before us may have written.
+    /// A record of ours behind everything that a writer before us may have written. What it wrote too late is put right.
     async fn take_over(&self) -> Result<()> {
         let key = RecordKey::Noop.bytes().unwrap_or_default();
         let floors: Vec<_> = {
@@ -215,16 +212,27 @@ impl KafkaStore {
             false => Some(records::write_floors(floors.into_iter()).map_err(StoreError::Corrupt)?),
         };
         let appended = self.log.append(&[Record { key, value, ..Record::default() }]).await?;
-        let (position, _) = self.within(self.follow()).await?;
+        let position = self.within(self.follow()).await?;
         match appended.last() {
-            Some(offset) if position.next > *offset => Ok(()),
+            Some(offset) if position.next > *offset => self.restore().await,
             _ => Err(StoreError::Unavailable("the schemas topic does not show what was appended yet".into())),
         }
     }
 
+    /// Writes contested keys anew: compaction would leave of them only what all readers have passed over.
+    async fn restore(&self) -> Result<()> {
+        let records = commit::restored(&self.tables())?;
+        if !records.is_empty() {
+            self.elected().await?;
+            self.log.append(&records).await?;
+            self.within(self.follow()).await?;
+        }
+        Ok(())
+    }
+
     async fn append(&self, commit: &Commit, writing: &mut Option<i64>) -> Result<Head> {
         let election = self.elected().await?;
-        if *writing != Some(election) {
+        if *writing != Some(election) || !self.tables().contested().is_empty() {
             *writing = None;
             self.take_over().await?;
             *writing = Some(election);
@@ -237,6 +245,10 @@ impl KafkaStore {
             }
             commit::records(&tables, commit)?
         };
+        // Where brokers are slow, another may have been elected since, and have written.
+        if self.elected().await? != election {
+            return Err(StoreError::Conflict);
+        }
         let offsets = match self.log.append(&records).await {
             Ok(offsets) => offsets,
             Err(error) => {
@@ -271,27 +283,22 @@ impl KafkaStore {
     /// Somebody else has written before us: what has become of our commit?
     async fn settle(&self, commit: &Commit) -> Result<Head> {
         let unknown = |why: String| StoreError::Unknown(why);
-        let (_, passed_over) =
-            self.within(self.follow()).await.map_err(|error| unknown(error.to_string()))?;
-        let (is_true, repairs) = {
+        self.within(self.follow()).await.map_err(|error| unknown(error.to_string()))?;
+        let is_true = {
             let tables = self.tables();
             let links =
                 commit.links_seen.is_none_or(|seen| seen + u64::from(commit.adds_links) == tables.links());
             let guarded = links && tables.keep(&commit.guards);
-            let own = commit::version_keys(commit);
-            let lost: Vec<&RecordKey> = passed_over.iter().filter(|key| own.contains(key)).collect();
-            let is_true = guarded && lost.is_empty() && tables.head(&commit.context) == commit.head();
-            let repairs: Result<Vec<_>> =
-                lost.into_iter().filter_map(|key| commit::restored(&tables, key).transpose()).collect();
-            (is_true, repairs?)
+            let is_lost = commit::version_keys(commit).iter().any(|key| tables.contested().contains(key));
+            guarded && !is_lost && tables.head(&commit.context) == commit.head()
         };
+        if let Err(error) = self.restore().await {
+            tracing::warn!(%error, "whoever commits next puts right what was passed over");
+        }
         if is_true {
             return Ok(commit.head());
         }
         tracing::error!(context = %commit.context, "another registry has written to the schemas topic at the same time");
-        if !repairs.is_empty() && self.elected().await.is_ok() {
-            self.log.append(&repairs).await.map_err(|error| unknown(error.to_string()))?;
-        }
         Err(unknown(
             "another registry has written to the schemas topic at the same time, and was first".into(),
         ))
@@ -305,7 +312,7 @@ impl Store for KafkaStore {
     }
 
     async fn heads(&self) -> Result<Heads> {
-        let (position, _) = self.within(self.follow()).await?;
+        let position = self.within(self.follow()).await?;
         let tables = self.tables();
         let contexts = tables.contexts().map(|(context, table)| (context.clone(), table.head())).collect();
         Ok(Heads { epoch: position.log, contexts, links: tables.links() })

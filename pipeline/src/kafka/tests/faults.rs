@@ -7,6 +7,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use formats::ids::{Topic, TopicId, TopicPartition};
 use kafka_protocol::messages::create_topics_response::CreatableTopicResult;
+use kafka_protocol::messages::describe_configs_response::{
+    DescribeConfigsResourceResult, DescribeConfigsResult,
+};
 use kafka_protocol::messages::fetch_response::{FetchableTopicResponse, PartitionData};
 use kafka_protocol::messages::list_offsets_response::{
     ListOffsetsPartitionResponse, ListOffsetsTopicResponse,
@@ -14,6 +17,7 @@ use kafka_protocol::messages::list_offsets_response::{
 use kafka_protocol::messages::metadata_response::{
     MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
 };
+use kafka_protocol::messages::produce_response::{PartitionProduceResponse, TopicProduceResponse};
 use kafka_protocol::messages::*;
 use kafka_protocol::protocol::{Request, StrBytes};
 use tokio::io::AsyncWriteExt;
@@ -24,8 +28,8 @@ use super::scripted::{Peer, Received, Scripted, frame, offer};
 use crate::budget::Budget;
 use crate::kafka::connection::{self, Connection};
 use crate::kafka::{
-    At, Client, FetchSettings, Fetcher, HostPort, Isolation, NewTopic, Placement, Plaintext, Position, Tcp,
-    Topics,
+    AppendError, At, Client, FetchSettings, Fetcher, HostPort, Isolation, LogRecord, NewTopic, Placement,
+    Plaintext, Position, Tcp, TopicLog, TopicLogSettings, Topics,
 };
 use crate::seam::Seam;
 use crate::{Error, ErrorKind, Result};
@@ -537,4 +541,69 @@ async fn after_all_brokers_went_the_bootstrap_servers_are_asked_again() {
     front.store(broker.address.port.into(), Ordering::SeqCst);
     client.refresh(Topics::All).await.expect("found back by way of the bootstrap server");
     client.control(1).await.expect("the broker has moved here");
+}
+
+async fn log(broker: &Scripted) -> TopicLog {
+    let settings = TopicLogSettings { topic: t0().topic, replication_factor: 1, max_message_bytes: 1 << 20 };
+    TopicLog::open(client(broker).await, &settings).await.expect("the topic is as it must be")
+}
+
+/// Answers all that a log asks before it produces.
+async fn of_a_log(peer: &mut Peer, request: &Received, producer_takes: Duration) {
+    match request.api {
+        DescribeConfigsRequest::KEY => {
+            let config = DescribeConfigsResourceResult::default()
+                .with_name(StrBytes::from_static_str("cleanup.policy"))
+                .with_value(Some(StrBytes::from_static_str("compact")));
+            let result = DescribeConfigsResult::default()
+                .with_resource_type(2)
+                .with_resource_name(StrBytes::from_static_str("t"))
+                .with_configs(vec![config]);
+            peer.answer(request, &DescribeConfigsResponse::default().with_results(vec![result])).await;
+        }
+        _ => {
+            request.decode::<InitProducerIdRequest>();
+            sleep(producer_takes).await;
+            let response = InitProducerIdResponse::default().with_producer_id(ProducerId(3));
+            peer.answer(request, &response).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_sent_to_a_log_once_the_time_is_up() {
+    let broker = cluster(|mut peer, request, _| async move {
+        assert_ne!(request.api, ProduceRequest::KEY, "it is too late");
+        of_a_log(&mut peer, &request, Duration::from_millis(100)).await;
+        Some(peer)
+    })
+    .await;
+    let outcome = log(&broker).await.append(&[LogRecord::default()], Duration::from_millis(50)).await;
+    let Err(AppendError::Nothing(error)) = outcome else { panic!("{outcome:?}") };
+    assert!(error.message().contains("the time was up"), "{error}");
+}
+
+/// Some refusals come from a broker that led the log until a moment ago, and may have passed the records on before.
+#[tokio::test]
+async fn what_a_log_says_after_it_may_have_appended_is_no_refusal() {
+    for (code, may_be_there) in [(6, true), (7, true), (19, false), (20, true), (56, true)] {
+        let broker = cluster(move |mut peer, request, _| async move {
+            if request.api != ProduceRequest::KEY {
+                of_a_log(&mut peer, &request, Duration::ZERO).await;
+                return Some(peer);
+            }
+            let result = PartitionProduceResponse::default().with_error_code(code).with_base_offset(-1);
+            let topic = TopicProduceResponse::default()
+                .with_name(TopicName(StrBytes::from_static_str("t")))
+                .with_partition_responses(vec![result]);
+            peer.answer(&request, &ProduceResponse::default().with_responses(vec![topic])).await;
+            Some(peer)
+        })
+        .await;
+        let outcome = log(&broker).await.append(&[LogRecord::default()], Duration::from_millis(50)).await;
+        match may_be_there {
+            true => assert!(matches!(outcome, Err(AppendError::Unknown(_))), "{code}: {outcome:?}"),
+            false => assert!(matches!(outcome, Err(AppendError::Nothing(_))), "{code}: {outcome:?}"),
+        }
+    }
 }

@@ -144,6 +144,8 @@ pub(super) fn offer(max_fetch: i16) -> ApiVersionsResponse {
         api::<MetadataRequest>(i16::MAX),
         api::<ProduceRequest>(i16::MAX),
         api::<CreateTopicsRequest>(i16::MAX),
+        api::<DescribeConfigsRequest>(i16::MAX),
+        api::<InitProducerIdRequest>(i16::MAX),
     ];
     ApiVersionsResponse::default().with_api_keys(keys)
 }

@@ -99,25 +99,27 @@ pub fn records(tables: &Tables, commit: &Commit) -> Result<Vec<Record>> {
     Ok(out.records)
 }
 
-/// The record that gives a key back what the tables say of it.
-pub fn restored(tables: &Tables, key: &RecordKey) -> Result<Option<Record>> {
-    let RecordKey::Schema(subject, version) = key else { return Ok(None) };
-    let Some(bytes) = key.bytes() else { return Ok(None) };
-    let table = tables.context(&subject.context);
-    let row = table.and_then(|table| table.version(&subject.name, *version));
-    let mut record = Record { key: bytes, ..Record::default() };
-    if let Some((row, table)) = row.zip(table) {
-        let Some((schema, texts)) = table.schema(row.schema).cloned().zip(table.texts(row.schema).cloned())
-        else {
-            return Ok(None);
-        };
-        let value = SchemaValue { row: schema, texts, deleted: row.deleted };
-        let (value, headers) = value.write(subject, *version).map_err(unwritable)?;
-        record.value = Some(value);
-        record.headers = headers;
-        record.time_ms = Some(row.time_ms);
+/// Records that give contested keys back what the tables say of them.
+pub fn restored(tables: &Tables) -> Result<Vec<Record>> {
+    let mut records = Vec::new();
+    for key in tables.contested() {
+        let RecordKey::Schema(subject, version) = key else { continue };
+        let Some(bytes) = key.bytes() else { continue };
+        let mut record = Record { key: bytes, ..Record::default() };
+        let table = tables.context(&subject.context);
+        let row = table.and_then(|table| table.version(&subject.name, *version));
+        if let Some((row, table)) = row.zip(table) {
+            let schema = table.schema(row.schema).cloned().zip(table.texts(row.schema).cloned());
+            let Some((schema, texts)) = schema else { continue };
+            let value = SchemaValue { row: schema, texts, deleted: row.deleted };
+            let (value, headers) = value.write(subject, *version).map_err(unwritable)?;
+            record.value = Some(value);
+            record.headers = headers;
+            record.time_ms = Some(row.time_ms);
+        }
+        records.push(record);
     }
-    Ok(Some(record))
+    Ok(records)
 }
 
 struct Out<'a> {

@@ -2,11 +2,12 @@
 //!
 //! - The last record of a key wins, whatever form the key has.
 //! - The text of an id never changes: a record that says otherwise is passed over, as Confluent's registry does, and the key
-//!   keeps what it had. Such a record is told, so that the one who writes can put the key right.
+//!   keeps what it had. Where one of ours wrote such a record the key is contested: whoever writes next puts it right.
 //! - A schema is there while a version is it. So removing the last version removes the schema, and its id is not given again.
 //! - What cannot be read is passed over and counted. Its version number and its id stay taken.
 //!
-//! Every record moves its context on by one revision, or, where we wrote it, to the revision of its commit.
+//! Every record moves its context on by one revision, or, where we wrote it, to the revision of its commit. What comes of a
+//! commit after its first part was shown is a revision of its own.
 
 use super::keys::RecordKey;
 use super::log::Record;
@@ -31,6 +32,8 @@ const REMEMBERED: usize = 10_000;
 #[derive(Debug)]
 pub struct Table {
     head: Head,
+    /// The head was shown to readers.
+    is_shown: bool,
     /// Who made the last revisions.
     history: BTreeMap<Revision, Uuid>,
     rows: BTreeMap<Key, (Revision, Change)>,
@@ -43,6 +46,7 @@ impl Default for Table {
     fn default() -> Self {
         Self {
             head: Head::EMPTY,
+            is_shown: false,
             history: BTreeMap::new(),
             rows: BTreeMap::new(),
             texts: HashMap::new(),
@@ -61,13 +65,14 @@ pub struct Tables {
     forms: HashMap<RecordKey, BTreeSet<Bytes>>,
     /// SCHEMA records that cannot be read, with their offsets.
     unreadable: HashMap<RecordKey, i64>,
+    /// SCHEMA keys whose last record was passed over, though one of ours wrote it: compaction would keep that one alone.
+    contested: BTreeSet<RecordKey>,
     records: u64,
     skipped: u64,
 }
 
 /// What became of a record.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Applied {
+enum Applied {
     /// It counts, or says nothing that the registry knows.
     Done,
     /// It was passed over, and why; its key keeps what it had.
@@ -252,6 +257,11 @@ impl Tables {
         self.unreadable.get(key).copied()
     }
 
+    /// Keys that the log would say something else of than the tables, if it were compacted now.
+    pub fn contested(&self) -> &BTreeSet<RecordKey> {
+        &self.contested
+    }
+
     /// Forgets what is gone: for a log that was just read from its beginning, when nobody has seen older revisions.
     pub fn forget_removed(&mut self) {
         for table in self.contexts.values_mut() {
@@ -268,18 +278,25 @@ impl Tables {
         }
     }
 
+    /// Readers may see what was applied until now. Of a commit of several batches that may be a first part: the rest, when it
+    /// comes, must be another revision, or whoever has seen the first part would take it for all.
+    pub fn show(&mut self) {
+        for table in self.contexts.values_mut() {
+            table.is_shown = true;
+        }
+    }
+
     /// Applies the record at an offset. Offsets must rise.
-    pub fn apply(&mut self, offset: i64, record: &Record) -> Applied {
+    pub fn apply(&mut self, offset: i64, record: &Record) {
         self.records += 1;
         let applied = match RecordKey::read(&record.key) {
             Ok(key) => self.apply_to(offset, key, record),
             Err(why) => Applied::PassedOver(why),
         };
-        if let Applied::PassedOver(why) = &applied {
+        if let Applied::PassedOver(why) = applied {
             self.skipped += 1;
             tracing::warn!(offset, why, "a record of the schemas topic is passed over");
         }
-        applied
     }
 
     fn apply_to(&mut self, offset: i64, key: RecordKey, record: &Record) -> Applied {
@@ -359,6 +376,7 @@ impl Tables {
         record: &Record,
         stamp: Option<Stamp>,
     ) -> Applied {
+        self.contested.remove(key);
         let Some(value) = record.value.as_deref() else {
             self.unreadable.remove(key);
             let (table, revision) = self.step(&subject.context, offset, stamp.as_ref());
@@ -377,6 +395,10 @@ impl Tables {
         };
         let known = self.contexts.get(&subject.context).and_then(|table| table.texts(schema.row.key));
         if known.is_some_and(|known| known.canonical != schema.texts.canonical) {
+            // Others may only have written the same text in another form, as Karapace does when it deletes softly.
+            if stamp.is_some() {
+                self.contested.insert(key.clone());
+            }
             return Applied::PassedOver(format!(
                 "version {version} of subject {subject} has id {}, which is another text already",
                 schema.row.key
@@ -433,7 +455,7 @@ impl Tables {
         let head = &mut table.head;
         match stamp.filter(|stamp| stamp.context == *context) {
             Some(stamp) => {
-                if head.attempt != stamp.attempt {
+                if head.attempt != stamp.attempt || table.is_shown {
                     head.revision = (head.revision + 1).max(stamp.revision.min(LAST_REVISION));
                     head.attempt = stamp.attempt;
                     self.links += u64::from(stamp.adds_links);
@@ -446,6 +468,7 @@ impl Tables {
                 head.attempt = Uuid::from_u64_pair(0, offset.unsigned_abs());
             }
         }
+        table.is_shown = false;
         let revision = head.revision;
         table.history.insert(revision, head.attempt);
         if table.history.len() > REMEMBERED {
