@@ -11,7 +11,7 @@ use sandbox::cassandra::Cassandra;
 use sandbox::cutter::{Cut, Cutter};
 use sandbox::mariadb::{self, Mariadb};
 use sandbox::postgres::{self, Postgres};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -424,6 +424,10 @@ async fn cassandra_without_one_of_two_data_centres() {
         open_cassandra(&settings).await
     };
     let (in_east, in_west) = (open(&east, "east").await, open(&west, "west").await);
+    let made = "SELECT replication FROM system_schema.keyspaces WHERE keyspace_name = 'both'";
+    let made = session.query_unpaged(made, &[]).await.expect("rows").into_rows_result().expect("rows");
+    let (replicas,): (BTreeMap<String, String>,) = made.single_row().expect("a row");
+    assert!(["east", "west"].iter().all(|name| replicas[*name] == "1"), "{replicas:?}");
     suite::survives_disagreement(vec![Arc::clone(&in_east), Arc::clone(&in_west)], "both", 2, 6, 20).await;
 
     let mut last = suite::first_commit("cut-off");

@@ -9,7 +9,7 @@ use scylla::policies::load_balancing::DefaultPolicy;
 use scylla::policies::retry::FallthroughRetryPolicy;
 use scylla::statement::Consistency;
 use scylla::statement::unprepared::Statement;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt::{Display, Write as _};
 use std::sync::Arc;
 use std::time::Duration;
@@ -138,11 +138,10 @@ async fn reach(settings: &CassandraSettings, place: &str) -> Result<Session> {
 /// With a data centre that no node is in, the driver finds nobody to talk to.
 fn missing_data_centre(session: &Session, settings: &CassandraSettings) -> Option<String> {
     let wanted = settings.local_dc.as_ref()?;
-    let state = session.get_cluster_state();
-    let there: BTreeSet<&str> =
-        state.get_nodes_info().iter().filter_map(|node| node.datacenter.as_deref()).collect();
-    let found = there.contains(wanted.as_str());
-    (!found).then(|| format!("no node is in data centre {wanted:?}, but in {there:?}: check local_dc"))
+    let there = data_centres(session);
+    let found = there.contains_key(wanted);
+    (!found)
+        .then(|| format!("no node is in data centre {wanted:?}, but in {:?}: check local_dc", there.keys()))
 }
 
 fn tls(file: &std::path::Path) -> std::result::Result<Arc<rustls::ClientConfig>, String> {
@@ -176,7 +175,7 @@ async fn make_tables(session: &Session, settings: &CassandraSettings) -> std::re
     if names(session, &keyspaces).await?.is_empty() {
         // In all of them: instances in each are to find everything at home.
         let mut replication = "'class': 'NetworkTopologyStrategy'".to_owned();
-        for (data_centre, nodes) in data_centres(session).await? {
+        for (data_centre, nodes) in data_centres(session) {
             let replicas = settings.replication_factor.unwrap_or_else(|| REPLICAS.min(nodes)).max(1);
             tracing::info!(keyspace, data_centre, replicas, "making the keyspace");
             let _ = write!(replication, ", '{}': {replicas}", data_centre.replace('\'', "''"));
@@ -216,15 +215,16 @@ async fn names(session: &Session, text: &str) -> std::result::Result<Vec<String>
     rows.map(|row| row.map(|(name,)| name).map_err(|error| error.to_string())).collect()
 }
 
-/// The data centres of the cluster, with the number of nodes in each.
-async fn data_centres(session: &Session) -> std::result::Result<BTreeMap<String, u32>, String> {
+/// The data centres of the cluster, with the number of nodes in each. All as one node has told it: a question for itself and one for
+/// its peers may go to two nodes, and then one of these is counted twice, and the other not at all.
+fn data_centres(session: &Session) -> BTreeMap<String, u32> {
     let mut all = BTreeMap::new();
-    for table in ["system.local", "system.peers"] {
-        for name in names(session, &format!("SELECT data_center FROM {table}")).await? {
-            *all.entry(name).or_default() += 1;
+    for node in session.get_cluster_state().get_nodes_info() {
+        if let Some(name) = &node.datacenter {
+            *all.entry(name.clone()).or_default() += 1;
         }
     }
-    Ok(all)
+    all
 }
 
 /// Where answers are asked of the own data centre alone, a keyspace that somebody has made must have replicas there.
