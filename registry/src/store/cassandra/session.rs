@@ -33,13 +33,13 @@ impl CassandraStore {
         if name.is_empty() || name.len() > LONGEST_KEYSPACE || !letters {
             return Err(wrong("no name of a keyspace", &"48 letters, digits and underscores at most"));
         }
-        let session = reach(settings, &place).await?;
+        let (session, local) = reach(settings, &place).await?;
         let deadline = Instant::now() + settings.start_timeout;
         // Of several instances that start at once each may do it: what is there already is left as it is.
         let statements = loop {
             let made = async {
                 make_tables(&session, settings).await?;
-                check_replicas(&session, settings).await
+                check_replicas(&session, settings, local.as_deref()).await
             };
             let error = match made.await {
                 Ok(()) => match Statements::prepare(&session, settings).await {
@@ -89,35 +89,39 @@ impl CassandraStore {
     }
 }
 
-async fn reach(settings: &CassandraSettings, place: &str) -> Result<Session> {
+/// A session with the nodes of one data centre, and the name of that.
+async fn reach(settings: &CassandraSettings, place: &str) -> Result<(Session, Option<String>)> {
     let deadline = Instant::now() + settings.start_timeout;
     let tls = settings.ca_file.as_deref().map(tls).transpose();
     let tls = tls.map_err(|why| StoreError::Unavailable(format!("{place}: TLS: {why}")))?;
-    let mut policy = DefaultPolicy::builder().token_aware(true);
-    if let Some(local) = &settings.local_dc {
-        policy = policy.prefer_datacenter(local.clone());
-    }
-    let profile = ExecutionProfile::builder()
+    let mut profile = ExecutionProfile::builder()
         .consistency(settings.write_consistency)
         .serial_consistency(Some(settings.serial_consistency))
         .request_timeout(Some(settings.operation_timeout))
-        .load_balancing_policy(policy.build())
         // What may be tried again is decided here and not in the driver.
         .retry_policy(Arc::new(FallthroughRetryPolicy::new()))
-        .build();
+        .build()
+        .into_handle();
     loop {
         let mut builder = SessionBuilder::new()
             .known_nodes(&settings.hosts)
             .connection_timeout(settings.connect_timeout)
-            .default_execution_profile_handle(profile.clone().into_handle())
+            .default_execution_profile_handle(profile.clone())
             .tls_context(tls.clone());
         if let Some(user) = &settings.user {
             builder = builder.user(user, settings.password.as_ref().map_or("", |password| password.expose()));
         }
         let why = match builder.build().await {
-            Ok(session) => match missing_data_centre(&session, settings) {
-                None => return Ok(session),
-                Some(why) => why,
+            Ok(session) => match local_data_centre(&session, settings).await {
+                Ok(local) => {
+                    if let Some(local) = &local {
+                        let policy = DefaultPolicy::builder().prefer_datacenter(local.clone()).build();
+                        let there = profile.pointee_to_builder().load_balancing_policy(policy).build();
+                        profile.map_to_another_profile(there);
+                    }
+                    return Ok((session, local));
+                }
+                Err(why) => why,
             },
             Err(error) => error.to_string(),
         };
@@ -135,13 +139,40 @@ async fn reach(settings: &CassandraSettings, place: &str) -> Result<Session> {
     }
 }
 
-/// With a data centre that no node is in, the driver finds nobody to talk to.
-fn missing_data_centre(session: &Session, settings: &CassandraSettings) -> Option<String> {
-    let wanted = settings.local_dc.as_ref()?;
+/// The data centre whose nodes are talked to. Those of another one may not have yet what these have answered before.
+async fn local_data_centre(
+    session: &Session,
+    settings: &CassandraSettings,
+) -> std::result::Result<Option<String>, String> {
     let there = data_centres(session);
-    let found = there.contains_key(wanted);
-    (!found)
-        .then(|| format!("no node is in data centre {wanted:?}, but in {:?}: check local_dc", there.keys()))
+    if let Some(wanted) = &settings.local_dc {
+        // The driver would find nobody to talk to.
+        let found = there.contains_key(wanted).then(|| Some(wanted.clone()));
+        return found.ok_or_else(|| {
+            format!("no node is in data centre {wanted:?}, but in {:?}: check local_dc", there.keys())
+        });
+    }
+    let state = session.get_cluster_state();
+    for host in &settings.hosts {
+        for address in tokio::net::lookup_host(host).await.into_iter().flatten() {
+            let node = state.get_nodes_info().iter().find(|node| node.address.ip() == address.ip());
+            if let Some(name) = node.and_then(|node| node.datacenter.clone()) {
+                return Ok(Some(name));
+            }
+        }
+    }
+    // Behind a proxy nodes have other addresses than the hosts.
+    let mut names = there.into_keys();
+    match (names.next(), names.next()) {
+        (None, _) => Err("no node says in which data centre it is".to_owned()),
+        (only, None) => Ok(only),
+        _ => {
+            tracing::warn!(
+                "no host is the address of a node, so nodes of all data centres are talked to: set local_dc"
+            );
+            Ok(None)
+        }
+    }
 }
 
 fn tls(file: &std::path::Path) -> std::result::Result<Arc<rustls::ClientConfig>, String> {
@@ -228,15 +259,15 @@ fn data_centres(session: &Session) -> BTreeMap<String, u32> {
 }
 
 /// Where answers are asked of the own data centre alone, a keyspace that somebody has made must have replicas there.
-async fn check_replicas(session: &Session, settings: &CassandraSettings) -> std::result::Result<(), String> {
+async fn check_replicas(
+    session: &Session,
+    settings: &CassandraSettings,
+    local: Option<&str>,
+) -> std::result::Result<(), String> {
     let is_local = |asked: Consistency| matches!(asked, Consistency::LocalQuorum | Consistency::LocalOne);
     if !is_local(settings.read_consistency) && !is_local(settings.write_consistency) {
         return Ok(());
     }
-    let local = match &settings.local_dc {
-        Some(local) => Some(local.clone()),
-        None => names(session, "SELECT data_center FROM system.local").await?.pop(),
-    };
     let keyspace = &settings.keyspace;
     let text = format!("SELECT replication FROM system_schema.keyspaces WHERE keyspace_name = '{keyspace}'");
     let mut statement = Statement::new(text);
@@ -246,7 +277,7 @@ async fn check_replicas(session: &Session, settings: &CassandraSettings) -> std:
     let row = found.maybe_first_row::<(BTreeMap<String, String>,)>().map_err(|error| error.to_string())?;
     let (Some((replication,)), Some(local)) = (row, local) else { return Ok(()) };
     let by_place = replication.get("class").is_some_and(|class| class.ends_with("NetworkTopologyStrategy"));
-    if by_place && !replication.contains_key(&local) {
+    if by_place && !replication.contains_key(local) {
         return Err(format!(
             "the keyspace has no replicas in data centre {local:?}, which its answers are asked of: ALTER KEYSPACE \"{keyspace}\" \
              WITH replication = {{..., '{local}': 3}} and repair it, or set local_dc to one of {:?}",
