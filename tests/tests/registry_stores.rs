@@ -442,6 +442,9 @@ async fn cassandra_without_one_of_two_data_centres() {
         assert!(matches!(refused, StoreError::Unavailable(_) | StoreError::Unknown(_)), "{refused}");
         let heads = here.heads().await.expect("heads");
         assert_eq!(heads.contexts[&last.context], last.head());
+        // Of what is not here nobody can tell now whether it is anywhere.
+        let unseen = here.changes(&next.context, next.head()).await;
+        assert!(matches!(unseen, Err(StoreError::Unavailable(_))), "{unseen:?}");
         let texts = here.texts(&last.context, &[SchemaKey::of(1)]).await.expect("texts");
         assert_eq!(texts.len(), 1);
         away.thaw();

@@ -109,7 +109,11 @@ impl CassandraStore {
     pub(super) async fn read_changes(&self, context: &Context, seen: Head) -> Result<(Head, Vec<Change>)> {
         let since = seen.revision;
         loop {
-            let head = self.read_head(&self.statements.head, context.as_str()).await?;
+            let mut head = self.read_head(&self.statements.head, context.as_str()).await?;
+            if head.revision < since {
+                // Replicas that a commit has not reached yet look like an older copy; at SERIAL these tell what is true.
+                head = self.read_head(&self.statements.settled_head, context.as_str()).await?;
+            }
             self.require_history(context, seen, head).await?;
             if head.revision == since {
                 return Ok((head, Vec::new()));
