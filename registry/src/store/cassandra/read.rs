@@ -55,11 +55,11 @@ impl CassandraStore {
         found.into_rows_result().map_err(|error| self.strange(&error))
     }
 
-    pub(super) async fn read_version(&self) -> Result<i32> {
+    /// The version of the tables; nothing where the store was not founded yet.
+    pub(super) async fn read_version(&self) -> Result<Option<i32>> {
         let found = self.ask(&self.statements.contexts, ()).await?;
-        let row = found.first_row::<(Option<Uuid>, Option<i32>, Option<String>)>();
-        let (_, version, _) = row.map_err(|error| self.strange(&error))?;
-        version.ok_or_else(|| self.strange(&"the store has lost its version"))
+        let row = found.maybe_first_row::<(Option<Uuid>, Option<i32>, Option<String>)>();
+        Ok(row.map_err(|error| self.strange(&error))?.and_then(|(_, version, _)| version))
     }
 
     pub(super) async fn read_heads(&self) -> Result<Heads> {
@@ -103,7 +103,8 @@ impl CassandraStore {
             return Ok(now == commit.head());
         }
         let revision = rows::number(commit.head().revision)?;
-        Ok(self.made_by(&commit.context, revision).await? == Some(commit.attempt.to_string()))
+        let made_by = self.read_made_by(&self.statements.settled_made_by, &commit.context, revision).await?;
+        Ok(made_by == Some(commit.attempt.to_string()))
     }
 
     pub(super) async fn read_changes(&self, context: &Context, seen: Head) -> Result<(Head, Vec<Change>)> {
@@ -131,20 +132,26 @@ impl CassandraStore {
         }
     }
 
-    /// Who made a revision is in the log, for as long as that is kept.
+    /// Who made a revision is in the log, for as long as that is kept. Reading goes on without the other data centres, so they are
+    /// not asked.
     async fn require_history(&self, context: &Context, since: Head, now: Head) -> Result<()> {
         if since.revision == 0 || since.revision >= now.revision {
             return rows::require_history(context, since, now, None);
         }
         let revision = rows::number(since.revision)?;
-        match self.made_by(context, revision).await? {
+        match self.read_made_by(&self.statements.made_by, context, revision).await? {
             Some(made_by) => rows::require_history(context, since, now, Some(&made_by)),
             None => Ok(()),
         }
     }
 
-    async fn made_by(&self, context: &Context, revision: i64) -> Result<Option<String>> {
-        let found = self.ask(&self.statements.settled_log, (context.as_str(), revision)).await?;
+    async fn read_made_by(
+        &self,
+        statement: &PreparedStatement,
+        context: &Context,
+        revision: i64,
+    ) -> Result<Option<String>> {
+        let found = self.ask(statement, (context.as_str(), revision)).await?;
         let row = found.maybe_first_row::<(Option<String>,)>().map_err(|error| self.strange(&error))?;
         Ok(row.and_then(|(made_by,)| made_by))
     }

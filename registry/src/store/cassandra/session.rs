@@ -60,7 +60,8 @@ impl CassandraStore {
         Ok(store)
     }
 
-    /// Makes the epoch, if nobody was faster, and looks at the version of the tables.
+    /// Looks at the version of the tables, and makes that and the epoch where they are missing and nobody is faster. What is there is
+    /// only read: an instance starts also without the data centres that would have to agree.
     async fn found(&self, settings: &CassandraSettings) -> Result<()> {
         let text = format!(
             "INSERT INTO \"{}\".store (one, epoch, version) VALUES (1, uuid(), {TABLES}) IF NOT EXISTS",
@@ -70,15 +71,27 @@ impl CassandraStore {
         statement.set_consistency(settings.write_consistency);
         statement.set_serial_consistency(Some(settings.serial_consistency));
         let deadline = Instant::now() + settings.start_timeout;
-        while let Err(error) = self.session.query_unpaged(statement.clone(), &[]).await {
-            // Also where the answer is lost: who asks again finds what was made.
+        let version = loop {
+            let found = async {
+                if let Some(version) = self.read_version().await? {
+                    return Ok(version);
+                }
+                let made = self.session.query_unpaged(statement.clone(), &[]).await;
+                made.map_err(|error| super::before(&self.place, &error))?;
+                let late = || format!("{}: what founds the store has not arrived here yet", self.place);
+                self.read_version().await?.ok_or_else(|| StoreError::Unavailable(late()))
+            };
+            // Also where the answer is lost: who looks again finds what was made.
+            let error = match found.await {
+                Ok(version) => break version,
+                Err(error) => error,
+            };
             if Instant::now() + START_PAUSE >= deadline {
-                return Err(super::before(&self.place, &error));
+                return Err(error);
             }
             tracing::warn!(place = %self.place, %error, "the store cannot be founded yet");
             sleep(START_PAUSE).await;
-        }
-        let version = self.read_version().await?;
+        };
         if version > TABLES {
             return Err(StoreError::Unavailable(format!(
                 "{}: its tables have version {version}, and this program knows versions up to {TABLES}: a newer one has made them; run that one",
