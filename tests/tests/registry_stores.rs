@@ -6,7 +6,7 @@ use registry::store::cassandra::{CassandraSettings, CassandraStore};
 use registry::store::mysql::MysqlStore;
 use registry::store::postgresql::PostgresqlStore;
 use registry::store::sql::{SqlSettings, SslMode};
-use registry::store::{Head, Result, SchemaKey, Store, StoreError, suite};
+use registry::store::{Commit, Head, Result, SchemaKey, Store, StoreError, suite};
 use sandbox::cassandra::Cassandra;
 use sandbox::cutter::{Cut, Cutter};
 use sandbox::mariadb::{self, Mariadb};
@@ -349,6 +349,16 @@ async fn cassandra_lets_many_start_at_once() {
     let heads = futures::future::try_join_all(starts).await.expect("starts");
     let epochs: BTreeSet<_> = heads.iter().map(|heads| heads.epoch).collect();
     assert_eq!(epochs.len(), 1, "{epochs:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn cassandra_counts_each_link() {
+    let store = open_cassandra(&keyspace("links")).await;
+    let linking = |n| Commit { adds_links: true, ..suite::first_commit(&format!("linking-{n}")) };
+    let commits: Vec<_> = (0..8).map(linking).collect();
+    let all = commits.iter().map(|commit| store.commit(commit));
+    futures::future::try_join_all(all).await.expect("commits");
+    assert_eq!(store.heads().await.expect("heads").links, 8);
 }
 
 /// A commit is known on the wire by its attempt, which stands in its batch and nowhere before.
