@@ -2,11 +2,12 @@
 //! lost. What a server may be asked to do wrong is the same for PostgreSQL and MariaDB, and is written once.
 
 use registry::secret::Secret;
+use registry::settings::Mode;
 use registry::store::cassandra::{CassandraSettings, CassandraStore};
 use registry::store::mysql::MysqlStore;
 use registry::store::postgresql::PostgresqlStore;
 use registry::store::sql::{SqlSettings, SslMode};
-use registry::store::{Commit, Head, Result, SchemaKey, Store, StoreError, suite};
+use registry::store::{Change, Commit, Head, Result, SchemaKey, Store, StoreError, suite};
 use sandbox::cassandra::Cassandra;
 use sandbox::cutter::{Cut, Cutter};
 use sandbox::mariadb::{self, Mariadb};
@@ -359,6 +360,37 @@ async fn cassandra_counts_each_link() {
     let all = commits.iter().map(|commit| store.commit(commit));
     futures::future::try_join_all(all).await.expect("commits");
     assert_eq!(store.heads().await.expect("heads").links, 8);
+}
+
+/// More rows than are read at a time, while somebody else writes on and on.
+#[tokio::test(flavor = "multi_thread")]
+async fn cassandra_is_read_while_it_is_written() {
+    const MODES: usize = 12_000;
+    let settings = keyspace("steady");
+    let (reader, writer) = (open_cassandra(&settings).await, open_cassandra(&settings).await);
+    let mut last = suite::first_commit("steady");
+    last.changes.extend((0..MODES).map(|n| Change::Mode(format!("s{n}").into(), Some(Mode::Readonly))));
+    writer.commit(&last).await.expect("a commit");
+    let (context, first) = (last.context.clone(), last.head());
+    let writing = tokio::spawn(async move {
+        loop {
+            last = suite::next_commit(&last);
+            writer.commit(&last).await.expect("a commit");
+        }
+    });
+    let mut heads = Vec::new();
+    for _ in 0..5 {
+        let (head, changes) = reader.changes(&context, Head::EMPTY).await.expect("changes");
+        let count = |wanted: fn(&Change) -> bool| changes.iter().filter(|change| wanted(change)).count();
+        assert_eq!(count(|change| matches!(change, Change::Mode(..))), MODES);
+        // Each commit adds one of both.
+        let added = usize::try_from(head.revision).expect("few");
+        assert_eq!(count(|change| matches!(change, Change::Schema(_))), added);
+        assert_eq!(count(|change| matches!(change, Change::Version(_))), added);
+        heads.push(head.revision);
+    }
+    assert!(!writing.is_finished() && heads.last() > Some(&first.revision), "{heads:?}");
+    writing.abort();
 }
 
 /// A commit is known on the wire by its attempt, which stands in its batch and nowhere before.

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use uuid::Uuid;
 
-/// Before a partition is read again that has changed while it was read.
+/// Before a partition is read again that has changed too much while it was read.
 const AGAIN: Duration = Duration::from_millis(20);
 /// Commits that are read from the log; who lags more reads everything.
 const LOGGED: u64 = 200;
@@ -125,8 +125,8 @@ impl CassandraStore {
             {
                 return Ok((head, changes));
             }
-            if let Some(changes) = self.read_all(context, since, head).await? {
-                return Ok((head, changes));
+            if let Some(found) = self.read_all(context, since, head).await? {
+                return Ok(found);
             }
             sleep(AGAIN).await;
         }
@@ -197,8 +197,14 @@ impl CassandraStore {
         Ok((count == head.revision - since).then(|| last.into_values().collect()))
     }
 
-    /// Every row of a partition; nothing where the partition has changed meanwhile, which shows in the heads that come with the rows.
-    async fn read_all(&self, context: &Context, since: Revision, at: Head) -> Result<Option<Vec<Change>>> {
+    /// Every row of a partition, at this head or a later one: what was written while the pages were read is taken from the log and put
+    /// over them. Nothing where the log is not whole, or pages, whose heads come with their rows, are not from in between.
+    async fn read_all(
+        &self,
+        context: &Context,
+        since: Revision,
+        at: Head,
+    ) -> Result<Option<(Head, Vec<Change>)>> {
         let found = self.session.execute_iter(self.statements.all_rows.clone(), (context.as_str(),)).await;
         let found = found.map_err(|error| StoreError::Unavailable(format!("{}: {error}", self.place)))?;
         let mut found = found
@@ -221,7 +227,7 @@ impl CassandraStore {
                 Option<String>,
             )>()
             .map_err(|error| self.strange(&error))?;
-        let since = rows::number(since)?;
+        let (since, mut latest) = (rows::number(since)?, at.revision);
         let (mut schemas, mut others, mut last) = (Vec::new(), Vec::new(), Arc::<str>::from(""));
         while let Some(row) = found.next().await {
             let row = row.map_err(|error| StoreError::Unavailable(format!("{}: {error}", self.place)))?;
@@ -254,7 +260,9 @@ impl CassandraStore {
                 (r#type, guid, identity, refs),
                 value,
             );
-            if head(row.0)? != at {
+            let then = head(row.0)?.revision;
+            latest = latest.max(then);
+            if then < at.revision {
                 return Ok(None);
             }
             let is_gone = gone.unwrap_or(false) || (matches!(&*row.1, "config" | "mode") && row.8.is_none());
@@ -274,8 +282,18 @@ impl CassandraStore {
             others.iter().position(|made| matches!(made, Change::Version(_) | Change::VersionGone { .. }));
         others.rotate_left(versions.unwrap_or(0));
         schemas.append(&mut others);
-        // The head may have moved behind the last row.
-        Ok((self.read_head(&self.statements.head, context.as_str()).await? == at).then_some(schemas))
+        let now = self.read_head(&self.statements.head, context.as_str()).await?;
+        if now.revision < latest || now.revision - at.revision > LOGGED {
+            return Ok(None);
+        }
+        if now == at {
+            return Ok(Some((at, schemas)));
+        }
+        self.require_history(context, at, now).await?;
+        let Some(later) = self.read_log(context, at.revision, now).await? else { return Ok(None) };
+        let last: BTreeMap<Key, Change> =
+            schemas.into_iter().chain(later).map(|change| (change.key(), change)).collect();
+        Ok(Some((now, last.into_values().collect())))
     }
 
     pub(super) async fn read_texts(
