@@ -2,16 +2,17 @@
 //! lost. What a server may be asked to do wrong is the same for PostgreSQL and MariaDB, and is written once.
 
 use registry::secret::Secret;
+use registry::settings::Mode;
 use registry::store::cassandra::{CassandraSettings, CassandraStore};
 use registry::store::mysql::MysqlStore;
 use registry::store::postgresql::PostgresqlStore;
 use registry::store::sql::{SqlSettings, SslMode};
-use registry::store::{Result, SchemaKey, Store, StoreError, suite};
+use registry::store::{Change, Commit, Head, Result, SchemaKey, Store, StoreError, suite};
 use sandbox::cassandra::Cassandra;
 use sandbox::cutter::{Cut, Cutter};
 use sandbox::mariadb::{self, Mariadb};
 use sandbox::postgres::{self, Postgres};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -351,6 +352,47 @@ async fn cassandra_lets_many_start_at_once() {
     assert_eq!(epochs.len(), 1, "{epochs:?}");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn cassandra_counts_each_link() {
+    let store = open_cassandra(&keyspace("links")).await;
+    let linking = |n| Commit { adds_links: true, ..suite::first_commit(&format!("linking-{n}")) };
+    let commits: Vec<_> = (0..8).map(linking).collect();
+    let all = commits.iter().map(|commit| store.commit(commit));
+    futures::future::try_join_all(all).await.expect("commits");
+    assert_eq!(store.heads().await.expect("heads").links, 8);
+}
+
+/// More rows than are read at a time, while somebody else writes on and on.
+#[tokio::test(flavor = "multi_thread")]
+async fn cassandra_is_read_while_it_is_written() {
+    const MODES: usize = 12_000;
+    let settings = keyspace("steady");
+    let (reader, writer) = (open_cassandra(&settings).await, open_cassandra(&settings).await);
+    let mut last = suite::first_commit("steady");
+    last.changes.extend((0..MODES).map(|n| Change::Mode(format!("s{n}").into(), Some(Mode::Readonly))));
+    writer.commit(&last).await.expect("a commit");
+    let (context, first) = (last.context.clone(), last.head());
+    let writing = tokio::spawn(async move {
+        loop {
+            last = suite::next_commit(&last);
+            writer.commit(&last).await.expect("a commit");
+        }
+    });
+    let mut heads = Vec::new();
+    for _ in 0..5 {
+        let (head, changes) = reader.changes(&context, Head::EMPTY).await.expect("changes");
+        let count = |wanted: fn(&Change) -> bool| changes.iter().filter(|change| wanted(change)).count();
+        assert_eq!(count(|change| matches!(change, Change::Mode(..))), MODES);
+        // Each commit adds one of both.
+        let added = usize::try_from(head.revision).expect("few");
+        assert_eq!(count(|change| matches!(change, Change::Schema(_))), added);
+        assert_eq!(count(|change| matches!(change, Change::Version(_))), added);
+        heads.push(head.revision);
+    }
+    assert!(!writing.is_finished() && heads.last() > Some(&first.revision), "{heads:?}");
+    writing.abort();
+}
+
 /// A commit is known on the wire by its attempt, which stands in its batch and nowhere before.
 #[tokio::test(flavor = "multi_thread")]
 async fn cassandra_settles_lost_commits() {
@@ -417,26 +459,46 @@ async fn cassandra_without_one_of_two_data_centres() {
         error.contains("no replicas in data centre \"west\"") && error.contains("ALTER KEYSPACE"),
         "{error}"
     );
-    let open = async |node: &Cassandra, local_dc: &str| {
+    let open = async |node: &Cassandra, local_dc: Option<&str>| {
         let mut settings = CassandraSettings::new(vec![node.address()], "both");
-        settings.local_dc = Some(local_dc.into());
+        settings.local_dc = local_dc.map(Into::into);
         settings.operation_timeout = Duration::from_secs(15);
+        // Who begins waits so long for a frozen node.
+        settings.connect_timeout = Duration::from_secs(3);
         open_cassandra(&settings).await
     };
-    let (in_east, in_west) = (open(&east, "east").await, open(&west, "west").await);
+    // Where nothing is said, the node that is named says where home is.
+    let (in_west, in_east) = (open(&west, None).await, open(&east, Some("east")).await);
+    let made = "SELECT replication FROM system_schema.keyspaces WHERE keyspace_name = 'both'";
+    let made = session.query_unpaged(made, &[]).await.expect("rows").into_rows_result().expect("rows");
+    let (replicas,): (BTreeMap<String, String>,) = made.single_row().expect("a row");
+    assert!(["east", "west"].iter().all(|name| replicas[*name] == "1"), "{replicas:?}");
     suite::survives_disagreement(vec![Arc::clone(&in_east), Arc::clone(&in_west)], "both", 2, 6, 20).await;
 
-    let mut last = suite::first_commit("cut-off");
-    in_west.commit(&last).await.expect("a commit");
+    let first = suite::first_commit("cut-off");
+    let (mut seen, mut last) = (first.head(), suite::next_commit(&first));
+    for commit in [&first, &last] {
+        in_west.commit(commit).await.expect("a commit");
+    }
     let late = in_east.commit(&suite::first_commit("cut-off")).await;
     assert!(matches!(late, Err(StoreError::Conflict)), "{late:?}");
-    for (away, here, there) in [(&west, &in_east, &in_west), (&east, &in_west, &in_east)] {
+    for (away, home, here, there) in [(&west, &east, &in_east, &in_west), (&east, &west, &in_west, &in_east)]
+    {
         away.freeze();
         let next = suite::next_commit(&last);
         let refused = here.commit(&next).await.expect_err("no majority");
         assert!(matches!(refused, StoreError::Unavailable(_) | StoreError::Unknown(_)), "{refused}");
         let heads = here.heads().await.expect("heads");
         assert_eq!(heads.contexts[&last.context], last.head());
+        // Who has not seen the last commit yet follows, and who has seen nothing may begin.
+        let (at, changes) = here.changes(&last.context, seen).await.expect("changes");
+        assert_eq!((at, changes.len()), (last.head(), 2), "{changes:?}");
+        let begun = open(home, None).await;
+        assert_eq!(begun.heads().await.expect("heads"), heads);
+        assert_eq!(begun.changes(&last.context, Head::EMPTY).await.expect("changes").0, last.head());
+        // Of what is not here nobody can tell now whether it is anywhere.
+        let unseen = here.changes(&next.context, next.head()).await;
+        assert!(matches!(unseen, Err(StoreError::Unavailable(_))), "{unseen:?}");
         let texts = here.texts(&last.context, &[SchemaKey::of(1)]).await.expect("texts");
         assert_eq!(texts.len(), 1);
         away.thaw();
@@ -456,6 +518,6 @@ async fn cassandra_without_one_of_two_data_centres() {
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
         }
-        last = next;
+        (seen, last) = (last.head(), next);
     }
 }

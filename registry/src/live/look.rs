@@ -4,7 +4,7 @@ use super::{Live, MAX_AGE};
 use crate::error::{Error, Result};
 use crate::names::Context;
 use crate::state::ContextState;
-use crate::store::{Head, Heads, Revision, StoreError};
+use crate::store::{Head, Revision, StoreError};
 use std::sync::Weak;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -126,7 +126,16 @@ impl Live {
             .map(|name| (name.clone(), self.read(&name, ContextState::head)))
             .collect();
         let heads = self.store.heads().await?;
-        self.check(&heads, &known, epoch);
+        if epoch.is_some_and(|epoch| epoch != heads.epoch) {
+            self.break_off("the store is another one than at the start".to_owned());
+        }
+        epoch.get_or_insert(heads.epoch);
+        for (context, head) in &known {
+            // Gone, or the answer was an old one: its history tells.
+            if head.revision > 0 && !heads.contexts.contains_key(context) {
+                self.follow(context).await?;
+            }
+        }
         for (context, head) in &heads.contexts {
             if self.read(context, ContextState::head) != *head {
                 self.follow(context).await?;
@@ -155,19 +164,6 @@ impl Live {
                     return Ok(());
                 }
                 Err(error) => return Err(error.into()),
-            }
-        }
-    }
-
-    /// Compares the heads with what was seen before.
-    fn check(&self, heads: &Heads, known: &[(Context, Head)], epoch: &mut Option<Uuid>) {
-        if epoch.is_some_and(|epoch| epoch != heads.epoch) {
-            self.break_off("the store is another one than at the start".to_owned());
-        }
-        epoch.get_or_insert(heads.epoch);
-        for (context, head) in known {
-            if head.revision > 0 && !heads.contexts.contains_key(context) {
-                self.break_off(format!("context {context} is gone from the store"));
             }
         }
     }

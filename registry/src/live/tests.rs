@@ -5,8 +5,8 @@ use super::*;
 use crate::names::Subject;
 use crate::service::{ConfigUpdate, Deletion, Field, Settings, Submitted};
 use crate::settings::Mode;
-use crate::store::StoreError;
 use crate::store::memory::MemoryStore;
+use crate::store::{Commit, Heads, StoreError};
 use std::sync::atomic::AtomicUsize;
 use std::time::Instant;
 use uuid::Uuid;
@@ -37,7 +37,7 @@ async fn set_mode(instance: &Instance, subject: &str, mode: Mode) {
 async fn commit_behind(store: &Arc<dyn Store>, context: &Context, changes: Vec<Change>) {
     loop {
         let head = store.heads().await.expect("heads").contexts.get(context).copied().unwrap_or(Head::EMPTY);
-        let commit = crate::store::Commit {
+        let commit = Commit {
             context: context.clone(),
             expected: head,
             guards: Vec::new(),
@@ -529,6 +529,52 @@ async fn a_restored_database_fails_readiness_and_registration() {
         let known = |name: &str| one.registry.live().read(&context("."), |state| state.versions(name).len());
         assert_eq!((known("a1"), known("b1")), (1, 0), "{grows}: what was never there is not shown");
     }
+}
+
+/// Its heads are those of before anything was written, as replicas may answer that no commit has reached yet.
+struct Lagging(Arc<dyn Store>);
+
+#[async_trait::async_trait]
+impl Store for Lagging {
+    fn backend(&self) -> &'static str {
+        "lagging"
+    }
+
+    async fn heads(&self) -> crate::store::Result<Heads> {
+        Ok(Heads { contexts: BTreeMap::new(), ..self.0.heads().await? })
+    }
+
+    async fn changes(&self, context: &Context, since: Head) -> crate::store::Result<(Head, Vec<Change>)> {
+        self.0.changes(context, since).await
+    }
+
+    async fn texts(
+        &self,
+        context: &Context,
+        keys: &[SchemaKey],
+    ) -> crate::store::Result<Vec<(SchemaKey, Texts)>> {
+        self.0.texts(context, keys).await
+    }
+
+    async fn commit(&self, commit: &Commit) -> crate::store::Result<Head> {
+        self.0.commit(commit).await
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_context_is_gone_only_where_its_history_is_gone() {
+    let one = in_memory().await;
+    one.register("a", "\"int\"").await.expect("a schema");
+    let live = one.registry.live();
+    let known = || live.read(&context("."), |state| state.versions("a").len());
+    let epoch = one.bed.inner().heads().await.expect("heads").epoch;
+    one.bed.swap(Arc::new(Lagging(one.bed.inner())));
+    live.ready().await.expect("an old answer is no other store");
+    assert_eq!(known(), 1);
+    one.bed.swap(Arc::new(MemoryStore::new(epoch)));
+    let ready = live.ready().await.expect_err("not ready");
+    assert!(ready.message().contains("older copy"), "{ready}");
+    assert_eq!(known(), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -144,7 +144,8 @@ fn decided(place: &str, error: &ExecutionError) -> Try {
             | RequestAttemptError::CqlRequestSerialization(_)
             | RequestAttemptError::UnableToAllocStreamId
             | RequestAttemptError::DbError(
-                DbError::Unavailable { .. }
+                // At any other level a later step was refused, and the commit may have been agreed on by then.
+                DbError::Unavailable { consistency: Consistency::Serial | Consistency::LocalSerial, .. }
                 | DbError::Invalid
                 | DbError::SyntaxError
                 | DbError::Unauthorized
@@ -219,3 +220,6 @@ impl Tries for CassandraStore {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -253,6 +253,9 @@ async fn tells_histories_apart(store: &dyn Store, context: &Context) {
         let told = store.changes(context, seen).await;
         assert!(matches!(told, Err(StoreError::Forked(_))), "{seen:?}: {told:?}");
     }
+    let gone = Context::named(&format!("{}-gone", context.as_str())).expect("a context");
+    let told = store.changes(&gone, first.head()).await;
+    assert!(matches!(told, Err(StoreError::Forked(_))), "{told:?}");
 }
 
 async fn tells_subjects_apart(store: &dyn Store, context: &Context) {

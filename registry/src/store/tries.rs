@@ -33,7 +33,8 @@ pub(crate) trait Tries: Sync {
     /// Tries a commit once, and ends at `deadline` at the latest.
     async fn once(&self, commit: &Commit, rows: &Rows<'_>, deadline: Instant) -> Try;
 
-    /// Whether a commit came true. Where the answer is no, it never will. Ends at `deadline` at the latest.
+    /// Whether a commit came true. Where the answer is no, it never will, unless it is still on its way there. Ends at `deadline` at
+    /// the latest.
     async fn came_true(&self, commit: &Commit, deadline: Instant) -> std::result::Result<bool, String>;
 }
 
@@ -42,14 +43,24 @@ pub(crate) async fn carry_out(store: &dyn Tries, commit: &Commit, limit: Duratio
     let rows = Rows::of(commit)?;
     let start = Instant::now();
     let (deadline, last) = (start + limit, start + limit * 2);
+    let mut was_lost = false;
     for round in 0.. {
         let why = match store.once(commit, &rows, deadline).await {
             Try::Done => return Ok(commit.head()),
+            // A lost one may have been on its way still when the store was asked, and then what is in its way now may be itself.
+            Try::No(StoreError::Conflict) if was_lost => {
+                let made =
+                    settle(store, commit, last, "another writer was faster, or it was this one").await?;
+                return if made { Ok(commit.head()) } else { Err(StoreError::Conflict) };
+            }
             Try::No(error) => return Err(error),
             Try::Again(why) => why,
             Try::Lost(why) => match settle(store, commit, last, &why).await? {
                 true => return Ok(commit.head()),
-                false => why,
+                false => {
+                    was_lost = true;
+                    why
+                }
             },
         };
         let next = Instant::now() + pause(round, commit);

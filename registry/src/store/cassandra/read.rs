@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use uuid::Uuid;
 
-/// Before a partition is read again that has changed while it was read.
+/// Before a partition is read again that has changed too much while it was read.
 const AGAIN: Duration = Duration::from_millis(20);
 /// Commits that are read from the log; who lags more reads everything.
 const LOGGED: u64 = 200;
@@ -55,11 +55,11 @@ impl CassandraStore {
         found.into_rows_result().map_err(|error| self.strange(&error))
     }
 
-    pub(super) async fn read_version(&self) -> Result<i32> {
+    /// The version of the tables; nothing where the store was not founded yet.
+    pub(super) async fn read_version(&self) -> Result<Option<i32>> {
         let found = self.ask(&self.statements.contexts, ()).await?;
-        let row = found.first_row::<(Option<Uuid>, Option<i32>, Option<String>)>();
-        let (_, version, _) = row.map_err(|error| self.strange(&error))?;
-        version.ok_or_else(|| self.strange(&"the store has lost its version"))
+        let row = found.maybe_first_row::<(Option<Uuid>, Option<i32>, Option<String>)>();
+        Ok(row.map_err(|error| self.strange(&error))?.and_then(|(_, version, _)| version))
     }
 
     pub(super) async fn read_heads(&self) -> Result<Heads> {
@@ -103,13 +103,18 @@ impl CassandraStore {
             return Ok(now == commit.head());
         }
         let revision = rows::number(commit.head().revision)?;
-        Ok(self.made_by(&commit.context, revision).await? == Some(commit.attempt.to_string()))
+        let made_by = self.read_made_by(&self.statements.settled_made_by, &commit.context, revision).await?;
+        Ok(made_by == Some(commit.attempt.to_string()))
     }
 
     pub(super) async fn read_changes(&self, context: &Context, seen: Head) -> Result<(Head, Vec<Change>)> {
         let since = seen.revision;
         loop {
-            let head = self.read_head(&self.statements.head, context.as_str()).await?;
+            let mut head = self.read_head(&self.statements.head, context.as_str()).await?;
+            if head.revision < since {
+                // Replicas that a commit has not reached yet look like an older copy; at SERIAL these tell what is true.
+                head = self.read_head(&self.statements.settled_head, context.as_str()).await?;
+            }
             self.require_history(context, seen, head).await?;
             if head.revision == since {
                 return Ok((head, Vec::new()));
@@ -120,27 +125,33 @@ impl CassandraStore {
             {
                 return Ok((head, changes));
             }
-            if let Some(changes) = self.read_all(context, since, head).await? {
-                return Ok((head, changes));
+            if let Some(found) = self.read_all(context, since, head).await? {
+                return Ok(found);
             }
             sleep(AGAIN).await;
         }
     }
 
-    /// Who made a revision is in the log, for as long as that is kept.
+    /// Who made a revision is in the log, for as long as that is kept. Reading goes on without the other data centres, so they are
+    /// not asked.
     async fn require_history(&self, context: &Context, since: Head, now: Head) -> Result<()> {
         if since.revision == 0 || since.revision >= now.revision {
             return rows::require_history(context, since, now, None);
         }
         let revision = rows::number(since.revision)?;
-        match self.made_by(context, revision).await? {
+        match self.read_made_by(&self.statements.made_by, context, revision).await? {
             Some(made_by) => rows::require_history(context, since, now, Some(&made_by)),
             None => Ok(()),
         }
     }
 
-    async fn made_by(&self, context: &Context, revision: i64) -> Result<Option<String>> {
-        let found = self.ask(&self.statements.settled_log, (context.as_str(), revision)).await?;
+    async fn read_made_by(
+        &self,
+        statement: &PreparedStatement,
+        context: &Context,
+        revision: i64,
+    ) -> Result<Option<String>> {
+        let found = self.ask(statement, (context.as_str(), revision)).await?;
         let row = found.maybe_first_row::<(Option<String>,)>().map_err(|error| self.strange(&error))?;
         Ok(row.and_then(|(made_by,)| made_by))
     }
@@ -186,8 +197,14 @@ impl CassandraStore {
         Ok((count == head.revision - since).then(|| last.into_values().collect()))
     }
 
-    /// Every row of a partition; nothing where the partition has changed meanwhile, which shows in the heads that come with the rows.
-    async fn read_all(&self, context: &Context, since: Revision, at: Head) -> Result<Option<Vec<Change>>> {
+    /// Every row of a partition, at this head or a later one: what was written while the pages were read is taken from the log and put
+    /// over them. Nothing where the log is not whole, or pages, whose heads come with their rows, are not from in between.
+    async fn read_all(
+        &self,
+        context: &Context,
+        since: Revision,
+        at: Head,
+    ) -> Result<Option<(Head, Vec<Change>)>> {
         let found = self.session.execute_iter(self.statements.all_rows.clone(), (context.as_str(),)).await;
         let found = found.map_err(|error| StoreError::Unavailable(format!("{}: {error}", self.place)))?;
         let mut found = found
@@ -210,7 +227,7 @@ impl CassandraStore {
                 Option<String>,
             )>()
             .map_err(|error| self.strange(&error))?;
-        let since = rows::number(since)?;
+        let (since, mut latest) = (rows::number(since)?, at.revision);
         let (mut schemas, mut others, mut last) = (Vec::new(), Vec::new(), Arc::<str>::from(""));
         while let Some(row) = found.next().await {
             let row = row.map_err(|error| StoreError::Unavailable(format!("{}: {error}", self.place)))?;
@@ -243,7 +260,9 @@ impl CassandraStore {
                 (r#type, guid, identity, refs),
                 value,
             );
-            if head(row.0)? != at {
+            let then = head(row.0)?.revision;
+            latest = latest.max(then);
+            if then < at.revision {
                 return Ok(None);
             }
             let is_gone = gone.unwrap_or(false) || (matches!(&*row.1, "config" | "mode") && row.8.is_none());
@@ -263,8 +282,18 @@ impl CassandraStore {
             others.iter().position(|made| matches!(made, Change::Version(_) | Change::VersionGone { .. }));
         others.rotate_left(versions.unwrap_or(0));
         schemas.append(&mut others);
-        // The head may have moved behind the last row.
-        Ok((self.read_head(&self.statements.head, context.as_str()).await? == at).then_some(schemas))
+        let now = self.read_head(&self.statements.head, context.as_str()).await?;
+        if now.revision < latest || now.revision - at.revision > LOGGED {
+            return Ok(None);
+        }
+        if now == at {
+            return Ok(Some((at, schemas)));
+        }
+        self.require_history(context, at, now).await?;
+        let Some(later) = self.read_log(context, at.revision, now).await? else { return Ok(None) };
+        let last: BTreeMap<Key, Change> =
+            schemas.into_iter().chain(later).map(|change| (change.key(), change)).collect();
+        Ok(Some((now, last.into_values().collect())))
     }
 
     pub(super) async fn read_texts(

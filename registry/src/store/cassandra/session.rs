@@ -9,7 +9,7 @@ use scylla::policies::load_balancing::DefaultPolicy;
 use scylla::policies::retry::FallthroughRetryPolicy;
 use scylla::statement::Consistency;
 use scylla::statement::unprepared::Statement;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt::{Display, Write as _};
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,13 +33,13 @@ impl CassandraStore {
         if name.is_empty() || name.len() > LONGEST_KEYSPACE || !letters {
             return Err(wrong("no name of a keyspace", &"48 letters, digits and underscores at most"));
         }
-        let session = reach(settings, &place).await?;
+        let (session, local) = reach(settings, &place).await?;
         let deadline = Instant::now() + settings.start_timeout;
         // Of several instances that start at once each may do it: what is there already is left as it is.
         let statements = loop {
             let made = async {
                 make_tables(&session, settings).await?;
-                check_replicas(&session, settings).await
+                check_replicas(&session, settings, local.as_deref()).await
             };
             let error = match made.await {
                 Ok(()) => match Statements::prepare(&session, settings).await {
@@ -60,7 +60,8 @@ impl CassandraStore {
         Ok(store)
     }
 
-    /// Makes the epoch, if nobody was faster, and looks at the version of the tables.
+    /// Looks at the version of the tables, and makes that and the epoch where they are missing and nobody is faster. What is there is
+    /// only read: an instance starts also without the data centres that would have to agree.
     async fn found(&self, settings: &CassandraSettings) -> Result<()> {
         let text = format!(
             "INSERT INTO \"{}\".store (one, epoch, version) VALUES (1, uuid(), {TABLES}) IF NOT EXISTS",
@@ -70,15 +71,27 @@ impl CassandraStore {
         statement.set_consistency(settings.write_consistency);
         statement.set_serial_consistency(Some(settings.serial_consistency));
         let deadline = Instant::now() + settings.start_timeout;
-        while let Err(error) = self.session.query_unpaged(statement.clone(), &[]).await {
-            // Also where the answer is lost: who asks again finds what was made.
+        let version = loop {
+            let found = async {
+                if let Some(version) = self.read_version().await? {
+                    return Ok(version);
+                }
+                let made = self.session.query_unpaged(statement.clone(), &[]).await;
+                made.map_err(|error| super::before(&self.place, &error))?;
+                let late = || format!("{}: what founds the store has not arrived here yet", self.place);
+                self.read_version().await?.ok_or_else(|| StoreError::Unavailable(late()))
+            };
+            // Also where the answer is lost: who looks again finds what was made.
+            let error = match found.await {
+                Ok(version) => break version,
+                Err(error) => error,
+            };
             if Instant::now() + START_PAUSE >= deadline {
-                return Err(super::before(&self.place, &error));
+                return Err(error);
             }
             tracing::warn!(place = %self.place, %error, "the store cannot be founded yet");
             sleep(START_PAUSE).await;
-        }
-        let version = self.read_version().await?;
+        };
         if version > TABLES {
             return Err(StoreError::Unavailable(format!(
                 "{}: its tables have version {version}, and this program knows versions up to {TABLES}: a newer one has made them; run that one",
@@ -89,35 +102,39 @@ impl CassandraStore {
     }
 }
 
-async fn reach(settings: &CassandraSettings, place: &str) -> Result<Session> {
+/// A session with the nodes of one data centre, and the name of that.
+async fn reach(settings: &CassandraSettings, place: &str) -> Result<(Session, Option<String>)> {
     let deadline = Instant::now() + settings.start_timeout;
     let tls = settings.ca_file.as_deref().map(tls).transpose();
     let tls = tls.map_err(|why| StoreError::Unavailable(format!("{place}: TLS: {why}")))?;
-    let mut policy = DefaultPolicy::builder().token_aware(true);
-    if let Some(local) = &settings.local_dc {
-        policy = policy.prefer_datacenter(local.clone());
-    }
-    let profile = ExecutionProfile::builder()
+    let mut profile = ExecutionProfile::builder()
         .consistency(settings.write_consistency)
         .serial_consistency(Some(settings.serial_consistency))
         .request_timeout(Some(settings.operation_timeout))
-        .load_balancing_policy(policy.build())
         // What may be tried again is decided here and not in the driver.
         .retry_policy(Arc::new(FallthroughRetryPolicy::new()))
-        .build();
+        .build()
+        .into_handle();
     loop {
         let mut builder = SessionBuilder::new()
             .known_nodes(&settings.hosts)
             .connection_timeout(settings.connect_timeout)
-            .default_execution_profile_handle(profile.clone().into_handle())
+            .default_execution_profile_handle(profile.clone())
             .tls_context(tls.clone());
         if let Some(user) = &settings.user {
             builder = builder.user(user, settings.password.as_ref().map_or("", |password| password.expose()));
         }
         let why = match builder.build().await {
-            Ok(session) => match missing_data_centre(&session, settings) {
-                None => return Ok(session),
-                Some(why) => why,
+            Ok(session) => match local_data_centre(&session, settings).await {
+                Ok(local) => {
+                    if let Some(local) = &local {
+                        let policy = DefaultPolicy::builder().prefer_datacenter(local.clone()).build();
+                        let there = profile.pointee_to_builder().load_balancing_policy(policy).build();
+                        profile.map_to_another_profile(there);
+                    }
+                    return Ok((session, local));
+                }
+                Err(why) => why,
             },
             Err(error) => error.to_string(),
         };
@@ -135,14 +152,40 @@ async fn reach(settings: &CassandraSettings, place: &str) -> Result<Session> {
     }
 }
 
-/// With a data centre that no node is in, the driver finds nobody to talk to.
-fn missing_data_centre(session: &Session, settings: &CassandraSettings) -> Option<String> {
-    let wanted = settings.local_dc.as_ref()?;
+/// The data centre whose nodes are talked to. Those of another one may not have yet what these have answered before.
+async fn local_data_centre(
+    session: &Session,
+    settings: &CassandraSettings,
+) -> std::result::Result<Option<String>, String> {
+    let there = data_centres(session);
+    if let Some(wanted) = &settings.local_dc {
+        // The driver would find nobody to talk to.
+        let found = there.contains_key(wanted).then(|| Some(wanted.clone()));
+        return found.ok_or_else(|| {
+            format!("no node is in data centre {wanted:?}, but in {:?}: check local_dc", there.keys())
+        });
+    }
     let state = session.get_cluster_state();
-    let there: BTreeSet<&str> =
-        state.get_nodes_info().iter().filter_map(|node| node.datacenter.as_deref()).collect();
-    let found = there.contains(wanted.as_str());
-    (!found).then(|| format!("no node is in data centre {wanted:?}, but in {there:?}: check local_dc"))
+    for host in &settings.hosts {
+        for address in tokio::net::lookup_host(host).await.into_iter().flatten() {
+            let node = state.get_nodes_info().iter().find(|node| node.address.ip() == address.ip());
+            if let Some(name) = node.and_then(|node| node.datacenter.clone()) {
+                return Ok(Some(name));
+            }
+        }
+    }
+    // Behind a proxy nodes have other addresses than the hosts.
+    let mut names = there.into_keys();
+    match (names.next(), names.next()) {
+        (None, _) => Err("no node says in which data centre it is".to_owned()),
+        (only, None) => Ok(only),
+        _ => {
+            tracing::warn!(
+                "no host is the address of a node, so nodes of all data centres are talked to: set local_dc"
+            );
+            Ok(None)
+        }
+    }
 }
 
 fn tls(file: &std::path::Path) -> std::result::Result<Arc<rustls::ClientConfig>, String> {
@@ -176,7 +219,7 @@ async fn make_tables(session: &Session, settings: &CassandraSettings) -> std::re
     if names(session, &keyspaces).await?.is_empty() {
         // In all of them: instances in each are to find everything at home.
         let mut replication = "'class': 'NetworkTopologyStrategy'".to_owned();
-        for (data_centre, nodes) in data_centres(session).await? {
+        for (data_centre, nodes) in data_centres(session) {
             let replicas = settings.replication_factor.unwrap_or_else(|| REPLICAS.min(nodes)).max(1);
             tracing::info!(keyspace, data_centre, replicas, "making the keyspace");
             let _ = write!(replication, ", '{}': {replicas}", data_centre.replace('\'', "''"));
@@ -216,27 +259,28 @@ async fn names(session: &Session, text: &str) -> std::result::Result<Vec<String>
     rows.map(|row| row.map(|(name,)| name).map_err(|error| error.to_string())).collect()
 }
 
-/// The data centres of the cluster, with the number of nodes in each.
-async fn data_centres(session: &Session) -> std::result::Result<BTreeMap<String, u32>, String> {
+/// The data centres of the cluster, with the number of nodes in each. All as one node has told it: a question for itself and one for
+/// its peers may go to two nodes, and then one of these is counted twice, and the other not at all.
+fn data_centres(session: &Session) -> BTreeMap<String, u32> {
     let mut all = BTreeMap::new();
-    for table in ["system.local", "system.peers"] {
-        for name in names(session, &format!("SELECT data_center FROM {table}")).await? {
-            *all.entry(name).or_default() += 1;
+    for node in session.get_cluster_state().get_nodes_info() {
+        if let Some(name) = &node.datacenter {
+            *all.entry(name.clone()).or_default() += 1;
         }
     }
-    Ok(all)
+    all
 }
 
 /// Where answers are asked of the own data centre alone, a keyspace that somebody has made must have replicas there.
-async fn check_replicas(session: &Session, settings: &CassandraSettings) -> std::result::Result<(), String> {
+async fn check_replicas(
+    session: &Session,
+    settings: &CassandraSettings,
+    local: Option<&str>,
+) -> std::result::Result<(), String> {
     let is_local = |asked: Consistency| matches!(asked, Consistency::LocalQuorum | Consistency::LocalOne);
     if !is_local(settings.read_consistency) && !is_local(settings.write_consistency) {
         return Ok(());
     }
-    let local = match &settings.local_dc {
-        Some(local) => Some(local.clone()),
-        None => names(session, "SELECT data_center FROM system.local").await?.pop(),
-    };
     let keyspace = &settings.keyspace;
     let text = format!("SELECT replication FROM system_schema.keyspaces WHERE keyspace_name = '{keyspace}'");
     let mut statement = Statement::new(text);
@@ -246,7 +290,7 @@ async fn check_replicas(session: &Session, settings: &CassandraSettings) -> std:
     let row = found.maybe_first_row::<(BTreeMap<String, String>,)>().map_err(|error| error.to_string())?;
     let (Some((replication,)), Some(local)) = (row, local) else { return Ok(()) };
     let by_place = replication.get("class").is_some_and(|class| class.ends_with("NetworkTopologyStrategy"));
-    if by_place && !replication.contains_key(&local) {
+    if by_place && !replication.contains_key(local) {
         return Err(format!(
             "the keyspace has no replicas in data centre {local:?}, which its answers are asked of: ALTER KEYSPACE \"{keyspace}\" \
              WITH replication = {{..., '{local}': 3}} and repair it, or set local_dc to one of {:?}",

@@ -39,7 +39,9 @@ pub(super) struct Statements {
     pub(super) settled_head: PreparedStatement,
     pub(super) all_rows: PreparedStatement,
     pub(super) log: PreparedStatement,
-    pub(super) settled_log: PreparedStatement,
+    /// Who made a revision.
+    pub(super) made_by: PreparedStatement,
+    pub(super) settled_made_by: PreparedStatement,
     /// The revision that wrote a row.
     pub(super) settled_row: PreparedStatement,
     pub(super) hashes: PreparedStatement,
@@ -84,6 +86,8 @@ impl Statements {
         };
         let text = "SELECT canonical, submitted, metadata, rule_set FROM KS.texts WHERE hash = ?";
         let head = "SELECT DISTINCT context, revision, attempt, next_id FROM KS.rows WHERE context = ?";
+        let made_by =
+            "SELECT guid FROM KS.rows WHERE context = ? AND kind = 'log' AND subject = '' AND number = ?";
         let log = "SELECT number, value, revision, attempt, next_id FROM KS.rows WHERE context = ? AND kind = 'log' AND subject = '' AND number > ? AND number <= ?";
         Ok(Self {
             contexts: read("SELECT epoch, version, context FROM KS.store WHERE one = 1").await?,
@@ -96,11 +100,8 @@ impl Statements {
             )
             .await?,
             log: read(log).await?,
-            settled_log: prepare(
-                serial,
-                "SELECT guid FROM KS.rows WHERE context = ? AND kind = 'log' AND subject = '' AND number = ?",
-            )
-            .await?,
+            made_by: read(made_by).await?,
+            settled_made_by: prepare(serial, made_by).await?,
             settled_row: prepare(
                 serial,
                 "SELECT at FROM KS.rows WHERE context = ? AND kind = ? AND subject = ? AND number = ?",

@@ -5,6 +5,7 @@ use super::{
     SchemaKey, StoreError, StreamExt, Texts, TryStreamExt, before, log, rows, stream,
 };
 use crate::store::VersionRow;
+use scylla::response::query_result::QueryRowsResult;
 use scylla::statement::batch::{Batch, BatchType};
 use scylla::value::{CqlValue, Row};
 use std::collections::BTreeMap;
@@ -66,6 +67,13 @@ fn hash(parts: [Option<&str>; 4]) -> Vec<u8> {
     hash.finalize().as_bytes().to_vec()
 }
 
+/// Whether a condition held: the first column of the answer.
+fn is_applied(answer: &QueryRowsResult) -> bool {
+    let first = answer.first_row::<Row>().ok();
+    let applied = first.and_then(|row| row.columns.into_iter().next().flatten());
+    matches!(applied, Some(CqlValue::Boolean(true)))
+}
+
 impl CassandraStore {
     /// Writes what means nothing by itself, and puts the batch together that decides.
     pub(super) async fn prepare(&self, commit: &Commit, rows: &Rows<'_>) -> Result<Bound> {
@@ -87,21 +95,29 @@ impl CassandraStore {
 
     /// Nothing may refer to what goes; and who refers to another context says so before he does.
     async fn look_at_links(&self, commit: &Commit) -> Result<()> {
-        let now = self.read_head(&self.statements.settled_head, rows::LINKS).await?;
-        if commit.links_seen.is_some_and(|seen| seen != now.revision) {
-            return Err(StoreError::Conflict);
+        loop {
+            let now = self.read_head(&self.statements.settled_head, rows::LINKS).await?;
+            if commit.links_seen.is_some_and(|seen| seen != now.revision) {
+                return Err(StoreError::Conflict);
+            }
+            if !commit.adds_links {
+                return Ok(());
+            }
+            let (revision, attempt) = (rows::number(now.revision)?, commit.attempt);
+            let counted = if now == Head::EMPTY {
+                let values = (revision + 1, attempt, 1_i64, rows::LINKS);
+                self.ask(&self.statements.first_head, values).await?
+            } else {
+                let next_id = i64::from(now.next_id);
+                let values = (revision + 1, attempt, 1_i64, rows::LINKS, revision, now.attempt, next_id);
+                self.ask(&self.statements.next_head, values).await?
+            };
+            // Where another one was faster, his count does not stand for this commit: somebody may have seen it by now, and goes on to
+            // remove what this commit refers to.
+            if is_applied(&counted) {
+                return Ok(());
+            }
         }
-        if !commit.adds_links {
-            return Ok(());
-        }
-        let (revision, attempt) = (rows::number(now.revision)?, commit.attempt);
-        // Where another one was faster, it has been said all the same.
-        if now == Head::EMPTY {
-            return self.tell(&self.statements.first_head, (revision + 1, attempt, 1_i64, rows::LINKS)).await;
-        }
-        let values =
-            (revision + 1, attempt, 1_i64, rows::LINKS, revision, now.attempt, i64::from(now.next_id));
-        self.tell(&self.statements.next_head, values).await
     }
 
     /// Writes a text under its hash, and answers that.
@@ -210,10 +226,7 @@ impl CassandraStore {
         batch.set_consistency(head.get_consistency().unwrap_or_default());
         batch.set_serial_consistency(head.get_serial_consistency());
         let answer = self.session.batch(&batch, values).await?;
-        let rows = answer.into_rows_result().ok();
-        let first = rows.as_ref().and_then(|rows| rows.first_row::<Row>().ok());
-        let applied = first.and_then(|row| row.columns.into_iter().next().flatten());
-        Ok(matches!(applied, Some(CqlValue::Boolean(true))))
+        Ok(answer.into_rows_result().is_ok_and(|answer| is_applied(&answer)))
     }
 
     /// Writes what a commit has changed to the table `schemas`. The revision is the time of the writes, so that a late one does no harm.

@@ -45,6 +45,14 @@ async fn what_was_lost_and_never_will_be_is_tried_again() {
 }
 
 #[tokio::test]
+async fn what_was_lost_and_came_true_late_is_no_conflict() {
+    let tries = || vec![Try::Lost("cut".into()), Try::No(StoreError::Conflict)];
+    assert_eq!(outcome(tries(), vec![Ok(false), Ok(true)]).await.0.expect("true").revision, 1);
+    let (result, _) = outcome(tries(), vec![Ok(false), Ok(false)]).await;
+    assert!(matches!(result, Err(StoreError::Conflict)), "{result:?}");
+}
+
+#[tokio::test]
 async fn what_nobody_can_tell_is_unknown() {
     let (result, _) = outcome(vec![Try::Lost("cut".into())], Vec::new()).await;
     let Err(StoreError::Unknown(why)) = result else { panic!("{result:?}") };
