@@ -61,9 +61,13 @@ pub(super) fn at(base: &Url, path: &str, query: &[(&str, String)]) -> Url {
 /// A name as one segment of a path: whatever is in it, it stays one segment.
 pub(super) fn segment(name: &str) -> String {
     // URLs take these two, encoded or not, for folders. The context's prefix says the same and is none.
-    let name = if matches!(name, "." | "..") { format!(":.:{name}") } else { name.to_owned() };
-    let mut out = String::with_capacity(name.len());
-    for byte in name.bytes() {
+    if matches!(name, "." | "..") { encoded(&format!(":.:{name}")) } else { encoded(name) }
+}
+
+/// A text that means itself in a path and in a form.
+pub(super) fn encoded(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
         if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) {
             out.push(char::from(byte));
         } else {

@@ -3,6 +3,7 @@
 use super::scripted::{Asked, Reply, Server, json};
 use super::*;
 use crate::secret::Secret;
+use base64::Engine;
 use futures::{StreamExt, TryStreamExt};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -180,6 +181,51 @@ async fn tokens_are_asked_for_once_and_again_when_they_are_refused() {
     let error = self::client(wrong).mode(&orders()).await.expect_err("refused");
     assert_eq!(error.kind(), ErrorKind::Credentials);
     assert!(!error.to_string().contains("hunter2"));
+}
+
+#[tokio::test]
+async fn an_issuer_is_told_who_asks_encoded_and_nothing_that_is_for_the_registry() {
+    let issuer = Server::replying(|_, _| json(200, r#"{"access_token":"t"}"#)).await;
+    let registry = Server::replying(|_, _| json(200, r#"{"mode":"READWRITE"}"#)).await;
+    let mut settings = settings(&[&registry.url]);
+    settings.headers = vec![("X-API-Key".into(), Secret::new("hunter3"))];
+    let oauth = OAuth {
+        token_url: issuer.url.clone(),
+        client_id: "back:up".into(),
+        client_secret: Secret::new("hunter2:+1%& ä-_.~"),
+        scope: None,
+    };
+    let bearer = Bearer { logical_cluster: Some("lsrc-1".into()), identity_pool: Some("pool-1".into()) };
+    settings.auth = Auth::OAuth(bearer, oauth);
+    client(settings).mode(&orders()).await.expect("an answer");
+    let asked = &issuer.asked()[0];
+    let basic = asked.headers["authorization"].strip_prefix("Basic ").expect("basic");
+    let basic = base64::engine::general_purpose::STANDARD.decode(basic).expect("base64");
+    assert_eq!(String::from_utf8_lossy(&basic), "back%3Aup:hunter2%3A%2B1%25%26%20%C3%A4-_.~");
+    let shown = |to: &Asked, name: &str| to.headers.contains_key(name);
+    for name in ["x-api-key", "target-sr-cluster", "confluent-identity-pool-id"] {
+        assert_eq!((shown(asked, name), shown(&registry.asked()[0], name)), (false, true), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn the_life_of_a_token_is_a_number_or_a_text_and_never_too_long() {
+    for (life, tokens) in
+        [("3599", 1), ("\"3599\"", 1), ("1e19", 1), ("null", 1), ("\"soon\"", 1), ("\"0\"", 2)]
+    {
+        let answer = format!(r#"{{"access_token":"t","expires_in":{life}}}"#);
+        let issuer = Server::replying(move |_, _| json(200, &answer)).await;
+        let registry = Server::replying(|_, _| json(200, r#"{"mode":"READWRITE"}"#)).await;
+        let mut settings = settings(&[&registry.url]);
+        let (client_id, client_secret) = ("me".into(), Secret::new("hunter2"));
+        let oauth = OAuth { token_url: issuer.url.clone(), client_id, client_secret, scope: None };
+        settings.auth = Auth::OAuth(Bearer::default(), oauth);
+        let client = client(settings);
+        for _ in 0..2 {
+            client.mode(&orders()).await.expect("an answer");
+        }
+        assert_eq!(issuer.asked().len(), tokens, "{life}");
+    }
 }
 
 #[tokio::test]
