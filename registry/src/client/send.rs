@@ -205,9 +205,14 @@ impl Failed {
         let (connecting, timed_out) = (error.is_connect(), error.is_timeout());
         let why = why(error.without_url());
         let what = if timed_out { "no answer in time" } else { "no answer" };
-        let certificate = why.contains("certificate") || why.contains("corrupt message");
-        let next = if certificate {
-            "check the URL's scheme and host, and who signed the registry's certificate"
+        // TLS's own words for what the registry thinks of the client's certificate.
+        let refused =
+            why.contains("fatal alert: ") && (why.contains("Certificate") || why.contains("UnknownCA"));
+        let certificate = refused || why.contains("certificate") || why.contains("corrupt message");
+        let next = if refused {
+            "give a client's certificate that the registry believes: ssl.certificate.location and ssl.key.location"
+        } else if certificate {
+            "check the URL's scheme and host, and who signed the registry's certificate: ssl.ca.location says who may"
         } else {
             "check the URL, and that the registry runs and can be reached from here"
         };
@@ -236,7 +241,10 @@ impl Failed {
             .map_or_else(String::new, |code| format!("/{code}"));
         let message = format!("{method} {url}: {number}{code_text}: {said}");
         let (kind, next) = match number {
-            401 => (ErrorKind::Credentials, Some("check the user and the password, or the token")),
+            401 => {
+                let next = "check the user and the password (basic.auth.user.info), or the token (bearer.auth.token)";
+                (ErrorKind::Credentials, Some(next))
+            }
             403 => {
                 (ErrorKind::Credentials, Some("give this user the right to do that, or ask as another one"))
             }

@@ -8,6 +8,7 @@ use futures::{StreamExt, TryStreamExt};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 fn settings(urls: &[&str]) -> ClientSettings {
     let mut settings = ClientSettings::new(urls.iter().copied());
@@ -76,6 +77,28 @@ async fn what_is_refused_is_not_asked_again_and_says_why() {
             error.to_string().contains("no, because") && error.to_string().contains("/subjects/s/versions")
         );
         assert_eq!(server.asked().len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn who_is_not_let_in_hears_which_property_lets_in() {
+    let server = Server::replying(|_, _| json(401, "{}")).await;
+    let error = client(settings(&[&server.url])).mode(&orders()).await.expect_err("refused");
+    assert!(error.next_step().is_some_and(|next| next.contains("basic.auth.user.info")), "{error:?}");
+    // Fatal alerts of TLS: certificate_required, unknown_ca.
+    for alert in [116, 48] {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let url = format!("https://{}", listener.local_addr().expect("an address"));
+        let asked = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.expect("a connection");
+            let mut hello = [0; 1 << 14];
+            assert!(stream.read(&mut hello).await.expect("a greeting") > 0);
+            stream.write_all(&[21, 3, 3, 0, 2, 2, alert]).await.expect("sent");
+        });
+        let error = client(settings(&[&url])).mode(&orders()).await.expect_err("refused");
+        assert_eq!(error.kind(), ErrorKind::Settings, "{error}");
+        assert!(error.next_step().is_some_and(|next| next.contains("ssl.key.location")), "{error:?}");
+        asked.await.expect("done");
     }
 }
 
