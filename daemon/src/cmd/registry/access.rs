@@ -83,7 +83,7 @@ fn settings(
         let text = std::fs::read_to_string(path).map_err(|error| {
             Error::input(format!("the properties in {} cannot be read", path.display())).caused_by(error)
         })?;
-        properties.extend(lines(&text));
+        lines(&text).for_each(|(name, value)| say(&mut properties, &name, value));
     }
     // Names of variables are those of properties in capitals, with _ for a dot.
     let variables = std::env::vars_os().filter_map(|(name, value)| {
@@ -91,27 +91,37 @@ fn settings(
         let ours = ["schema.registry.", "basic.auth.", "bearer.auth.", "ssl.", "enable.ssl."];
         ours.iter().any(|begin| name.starts_with(begin)).then_some((name, value.into_string().ok()?))
     });
-    properties.extend(variables);
+    variables.for_each(|(name, value)| say(&mut properties, &name, value));
     for pair in pairs {
         let (name, value) = pair.split_once('=').ok_or_else(|| {
             Error::input("a property on the command line has no =").hint("write it as NAME=VALUE")
         })?;
-        properties.insert(name.trim().to_owned(), value.to_owned());
+        say(&mut properties, name.trim(), value.to_owned());
     }
     if let Some(user_info) = user_info {
-        properties.insert("basic.auth.user.info".to_owned(), user_info.to_owned());
+        say(&mut properties, "basic.auth.credentials.source", "USER_INFO".to_owned());
+        say(&mut properties, "basic.auth.user.info", user_info.to_owned());
     }
     if insecure {
-        properties.insert("enable.ssl.certificate.verification".to_owned(), "false".to_owned());
+        say(&mut properties, "enable.ssl.certificate.verification", "false".to_owned());
     }
     if speed.requests_per_second > 0 {
-        properties.insert("requests.per.second".to_owned(), speed.requests_per_second.to_string());
+        say(&mut properties, "requests.per.second", speed.requests_per_second.to_string());
     }
-    properties.insert("schema.registry.url".to_owned(), url.to_owned());
+    say(&mut properties, "schema.registry.url", url.to_owned());
     let mut settings =
         from_properties(&properties, |path| std::fs::read(path)).map_err(|e| Error::input(e.to_string()))?;
     settings.limits.in_flight = speed.requests_at_once.into();
     Ok(settings)
+}
+
+/// Notes a property in place of what was said of it before, with Java's prefix or without.
+fn say(properties: &mut BTreeMap<String, String>, name: &str, value: String) {
+    let prefix = "schema.registry.";
+    let plain = name.strip_prefix(prefix).unwrap_or(name);
+    properties.remove(plain);
+    properties.remove(&format!("{prefix}{plain}"));
+    properties.insert(name.to_owned(), value);
 }
 
 /// The pairs of a file of properties: comments with # or !, NAME=VALUE or NAME:VALUE.
@@ -205,4 +215,29 @@ pub(super) fn bar(counters: &Arc<Progress>) -> Bar {
             wanted => format!("{read} versions read, {written} of {wanted} written"),
         });
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use registry::client::Auth;
+
+    #[test]
+    fn what_is_said_later_counts_by_whichever_name() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("client.properties");
+        let text = "schema.registry.basic.auth.user.info=file:f\nschema.registry.max.retries=1\nschema.registry.url=http://file\n\
+                    schema.registry.enable.ssl.certificate.verification=true\nbasic.auth.credentials.source=URL\n\
+                    schema.registry.requests.per.second=1\nretries.wait.ms=1\n";
+        std::fs::write(&file, text).expect("a file");
+        let pairs = ["max.retries=2".to_owned(), "schema.registry.retries.wait.ms=2".to_owned()];
+        let speed = Speed { requests_per_second: 2, requests_at_once: 8 };
+        let read = settings("NO_SUCH_", "http://flag", Some(&file), &pairs, Some("flag:f"), true, &speed);
+        let read = read.expect("read");
+        assert!(matches!(&read.auth, Auth::Basic { user, .. } if user == "flag"), "{:?}", read.auth);
+        assert_eq!((read.limits.retries, read.limits.per_second), (2, 2));
+        assert_eq!(read.limits.pause.as_millis(), 2);
+        assert_eq!(read.urls, ["http://flag"]);
+        assert_eq!(read.tls.trust, registry::client::Trust::Anybody);
+    }
 }
