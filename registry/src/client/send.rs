@@ -111,7 +111,8 @@ impl Sender {
         let Ok(_turn) = self.turns.acquire().await else {
             return Err(Error::new(ErrorKind::Away, "the client was closed"));
         };
-        let (mut attempt, mut repeated) = (0, false);
+        let instances = u32::try_from(self.urls.len()).unwrap_or(1);
+        let (mut attempts, mut repeated) = (0_u32, false);
         loop {
             let at = self.current.load(Ordering::Relaxed) % self.urls.len();
             let url = place::at(&self.urls[at], path, query);
@@ -120,7 +121,10 @@ impl Sender {
                 Ok(body) => return Ok(Sent { body, repeated }),
                 Err(failed) => failed,
             };
-            if !failed.again || attempt >= self.limits.retries {
+            attempts += 1;
+            // As many attempts as there are instances are one round.
+            let rounds = attempts / instances;
+            if !failed.again || rounds > self.limits.retries {
                 let error = failed.error;
                 return match repeated && method == Method::DELETE && error.is_absent() {
                     true => Ok(Sent { body: Bytes::new(), repeated }),
@@ -131,12 +135,11 @@ impl Sender {
             // Another request may have moved on already.
             let next = (at + 1) % self.urls.len();
             let _ = self.current.compare_exchange(at, next, Ordering::Relaxed, Ordering::Relaxed);
-            let round = attempt / u32::try_from(self.urls.len()).unwrap_or(1);
-            if next == 0 || failed.asked.is_some() {
-                tokio::time::sleep(pause(&self.limits, round, failed.asked, &self.random)).await;
+            if attempts.is_multiple_of(instances) || failed.asked.is_some() {
+                let pause = pause(&self.limits, rounds.saturating_sub(1), failed.asked, &self.random);
+                tokio::time::sleep(pause).await;
             }
-            attempt += 1;
-            tracing::debug!(%method, %url, attempt, error = %failed.error, "asking a registry again");
+            tracing::debug!(%method, %url, attempts, error = %failed.error, "asking a registry again");
         }
     }
 

@@ -108,7 +108,7 @@ pub struct Limits {
     pub connect: Duration,
     /// From the first byte of a request to the last one of its answer.
     pub request: Duration,
-    /// Attempts after the first one, where a request may be sent again.
+    /// Attempts after the first one, where a request may be sent again. Of several instances each is asked once in an attempt.
     pub retries: u32,
     /// Pauses between attempts grow from this...
     pub pause: Duration,

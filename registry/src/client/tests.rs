@@ -42,6 +42,27 @@ async fn the_instance_that_answers_is_kept() {
 }
 
 #[tokio::test]
+async fn several_instances_get_as_many_attempts_and_pauses_as_one() {
+    let busy = || Server::replying(|_, _| json(503, "{}"));
+    let servers = [busy().await, busy().await, busy().await];
+    let mut settings = settings(&[&servers[0].url, &servers[1].url, &servers[2].url]);
+    settings.limits.retries = 2;
+    // A random number is taken for every pause.
+    let pauses = Arc::new(AtomicUsize::new(0));
+    let taken = Arc::clone(&pauses);
+    let random = Arc::new(move || taken.fetch_add(1, Ordering::SeqCst) as u64);
+    let client = Client::new(settings, random).expect("a client");
+    let subject = orders();
+    let asked = || servers.iter().map(|server| server.asked().len()).collect::<Vec<_>>();
+    client.mode(&subject).await.expect_err("away");
+    assert_eq!((asked(), pauses.load(Ordering::SeqCst)), (vec![3, 3, 3], 2));
+    // Also where others move on to the next instance in between.
+    let answers = futures::future::join_all((0..8).map(|_| client.mode(&subject))).await;
+    assert!(answers.iter().all(Result::is_err));
+    assert_eq!((asked().iter().sum::<usize>(), pauses.load(Ordering::SeqCst)), (9 * 9, 9 * 2));
+}
+
+#[tokio::test]
 async fn busy_registries_are_asked_again_and_not_for_ever() {
     let server = Server::replying(|n, _| match n {
         0 => Reply::Full(429, "Retry-After: 5000\r\n", b"slow down".to_vec()),
