@@ -47,10 +47,11 @@ pub(super) async fn run(args: ExportArgs, output: &Output) -> Result<u8> {
     let place = Place::of(&args.from).await?;
     let client = access::client(args.access.settings(&place.url, &args.speed)?)?;
     let now_ms = Seam::system().clock.now_ms();
+    let source = place.name(client.name());
     let head = Head {
         format: FORMAT,
         program: concat!("replevin ", env!("CARGO_PKG_VERSION")).to_owned(),
-        source: place.name(client.name()),
+        source: source.clone(),
         time_ms: now_ms,
         contexts: contexts.iter().map(Context::to_string).collect(),
     };
@@ -90,7 +91,7 @@ pub(super) async fn run(args: ExportArgs, output: &Output) -> Result<u8> {
     tell(&written.oddities);
     let Counts { contexts, configs, modes, versions } = written.counts;
     let report = serde_json::json!({
-        "file": path, "source": client.name(), "contexts": contexts, "configs": configs, "modes": modes,
+        "file": path, "source": source, "contexts": contexts, "configs": configs, "modes": modes,
         "versions": versions, "blake3": written.hash, "warnings": written.oddities.named,
     });
     output.print(&report, || {
