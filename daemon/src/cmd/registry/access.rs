@@ -14,6 +14,7 @@ use registry::names::Context;
 use registry::transfer::{self, Kind, Modes, Progress, Side};
 use tokio_util::sync::CancellationToken;
 
+use super::topic::Place;
 use crate::progress::{self, Bar};
 
 /// What help says of all commands that ask registries.
@@ -156,18 +157,18 @@ pub(super) fn is_url(text: &str) -> bool {
     text.starts_with("http://") || text.starts_with("https://")
 }
 
-/// Reads a registry or a file.
+/// Reads a registry, a topic or a file.
 pub(super) async fn side(
-    text: &str,
-    settings: impl FnOnce() -> Result<ClientSettings>,
+    place: &Place,
+    settings: impl FnOnce(&str) -> Result<ClientSettings>,
     contexts: &[Context],
     progress: &Progress,
     stop: &(dyn Fn() -> bool + Sync),
 ) -> Result<Side> {
-    if !is_url(text) {
-        return Side::file(Path::new(text), stop).map_err(failed);
+    if !is_url(&place.url) {
+        return Side::file(Path::new(&place.url), stop).map_err(failed);
     }
-    let client = client(settings()?)?;
+    let client = client(settings(&place.url)?)?;
     Side::live(client, contexts, progress, stop).await.map_err(failed)
 }
 

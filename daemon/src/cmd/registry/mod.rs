@@ -121,7 +121,30 @@ pub(super) fn log_notices(config: &RegistryConfig, file: Option<&Path>) {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
+    use super::*;
+    use crate::output::Format;
+    use clap::{CommandFactory, Parser};
+
+    async fn run(args: &[&str]) -> Result<u8> {
+        let args = ["replevin", "registry"].iter().chain(args);
+        let crate::Command::Registry(args) = crate::Cli::parse_from(args).command else { panic!("another") };
+        let output = Output::new(Format::Text);
+        match args.command {
+            RegistryCommand::Diff(args) => diff::run(args, &output).await,
+            RegistryCommand::Check(args) => check::run(args, &output).await,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_topic_is_no_file() {
+        let topic = "kafka:///_schemas";
+        for args in [&["check", topic][..], &["diff", topic, "file"], &["diff", "http://localhost:9", topic]]
+        {
+            let error = run(args).await.expect_err("refused").to_string();
+            assert!(error.contains("names no broker"), "{args:?}: {error}");
+        }
+    }
 
     #[test]
     fn help_does_not_show_what_variables_hold() {
