@@ -2,7 +2,7 @@
 //!
 //! Of what is said several times, flags win over properties on the command line, these over variables, and these over a file.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -10,8 +10,8 @@ use std::sync::atomic::Ordering::Relaxed;
 use pipeline::seam::Seam;
 use pipeline::{Error, ErrorKind, Result};
 use registry::client::{Client, ClientSettings, from_properties};
-use registry::names::Context;
-use registry::transfer::{self, Kind, Modes, Progress, Side};
+use registry::names::{Context, Subject};
+use registry::transfer::{self, Index, Kind, Modes, Progress, Side};
 use tokio_util::sync::CancellationToken;
 
 use super::topic::Place;
@@ -157,7 +157,7 @@ pub(super) fn is_url(text: &str) -> bool {
     text.starts_with("http://") || text.starts_with("https://")
 }
 
-/// Reads a registry, a topic or a file.
+/// Reads a registry, a topic or a file. No contexts stand for all.
 pub(super) async fn side(
     place: &Place,
     settings: impl FnOnce(&str) -> Result<ClientSettings>,
@@ -166,10 +166,33 @@ pub(super) async fn side(
     stop: &(dyn Fn() -> bool + Sync),
 ) -> Result<Side> {
     if !is_url(&place.url) {
-        return Side::file(Path::new(&place.url), stop).map_err(failed);
+        let mut side = Side::file(Path::new(&place.url), stop).map_err(failed)?;
+        narrow(&mut side.index, contexts);
+        return Ok(side);
     }
     let client = client(settings(&place.url)?)?;
     Side::live(client, contexts, progress, stop).await.map_err(failed)
+}
+
+/// Leaves what belongs to some contexts, as a registry is read of which only these are asked for.
+fn narrow(index: &mut Index, contexts: &[Context]) {
+    if contexts.is_empty() {
+        return;
+    }
+    let is_wanted = |place: &str| contexts.contains(&Subject::parse(place).context);
+    index.contexts.retain(|name| contexts.iter().any(|context| context.as_str() == name));
+    index.configs.retain(|place, _| is_wanted(place));
+    index.modes.retain(|place, _| is_wanted(place));
+    index.versions.retain(|key, _| is_wanted(&key.subject));
+}
+
+/// Refuses a context that is not there: nothing would look like all of it. The one with the defaults of all contexts is in no list.
+pub(super) fn are_there(contexts: &[Context], there: &BTreeSet<String>, place: &str) -> Result<()> {
+    match contexts.iter().find(|context| !context.is_global() && !there.contains(context.as_str())) {
+        None => Ok(()),
+        Some(context) => Err(Error::input(format!("there is no context {context} in {place}"))
+            .hint("GET /contexts of a registry names those that are there")),
+    }
 }
 
 /// The modes of a registry that are borrowed, with what an earlier run has left to be put back.
@@ -221,7 +244,45 @@ pub(super) fn bar(counters: &Arc<Progress>) -> Bar {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use registry::client::Auth;
+    use registry::client::{Auth, Schema};
+    use registry::transfer::{ArchiveWriter, FORMAT, Head, Item};
+
+    #[tokio::test]
+    async fn of_a_file_only_the_contexts_count_that_are_asked_for() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("all.jsonl");
+        let (program, source) = ("test".to_owned(), "here".to_owned());
+        let head = Head { format: FORMAT, program, source, time_ms: 0, contexts: Vec::new() };
+        let out = std::fs::File::create(&file).expect("a file");
+        let mut writer = ArchiveWriter::new(out, "all".to_owned(), head).expect("a writer");
+        for (context, root, subject) in [(".", "", "a"), (".pay", ":.pay:", ":.pay:a")] {
+            let (subject, schema) = (subject.to_owned(), "\"int\"".to_owned());
+            for item in [
+                Item::Context(context.to_owned()),
+                Item::Config(root.to_owned(), registry::client::Settings::new()),
+                Item::Mode(subject.clone(), registry::settings::Mode::Readonly),
+                Item::Version(Schema { subject, version: 1, schema, ..Schema::default() }),
+            ] {
+                writer.add(item).expect("written");
+            }
+        }
+        writer.finish().expect("finished");
+        let place = Place::of(file.to_str().expect("UTF-8")).await.expect("a place");
+        let found = async |names: &[&str]| {
+            let contexts = contexts(&names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>());
+            let contexts = contexts.expect("names");
+            let progress = Progress::default();
+            let read = side(&place, |_| unreachable!(), &contexts, &progress, &|| false).await;
+            let Index { contexts: there, configs, modes, versions, .. } = read.expect("read").index;
+            let counts = [there.len(), configs.len(), modes.len(), versions.len()];
+            (counts, are_there(&contexts, &there, "the file").map_err(|error| error.to_string()))
+        };
+        assert_eq!(found(&[]).await, ([2; 4], Ok(())));
+        assert_eq!(found(&["."]).await, ([1; 4], Ok(())));
+        assert_eq!(found(&[".pay", ".__GLOBAL"]).await, ([1; 4], Ok(())));
+        let refused = Err("there is no context .nope in the file".to_owned());
+        assert_eq!(found(&[".pay", ".nope"]).await, ([1; 4], refused));
+    }
 
     #[test]
     fn what_is_said_later_counts_by_whichever_name() {

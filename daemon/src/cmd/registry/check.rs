@@ -36,6 +36,7 @@ pub(super) async fn run(args: CheckArgs, output: &Output) -> Result<u8> {
     let checked = async {
         let settings = |url: &str| args.from.settings(url, &args.speed);
         let side = access::side(&place, settings, &contexts, &counters, &is_stopped).await?;
+        access::are_there(&contexts, &side.index.contexts, &place.name(side.name()))?;
         check(&side, &counters, &is_stopped).await.map_err(failed)
     }
     .await;

@@ -43,6 +43,10 @@ pub(super) async fn run(args: DiffArgs, output: &Output) -> Result<u8> {
         let a = access::side(&place_a, from, &contexts, &counters, &is_stopped).await?;
         let to = |url: &str| args.to.settings(url, &args.speed);
         let b = access::side(&place_b, to, &contexts, &counters, &is_stopped).await?;
+        // What one of them lacks is a difference.
+        let there = &a.index.contexts | &b.index.contexts;
+        let either = format!("{} or {}", place_a.name(a.name()), place_b.name(b.name()));
+        access::are_there(&contexts, &there, &either)?;
         diff(&a, &b).await.map_err(failed)
     }
     .await;
