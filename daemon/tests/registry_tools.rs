@@ -218,6 +218,30 @@ fn an_export_goes_to_a_folder_or_a_pipe_and_never_has_its_name_before_it_is_whol
 }
 
 #[test]
+fn a_context_may_be_chosen_of_a_file_too_and_must_be_there() {
+    let from = furnished();
+    let folder = tempfile::tempdir().expect("a folder");
+    let (path, nowhere) = (folder.path().join("all.jsonl"), folder.path().join("never.jsonl"));
+    let path = shown(&path);
+    ends(0, &["registry", "export", "--from", &from.url, path]);
+    for args in [
+        &["export", "--from", &from.url, shown(&nowhere)][..],
+        &["export", "--from", &from.url, "-"],
+        &["check", &from.url],
+        &["check", path],
+        &["diff", &from.url, path],
+    ] {
+        let output = run(&[&["registry"][..], args, &["--context", ".nope"]].concat());
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{args:?}: {said}");
+        assert!(said.contains("no context .nope in "), "{said}");
+    }
+    assert!(ends(0, &["registry", "diff", &from.url, path, "--context", ".pay"]).contains("1 version"));
+    assert!(ends(0, &["registry", "check", path, "--context", ".pay"]).contains("1 version"));
+    assert!(!nowhere.exists());
+}
+
+#[test]
 fn what_is_in_the_way_is_named_and_nothing_is_touched() {
     let (from, to) = (furnished(), Served::start());
     to.register("other", text(&json!("boolean")));

@@ -12,6 +12,8 @@ struct Guarded {
     port: Port,
     issuer: Port,
     certificates: Certificates,
+    /// The issuer has an authority of its own.
+    issuers: Certificates,
     registry: Registry,
     _process: Process,
     scratch: Scratch,
@@ -21,6 +23,9 @@ impl Guarded {
     fn by(guard: &str) -> Self {
         let scratch = Scratch::new("guard");
         let certificates = Certificates::make(scratch.path());
+        let folder = scratch.path().join("issuer");
+        std::fs::create_dir(&folder).expect("a folder");
+        let issuers = Certificates::make(&folder);
         let (port, issuer, registry) = (Port::reserve(), Port::reserve(), Registry::start());
         for subject in ["a", "b", ":.c:d"] {
             let answer =
@@ -35,7 +40,7 @@ impl Guarded {
             .arg(scratch.path());
         let mut process = Process::start("guard", node, &scratch.path().join("guard.log"));
         process.wait_for_line("ready", Duration::from_secs(60));
-        Self { port, issuer, certificates, registry, _process: process, scratch }
+        Self { port, issuer, certificates, issuers, registry, _process: process, scratch }
     }
 
     fn url(&self) -> String {
@@ -46,7 +51,15 @@ impl Guarded {
         ("ssl.ca.location", self.certificates.authority.display().to_string())
     }
 
-    /// Exports the registry through its guard, with these properties in a file.
+    fn own_certificate(&self) -> [(&'static str, String); 2] {
+        let file = |path: &Path| path.display().to_string();
+        [
+            ("ssl.certificate.location", file(&self.certificates.certificate)),
+            ("ssl.key.location", file(&self.certificates.key)),
+        ]
+    }
+
+    /// Exports the registry through its guard, with these properties in a file. The machine knows the issuer's authority only.
     fn export(&self, properties: &[(&str, String)]) -> Finished {
         let text: String = properties.iter().map(|(name, value)| format!("{name}={value}\n")).collect();
         let file = self.scratch.path().join("client.properties");
@@ -55,6 +68,7 @@ impl Guarded {
         let _ = std::fs::remove_file(&to);
         let (properties, to) = (file.display().to_string(), to.display().to_string());
         Replevin::new(&["registry", "export", "--from", &self.url(), "--from-properties", &properties, &to])
+            .env("SSL_CERT_FILE", &self.issuers.authority.display().to_string())
             .run()
     }
 
@@ -71,7 +85,7 @@ impl Guarded {
         for word in words {
             assert!(refused.stderr.contains(word), "{word} is not in {}", refused.stderr);
         }
-        for secret in ["backup-secret", "pass:word", "wrong"] {
+        for secret in ["backup:secret", "pass:word", "wrong"] {
             assert!(!refused.stderr.contains(secret), "{}", refused.stderr);
         }
     }
@@ -80,11 +94,7 @@ impl Guarded {
 #[test]
 fn a_client_certificate() {
     let guarded = Guarded::by("certificate");
-    let file = |path: &Path| path.display().to_string();
-    let own = [
-        ("ssl.certificate.location", file(&guarded.certificates.certificate)),
-        ("ssl.key.location", file(&guarded.certificates.key)),
-    ];
+    let own = guarded.own_certificate();
     guarded.lets_in(&[&[guarded.authority()], &own[..]].concat());
     guarded.keeps_out(&[guarded.authority()], &["certificate"]);
     guarded.keeps_out(&own, &["ssl.ca.location"]);
@@ -115,8 +125,12 @@ fn a_token_of_an_issuer() {
             ("bearer.auth.scope", scope.to_owned()),
         ]
     };
-    guarded.lets_in(&token("backup-secret-1", "schemas"));
+    let secret = "backup:secret+1%& ~";
+    guarded.lets_in(&token(secret, "schemas"));
+    // What the issuer would refuse to see.
+    let more = [&guarded.own_certificate()[..], &[("header.X-API-Key", "key".to_owned())]].concat();
+    guarded.lets_in(&[token(secret, "schemas"), more].concat());
     guarded.keeps_out(&token("wrong", "schemas"), &["no token for client \"backup\"", "401"]);
-    guarded.keeps_out(&token("backup-secret-1", "others"), &["no token for client \"backup\"", "400"]);
+    guarded.keeps_out(&token(secret, "others"), &["no token for client \"backup\"", "400"]);
     guarded.keeps_out(&[guarded.authority(), ("bearer.auth.token", "wrong".to_owned())], &["401"]);
 }

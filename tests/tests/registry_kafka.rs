@@ -362,7 +362,12 @@ fn a_topic_is_taken_over_without_its_registry() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("topic.jsonl").display().to_string();
     let topic = format!("kafka://{}/_schemas", cluster.bootstrap());
-    Replevin::new(&["registry", "export", "--from", &topic, &file]).run().expect_code(0);
+    let export = ["registry", "export", "--from", &topic, &file, "--output", "json"];
+    let exported = Replevin::new(&export).run().expect_code(0);
+    let report: serde_json::Value = serde_json::from_str(&exported.stdout).expect("JSON");
+    assert_eq!(report["source"], topic.as_str(), "{report}");
+    Replevin::new(&["registry", "check", &topic]).run().expect_code(0);
+    Replevin::new(&["registry", "diff", &file, &topic]).run().expect_code(0);
     registry.kill9();
     let mut target = Replevin::new(&["registry", "serve", "--host", "127.0.0.1", "--storage-type", "memory"])
         .env("SERVER_PORT", &new.number().to_string())

@@ -22,7 +22,8 @@ pub(super) fn read(texts: &[String]) -> Result<(Vec<Url>, Option<Auth>)> {
         if url.query().is_some() || url.fragment().is_some() {
             return Err(wrong("has a ? or a # in it"));
         }
-        if !url.username().is_empty() {
+        // A token stands behind an empty user.
+        if !url.username().is_empty() || url.password().is_some() {
             let password = decoded(url.password().unwrap_or(""));
             auth = Some(Auth::Basic { user: decoded(url.username()), password: Secret::new(password) });
             // These fail only for URLs without a host, and http has one.
@@ -61,9 +62,13 @@ pub(super) fn at(base: &Url, path: &str, query: &[(&str, String)]) -> Url {
 /// A name as one segment of a path: whatever is in it, it stays one segment.
 pub(super) fn segment(name: &str) -> String {
     // URLs take these two, encoded or not, for folders. The context's prefix says the same and is none.
-    let name = if matches!(name, "." | "..") { format!(":.:{name}") } else { name.to_owned() };
-    let mut out = String::with_capacity(name.len());
-    for byte in name.bytes() {
+    if matches!(name, "." | "..") { encoded(&format!(":.:{name}")) } else { encoded(name) }
+}
+
+/// A text that means itself in a path and in a form.
+pub(super) fn encoded(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
         if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) {
             out.push(char::from(byte));
         } else {
@@ -97,6 +102,9 @@ mod tests {
         assert_eq!(urls[0].as_str(), "http://host:81/x");
         let password = Secret::new("p++w");
         assert_eq!(auth, Some(Auth::Basic { user: "us@er".to_owned(), password }));
+        let (urls, auth) = read(&["https://:token@host".to_owned()]).expect("read");
+        assert_eq!(urls[0].as_str(), "https://host/");
+        assert_eq!(auth, Some(Auth::Basic { user: String::new(), password: Secret::new("token") }));
         for wrong in ["host:8081", "ftp://host", "http://host?x=1", ""] {
             let error = read(&[wrong.to_owned()]).expect_err("no URL");
             assert_eq!(error.kind(), ErrorKind::Settings);

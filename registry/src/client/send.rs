@@ -69,11 +69,14 @@ impl Sender {
             Auth::None => from_url.unwrap_or_default(),
             other => other,
         };
+        let limits = settings.limits;
         let tokens = match &auth {
-            Auth::OAuth(_, oauth) => Some(Tokens::new(oauth.clone())),
+            Auth::OAuth(_, oauth) => {
+                let http = issuers_http(&limits, &settings.tls, &settings.user_agent)?;
+                Some(Tokens::new(oauth.clone(), http))
+            }
             _ => None,
         };
-        let limits = settings.limits;
         let http = http(&limits, &settings.tls, &settings.headers, &auth, &settings.user_agent)?;
         Ok(Self {
             http,
@@ -108,7 +111,8 @@ impl Sender {
         let Ok(_turn) = self.turns.acquire().await else {
             return Err(Error::new(ErrorKind::Away, "the client was closed"));
         };
-        let (mut attempt, mut repeated) = (0, false);
+        let instances = u32::try_from(self.urls.len()).unwrap_or(1);
+        let (mut attempts, mut repeated) = (0_u32, false);
         loop {
             let at = self.current.load(Ordering::Relaxed) % self.urls.len();
             let url = place::at(&self.urls[at], path, query);
@@ -117,7 +121,10 @@ impl Sender {
                 Ok(body) => return Ok(Sent { body, repeated }),
                 Err(failed) => failed,
             };
-            if !failed.again || attempt >= self.limits.retries {
+            attempts += 1;
+            // As many attempts as there are instances are one round.
+            let rounds = attempts / instances;
+            if !failed.again || rounds > self.limits.retries {
                 let error = failed.error;
                 return match repeated && method == Method::DELETE && error.is_absent() {
                     true => Ok(Sent { body: Bytes::new(), repeated }),
@@ -128,12 +135,11 @@ impl Sender {
             // Another request may have moved on already.
             let next = (at + 1) % self.urls.len();
             let _ = self.current.compare_exchange(at, next, Ordering::Relaxed, Ordering::Relaxed);
-            let round = attempt / u32::try_from(self.urls.len()).unwrap_or(1);
-            if next == 0 || failed.asked.is_some() {
-                tokio::time::sleep(pause(&self.limits, round, failed.asked, &self.random)).await;
+            if attempts.is_multiple_of(instances) || failed.asked.is_some() {
+                let pause = pause(&self.limits, rounds.saturating_sub(1), failed.asked, &self.random);
+                tokio::time::sleep(pause).await;
             }
-            attempt += 1;
-            tracing::debug!(%method, %url, attempt, error = %failed.error, "asking a registry again");
+            tracing::debug!(%method, %url, attempts, error = %failed.error, "asking a registry again");
         }
     }
 
@@ -141,7 +147,7 @@ impl Sender {
         let mut renewed = false;
         loop {
             let token = match &self.tokens {
-                Some(tokens) => Some(tokens.token(&self.http).await.map_err(Failed::of_token)?),
+                Some(tokens) => Some(tokens.token().await.map_err(Failed::of_token)?),
                 None => None,
             };
             let mut request = self.http.request(method.clone(), url.clone());
@@ -202,9 +208,14 @@ impl Failed {
         let (connecting, timed_out) = (error.is_connect(), error.is_timeout());
         let why = why(error.without_url());
         let what = if timed_out { "no answer in time" } else { "no answer" };
-        let certificate = why.contains("certificate") || why.contains("corrupt message");
-        let next = if certificate {
-            "check the URL's scheme and host, and who signed the registry's certificate"
+        // TLS's own words for what the registry thinks of the client's certificate.
+        let refused =
+            why.contains("fatal alert: ") && (why.contains("Certificate") || why.contains("UnknownCA"));
+        let certificate = refused || why.contains("certificate") || why.contains("corrupt message");
+        let next = if refused {
+            "give a client's certificate that the registry believes: ssl.certificate.location and ssl.key.location"
+        } else if certificate {
+            "check the URL's scheme and host, and who signed the registry's certificate: ssl.ca.location says who may"
         } else {
             "check the URL, and that the registry runs and can be reached from here"
         };
@@ -233,7 +244,10 @@ impl Failed {
             .map_or_else(String::new, |code| format!("/{code}"));
         let message = format!("{method} {url}: {number}{code_text}: {said}");
         let (kind, next) = match number {
-            401 => (ErrorKind::Credentials, Some("check the user and the password, or the token")),
+            401 => {
+                let next = "check the user and the password (basic.auth.user.info), or the token (bearer.auth.token)";
+                (ErrorKind::Credentials, Some(next))
+            }
             403 => {
                 (ErrorKind::Credentials, Some("give this user the right to do that, or ask as another one"))
             }
@@ -316,6 +330,46 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok().map(Duration::from_secs)
 }
 
+fn unusable(what: &str, why: String) -> Error {
+    Error::new(ErrorKind::Settings, format!("{what} cannot be used: {why}"))
+}
+
+/// What connections to the registry and to the issuer of tokens have in common.
+fn builder(limits: &Limits, tls: &Tls, user_agent: &str) -> reqwest::ClientBuilder {
+    reqwest::Client::builder()
+        .user_agent(user_agent)
+        .redirect(reqwest::redirect::Policy::none())
+        .connect_timeout(limits.connect)
+        .timeout(limits.request)
+        .pool_max_idle_per_host(limits.in_flight)
+        .tls_danger_accept_invalid_certs(tls.trust == Trust::Anybody)
+}
+
+fn built(builder: reqwest::ClientBuilder) -> Result<reqwest::Client> {
+    builder.build().map_err(|error| unusable("the settings of TLS", why(error)))
+}
+
+/// The certificates of those who may vouch, where any were given.
+fn authorities(tls: &Tls) -> Result<Option<Vec<reqwest::Certificate>>> {
+    let Some(pem) = &tls.ca else { return Ok(None) };
+    let certificates = reqwest::Certificate::from_pem_bundle(pem)
+        .map_err(|error| unusable("the CA's certificate", why(error)))?;
+    if certificates.is_empty() {
+        return Err(unusable("the CA's certificate", "there is no PEM certificate in it".to_owned()));
+    }
+    Ok(Some(certificates))
+}
+
+/// For the issuer of tokens, which often is a public one beside a private registry: the machine's authorities count as well, and
+/// neither headers nor the client's certificate are shown to it.
+fn issuers_http(limits: &Limits, tls: &Tls, user_agent: &str) -> Result<reqwest::Client> {
+    let builder = builder(limits, tls, user_agent);
+    built(match authorities(tls)? {
+        Some(certificates) => builder.tls_certs_merge(certificates),
+        None => builder,
+    })
+}
+
 fn http(
     limits: &Limits,
     tls: &Tls,
@@ -323,15 +377,13 @@ fn http(
     auth: &Auth,
     user_agent: &str,
 ) -> Result<reqwest::Client> {
-    let wrong =
-        |what: &str, why: String| Error::new(ErrorKind::Settings, format!("{what} cannot be used: {why}"));
     let mut headers = HeaderMap::new();
     headers.insert("accept", HeaderValue::from_static(ACCEPTED));
     headers.insert("confluent-accept-unknown-properties", HeaderValue::from_static("true"));
     let mut add = |name: &str, value: &str| {
         let named = HeaderName::from_bytes(name.as_bytes()).ok().zip(HeaderValue::from_str(value).ok());
         let Some((name, mut value)) = named else {
-            return Err(wrong(
+            return Err(unusable(
                 &format!("header {name:?}"),
                 "it has characters that no header has".to_owned(),
             ));
@@ -353,19 +405,8 @@ fn http(
     for (name, value) in more {
         add(name, value.expose())?;
     }
-    let mut builder = reqwest::Client::builder()
-        .user_agent(user_agent)
-        .default_headers(headers)
-        .redirect(reqwest::redirect::Policy::none())
-        .connect_timeout(limits.connect)
-        .timeout(limits.request)
-        .pool_max_idle_per_host(limits.in_flight);
-    if let Some(pem) = &tls.ca {
-        let certificates = reqwest::Certificate::from_pem_bundle(pem)
-            .map_err(|error| wrong("the CA's certificate", why(error)))?;
-        if certificates.is_empty() {
-            return Err(wrong("the CA's certificate", "there is no PEM certificate in it".to_owned()));
-        }
+    let mut builder = builder(limits, tls, user_agent).default_headers(headers);
+    if let Some(certificates) = authorities(tls)? {
         builder = builder.tls_certs_only(certificates);
     }
     if let Some((certificate, key)) = &tls.identity {
@@ -373,11 +414,8 @@ fn http(
         pem.push(b'\n');
         pem.extend_from_slice(key.expose().as_bytes());
         let identity = reqwest::Identity::from_pem(&pem)
-            .map_err(|error| wrong("the client's certificate and key", why(error)))?;
+            .map_err(|error| unusable("the client's certificate and key", why(error)))?;
         builder = builder.identity(identity);
     }
-    if tls.trust == Trust::Anybody {
-        builder = builder.tls_danger_accept_invalid_certs(true);
-    }
-    builder.build().map_err(|error| wrong("the settings of TLS", why(error)))
+    built(builder)
 }

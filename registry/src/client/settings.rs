@@ -13,7 +13,7 @@ pub struct ClientSettings {
     pub auth: Auth,
     /// How connections are secured.
     pub tls: Tls,
-    /// Further headers of every request: an API key, for one.
+    /// Further headers of every request to the registry: an API key, for one.
     pub headers: Vec<(String, Secret)>,
     /// How long, how often, how fast, how much.
     pub limits: Limits,
@@ -80,8 +80,9 @@ pub struct OAuth {
 #[derive(Debug, Clone, Default)]
 pub struct Tls {
     /// Certificates (PEM) of those who may vouch for the registry: these and no others. Nothing stands for those of the machine.
+    /// For the issuer of tokens they count beside those of the machine.
     pub ca: Option<Vec<u8>>,
-    /// The client's certificate, with what vouches for it (PEM), and its key (PEM).
+    /// The client's certificate, with what vouches for it (PEM), and its key (PEM); only the registry sees it.
     pub identity: Option<(Vec<u8>, Secret)>,
     /// Whom the client believes.
     pub trust: Trust,
@@ -107,7 +108,7 @@ pub struct Limits {
     pub connect: Duration,
     /// From the first byte of a request to the last one of its answer.
     pub request: Duration,
-    /// Attempts after the first one, where a request may be sent again.
+    /// Attempts after the first one, where a request may be sent again. Of several instances each is asked once in an attempt.
     pub retries: u32,
     /// Pauses between attempts grow from this...
     pub pause: Duration,

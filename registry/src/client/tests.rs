@@ -3,10 +3,12 @@
 use super::scripted::{Asked, Reply, Server, json};
 use super::*;
 use crate::secret::Secret;
+use base64::Engine;
 use futures::{StreamExt, TryStreamExt};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 fn settings(urls: &[&str]) -> ClientSettings {
     let mut settings = ClientSettings::new(urls.iter().copied());
@@ -37,6 +39,27 @@ async fn the_instance_that_answers_is_kept() {
         assert_eq!(client.mode(&orders()).await.expect("an answer"), Some(Mode::Readwrite));
     }
     assert_eq!((busy.asked().len(), good.asked().len()), (1, 5));
+}
+
+#[tokio::test]
+async fn several_instances_get_as_many_attempts_and_pauses_as_one() {
+    let busy = || Server::replying(|_, _| json(503, "{}"));
+    let servers = [busy().await, busy().await, busy().await];
+    let mut settings = settings(&[&servers[0].url, &servers[1].url, &servers[2].url]);
+    settings.limits.retries = 2;
+    // A random number is taken for every pause.
+    let pauses = Arc::new(AtomicUsize::new(0));
+    let taken = Arc::clone(&pauses);
+    let random = Arc::new(move || taken.fetch_add(1, Ordering::SeqCst) as u64);
+    let client = Client::new(settings, random).expect("a client");
+    let subject = orders();
+    let asked = || servers.iter().map(|server| server.asked().len()).collect::<Vec<_>>();
+    client.mode(&subject).await.expect_err("away");
+    assert_eq!((asked(), pauses.load(Ordering::SeqCst)), (vec![3, 3, 3], 2));
+    // Also where others move on to the next instance in between.
+    let answers = futures::future::join_all((0..8).map(|_| client.mode(&subject))).await;
+    assert!(answers.iter().all(Result::is_err));
+    assert_eq!((asked().iter().sum::<usize>(), pauses.load(Ordering::SeqCst)), (9 * 9, 9 * 2));
 }
 
 #[tokio::test]
@@ -75,6 +98,28 @@ async fn what_is_refused_is_not_asked_again_and_says_why() {
             error.to_string().contains("no, because") && error.to_string().contains("/subjects/s/versions")
         );
         assert_eq!(server.asked().len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn who_is_not_let_in_hears_which_property_lets_in() {
+    let server = Server::replying(|_, _| json(401, "{}")).await;
+    let error = client(settings(&[&server.url])).mode(&orders()).await.expect_err("refused");
+    assert!(error.next_step().is_some_and(|next| next.contains("basic.auth.user.info")), "{error:?}");
+    // Fatal alerts of TLS: certificate_required, unknown_ca.
+    for alert in [116, 48] {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let url = format!("https://{}", listener.local_addr().expect("an address"));
+        let asked = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.expect("a connection");
+            let mut hello = [0; 1 << 14];
+            assert!(stream.read(&mut hello).await.expect("a greeting") > 0);
+            stream.write_all(&[21, 3, 3, 0, 2, 2, alert]).await.expect("sent");
+        });
+        let error = client(settings(&[&url])).mode(&orders()).await.expect_err("refused");
+        assert_eq!(error.kind(), ErrorKind::Settings, "{error}");
+        assert!(error.next_step().is_some_and(|next| next.contains("ssl.key.location")), "{error:?}");
+        asked.await.expect("done");
     }
 }
 
@@ -180,6 +225,51 @@ async fn tokens_are_asked_for_once_and_again_when_they_are_refused() {
     let error = self::client(wrong).mode(&orders()).await.expect_err("refused");
     assert_eq!(error.kind(), ErrorKind::Credentials);
     assert!(!error.to_string().contains("hunter2"));
+}
+
+#[tokio::test]
+async fn an_issuer_is_told_who_asks_encoded_and_nothing_that_is_for_the_registry() {
+    let issuer = Server::replying(|_, _| json(200, r#"{"access_token":"t"}"#)).await;
+    let registry = Server::replying(|_, _| json(200, r#"{"mode":"READWRITE"}"#)).await;
+    let mut settings = settings(&[&registry.url]);
+    settings.headers = vec![("X-API-Key".into(), Secret::new("hunter3"))];
+    let oauth = OAuth {
+        token_url: issuer.url.clone(),
+        client_id: "back:up".into(),
+        client_secret: Secret::new("hunter2:+1%& ä-_.~"),
+        scope: None,
+    };
+    let bearer = Bearer { logical_cluster: Some("lsrc-1".into()), identity_pool: Some("pool-1".into()) };
+    settings.auth = Auth::OAuth(bearer, oauth);
+    client(settings).mode(&orders()).await.expect("an answer");
+    let asked = &issuer.asked()[0];
+    let basic = asked.headers["authorization"].strip_prefix("Basic ").expect("basic");
+    let basic = base64::engine::general_purpose::STANDARD.decode(basic).expect("base64");
+    assert_eq!(String::from_utf8_lossy(&basic), "back%3Aup:hunter2%3A%2B1%25%26%20%C3%A4-_.~");
+    let shown = |to: &Asked, name: &str| to.headers.contains_key(name);
+    for name in ["x-api-key", "target-sr-cluster", "confluent-identity-pool-id"] {
+        assert_eq!((shown(asked, name), shown(&registry.asked()[0], name)), (false, true), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn the_life_of_a_token_is_a_number_or_a_text_and_never_too_long() {
+    for (life, tokens) in
+        [("3599", 1), ("\"3599\"", 1), ("1e19", 1), ("null", 1), ("\"soon\"", 1), ("\"0\"", 2)]
+    {
+        let answer = format!(r#"{{"access_token":"t","expires_in":{life}}}"#);
+        let issuer = Server::replying(move |_, _| json(200, &answer)).await;
+        let registry = Server::replying(|_, _| json(200, r#"{"mode":"READWRITE"}"#)).await;
+        let mut settings = settings(&[&registry.url]);
+        let (client_id, client_secret) = ("me".into(), Secret::new("hunter2"));
+        let oauth = OAuth { token_url: issuer.url.clone(), client_id, client_secret, scope: None };
+        settings.auth = Auth::OAuth(Bearer::default(), oauth);
+        let client = client(settings);
+        for _ in 0..2 {
+            client.mode(&orders()).await.expect("an answer");
+        }
+        assert_eq!(issuer.asked().len(), tokens, "{life}");
+    }
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 //
 //   node guard.js certificate|token|user PORT ISSUER_PORT REGISTRY_PORT FOLDER
 //
-// FOLDER holds server.crt, server.key and ca.crt. It writes "ready" when it listens.
+// FOLDER holds server.crt, server.key and ca.crt, FOLDER/issuer those of the issuer. It writes "ready" when it listens.
 const fs = require('node:fs');
 const http = require('node:http');
 const https = require('node:https');
@@ -19,7 +19,7 @@ async function issuer() {
   const { Provider } = await import(pathToFileURL(main));
   const provider = new Provider(`https://localhost:${issuerPort}`, {
     clients: [{
-      client_id: 'backup', client_secret: 'backup-secret-1', grant_types: ['client_credentials'], redirect_uris: [], response_types: [],
+      client_id: 'backup', client_secret: 'backup:secret+1%& ~', grant_types: ['client_credentials'], redirect_uris: [], response_types: [],
       scope: 'schemas',
     }],
     scopes: ['schemas'],
@@ -27,7 +27,18 @@ async function issuer() {
     // Renewed while a long copy is under way.
     ttl: { ClientCredentials: 5 },
   });
-  await new Promise((listening) => https.createServer(tls, provider.callback()).listen(issuerPort, '127.0.0.1', listening));
+  const answer = provider.callback();
+  const of = (name) => file(path.join('issuer', name));
+  // It would like a certificate, and refuses whoever shows what is for the registry.
+  const asks = { cert: of('server.crt'), key: of('server.key'), requestCert: true, rejectUnauthorized: false };
+  const server = https.createServer(asks, (request, response) => {
+    if (request.headers['x-api-key'] || Object.keys(request.socket.getPeerCertificate() ?? {}).length > 0) {
+      response.writeHead(418).end();
+      return;
+    }
+    answer(request, response);
+  });
+  await new Promise((listening) => server.listen(issuerPort, '127.0.0.1', listening));
   return provider;
 }
 

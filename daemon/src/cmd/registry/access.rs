@@ -2,7 +2,7 @@
 //!
 //! Of what is said several times, flags win over properties on the command line, these over variables, and these over a file.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -10,10 +10,11 @@ use std::sync::atomic::Ordering::Relaxed;
 use pipeline::seam::Seam;
 use pipeline::{Error, ErrorKind, Result};
 use registry::client::{Client, ClientSettings, from_properties};
-use registry::names::Context;
-use registry::transfer::{self, Kind, Modes, Progress, Side};
+use registry::names::{Context, Subject};
+use registry::transfer::{self, Index, Kind, Modes, Progress, Side};
 use tokio_util::sync::CancellationToken;
 
+use super::topic::Place;
 use crate::progress::{self, Bar};
 
 /// What help says of all commands that ask registries.
@@ -83,7 +84,7 @@ fn settings(
         let text = std::fs::read_to_string(path).map_err(|error| {
             Error::input(format!("the properties in {} cannot be read", path.display())).caused_by(error)
         })?;
-        properties.extend(lines(&text));
+        lines(&text).for_each(|(name, value)| say(&mut properties, &name, value));
     }
     // Names of variables are those of properties in capitals, with _ for a dot.
     let variables = std::env::vars_os().filter_map(|(name, value)| {
@@ -91,27 +92,37 @@ fn settings(
         let ours = ["schema.registry.", "basic.auth.", "bearer.auth.", "ssl.", "enable.ssl."];
         ours.iter().any(|begin| name.starts_with(begin)).then_some((name, value.into_string().ok()?))
     });
-    properties.extend(variables);
+    variables.for_each(|(name, value)| say(&mut properties, &name, value));
     for pair in pairs {
         let (name, value) = pair.split_once('=').ok_or_else(|| {
             Error::input("a property on the command line has no =").hint("write it as NAME=VALUE")
         })?;
-        properties.insert(name.trim().to_owned(), value.to_owned());
+        say(&mut properties, name.trim(), value.to_owned());
     }
     if let Some(user_info) = user_info {
-        properties.insert("basic.auth.user.info".to_owned(), user_info.to_owned());
+        say(&mut properties, "basic.auth.credentials.source", "USER_INFO".to_owned());
+        say(&mut properties, "basic.auth.user.info", user_info.to_owned());
     }
     if insecure {
-        properties.insert("enable.ssl.certificate.verification".to_owned(), "false".to_owned());
+        say(&mut properties, "enable.ssl.certificate.verification", "false".to_owned());
     }
     if speed.requests_per_second > 0 {
-        properties.insert("requests.per.second".to_owned(), speed.requests_per_second.to_string());
+        say(&mut properties, "requests.per.second", speed.requests_per_second.to_string());
     }
-    properties.insert("schema.registry.url".to_owned(), url.to_owned());
+    say(&mut properties, "schema.registry.url", url.to_owned());
     let mut settings =
         from_properties(&properties, |path| std::fs::read(path)).map_err(|e| Error::input(e.to_string()))?;
     settings.limits.in_flight = speed.requests_at_once.into();
     Ok(settings)
+}
+
+/// Notes a property in place of what was said of it before, with Java's prefix or without.
+fn say(properties: &mut BTreeMap<String, String>, name: &str, value: String) {
+    let prefix = "schema.registry.";
+    let plain = name.strip_prefix(prefix).unwrap_or(name);
+    properties.remove(plain);
+    properties.remove(&format!("{prefix}{plain}"));
+    properties.insert(name.to_owned(), value);
 }
 
 /// The pairs of a file of properties: comments with # or !, NAME=VALUE or NAME:VALUE.
@@ -146,19 +157,42 @@ pub(super) fn is_url(text: &str) -> bool {
     text.starts_with("http://") || text.starts_with("https://")
 }
 
-/// Reads a registry or a file.
+/// Reads a registry, a topic or a file. No contexts stand for all.
 pub(super) async fn side(
-    text: &str,
-    settings: impl FnOnce() -> Result<ClientSettings>,
+    place: &Place,
+    settings: impl FnOnce(&str) -> Result<ClientSettings>,
     contexts: &[Context],
     progress: &Progress,
     stop: &(dyn Fn() -> bool + Sync),
 ) -> Result<Side> {
-    if !is_url(text) {
-        return Side::file(Path::new(text), stop).map_err(failed);
+    if !is_url(&place.url) {
+        let mut side = Side::file(Path::new(&place.url), stop).map_err(failed)?;
+        narrow(&mut side.index, contexts);
+        return Ok(side);
     }
-    let client = client(settings()?)?;
+    let client = client(settings(&place.url)?)?;
     Side::live(client, contexts, progress, stop).await.map_err(failed)
+}
+
+/// Leaves what belongs to some contexts, as a registry is read of which only these are asked for.
+fn narrow(index: &mut Index, contexts: &[Context]) {
+    if contexts.is_empty() {
+        return;
+    }
+    let is_wanted = |place: &str| contexts.contains(&Subject::parse(place).context);
+    index.contexts.retain(|name| contexts.iter().any(|context| context.as_str() == name));
+    index.configs.retain(|place, _| is_wanted(place));
+    index.modes.retain(|place, _| is_wanted(place));
+    index.versions.retain(|key, _| is_wanted(&key.subject));
+}
+
+/// Refuses a context that is not there: nothing would look like all of it. The one with the defaults of all contexts is in no list.
+pub(super) fn are_there(contexts: &[Context], there: &BTreeSet<String>, place: &str) -> Result<()> {
+    match contexts.iter().find(|context| !context.is_global() && !there.contains(context.as_str())) {
+        None => Ok(()),
+        Some(context) => Err(Error::input(format!("there is no context {context} in {place}"))
+            .hint("GET /contexts of a registry names those that are there")),
+    }
 }
 
 /// The modes of a registry that are borrowed, with what an earlier run has left to be put back.
@@ -205,4 +239,67 @@ pub(super) fn bar(counters: &Arc<Progress>) -> Bar {
             wanted => format!("{read} versions read, {written} of {wanted} written"),
         });
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use registry::client::{Auth, Schema};
+    use registry::transfer::{ArchiveWriter, FORMAT, Head, Item};
+
+    #[tokio::test]
+    async fn of_a_file_only_the_contexts_count_that_are_asked_for() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("all.jsonl");
+        let (program, source) = ("test".to_owned(), "here".to_owned());
+        let head = Head { format: FORMAT, program, source, time_ms: 0, contexts: Vec::new() };
+        let out = std::fs::File::create(&file).expect("a file");
+        let mut writer = ArchiveWriter::new(out, "all".to_owned(), head).expect("a writer");
+        for (context, root, subject) in [(".", "", "a"), (".pay", ":.pay:", ":.pay:a")] {
+            let (subject, schema) = (subject.to_owned(), "\"int\"".to_owned());
+            for item in [
+                Item::Context(context.to_owned()),
+                Item::Config(root.to_owned(), registry::client::Settings::new()),
+                Item::Mode(subject.clone(), registry::settings::Mode::Readonly),
+                Item::Version(Schema { subject, version: 1, schema, ..Schema::default() }),
+            ] {
+                writer.add(item).expect("written");
+            }
+        }
+        writer.finish().expect("finished");
+        let place = Place::of(file.to_str().expect("UTF-8")).await.expect("a place");
+        let found = async |names: &[&str]| {
+            let contexts = contexts(&names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>());
+            let contexts = contexts.expect("names");
+            let progress = Progress::default();
+            let read = side(&place, |_| unreachable!(), &contexts, &progress, &|| false).await;
+            let Index { contexts: there, configs, modes, versions, .. } = read.expect("read").index;
+            let counts = [there.len(), configs.len(), modes.len(), versions.len()];
+            (counts, are_there(&contexts, &there, "the file").map_err(|error| error.to_string()))
+        };
+        assert_eq!(found(&[]).await, ([2; 4], Ok(())));
+        assert_eq!(found(&["."]).await, ([1; 4], Ok(())));
+        assert_eq!(found(&[".pay", ".__GLOBAL"]).await, ([1; 4], Ok(())));
+        let refused = Err("there is no context .nope in the file".to_owned());
+        assert_eq!(found(&[".pay", ".nope"]).await, ([1; 4], refused));
+    }
+
+    #[test]
+    fn what_is_said_later_counts_by_whichever_name() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("client.properties");
+        let text = "schema.registry.basic.auth.user.info=file:f\nschema.registry.max.retries=1\nschema.registry.url=http://file\n\
+                    schema.registry.enable.ssl.certificate.verification=true\nbasic.auth.credentials.source=URL\n\
+                    schema.registry.requests.per.second=1\nretries.wait.ms=1\n";
+        std::fs::write(&file, text).expect("a file");
+        let pairs = ["max.retries=2".to_owned(), "schema.registry.retries.wait.ms=2".to_owned()];
+        let speed = Speed { requests_per_second: 2, requests_at_once: 8 };
+        let read = settings("NO_SUCH_", "http://flag", Some(&file), &pairs, Some("flag:f"), true, &speed);
+        let read = read.expect("read");
+        assert!(matches!(&read.auth, Auth::Basic { user, .. } if user == "flag"), "{:?}", read.auth);
+        assert_eq!((read.limits.retries, read.limits.per_second), (2, 2));
+        assert_eq!(read.limits.pause.as_millis(), 2);
+        assert_eq!(read.urls, ["http://flag"]);
+        assert_eq!(read.tls.trust, registry::client::Trust::Anybody);
+    }
 }

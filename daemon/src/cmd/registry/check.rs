@@ -6,13 +6,14 @@ use pipeline::Result;
 use registry::transfer::{Progress, check};
 
 use super::access::{self, failed};
+use super::topic::Place;
 use crate::output::{Output, count};
 use crate::{exit, signals};
 
 /// Arguments of `registry check`.
 #[derive(Debug, clap::Args)]
 pub(super) struct CheckArgs {
-    /// A registry or a file; what is said with --from concerns it.
+    /// A registry, its topic (kafka://BROKER:9092,BROKER:9092/_schemas) or a file; what is said with --from concerns it.
     #[arg(value_name = "URL|FILE")]
     place: String,
     #[command(flatten)]
@@ -27,13 +28,15 @@ pub(super) struct CheckArgs {
 /// Runs `registry check`.
 pub(super) async fn run(args: CheckArgs, output: &Output) -> Result<u8> {
     let contexts = access::contexts(&args.context)?;
+    let place = Place::of(&args.place).await?;
     let stop = signals::stop_token()?;
     let is_stopped = access::stopped(&stop);
     let counters = Arc::new(Progress::default());
     let bar = access::bar(&counters);
     let checked = async {
-        let settings = || args.from.settings(&args.place, &args.speed);
-        let side = access::side(&args.place, settings, &contexts, &counters, &is_stopped).await?;
+        let settings = |url: &str| args.from.settings(url, &args.speed);
+        let side = access::side(&place, settings, &contexts, &counters, &is_stopped).await?;
+        access::are_there(&contexts, &side.index.contexts, &place.name(side.name()))?;
         check(&side, &counters, &is_stopped).await.map_err(failed)
     }
     .await;

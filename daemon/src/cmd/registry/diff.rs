@@ -6,13 +6,14 @@ use pipeline::Result;
 use registry::transfer::{Difference, Differences, Progress, diff};
 
 use super::access::{self, failed};
+use super::topic::Place;
 use crate::output::{Output, count};
 use crate::{exit, signals};
 
 /// Arguments of `registry diff`.
 #[derive(Debug, clap::Args)]
 pub(super) struct DiffArgs {
-    /// A registry or a file; what is said with --from concerns it.
+    /// A registry, its topic (kafka://BROKER:9092,BROKER:9092/_schemas) or a file; what is said with --from concerns it.
     #[arg(value_name = "URL|FILE")]
     a: String,
     /// Another one; what is said with --to concerns it.
@@ -32,15 +33,20 @@ pub(super) struct DiffArgs {
 /// Runs `registry diff`.
 pub(super) async fn run(args: DiffArgs, output: &Output) -> Result<u8> {
     let contexts = access::contexts(&args.context)?;
+    let (place_a, place_b) = (Place::of(&args.a).await?, Place::of(&args.b).await?);
     let stop = signals::stop_token()?;
     let is_stopped = access::stopped(&stop);
     let counters = Arc::new(Progress::default());
     let bar = access::bar(&counters);
     let compared = async {
-        let from = || args.from.settings(&args.a, &args.speed);
-        let a = access::side(&args.a, from, &contexts, &counters, &is_stopped).await?;
-        let to = || args.to.settings(&args.b, &args.speed);
-        let b = access::side(&args.b, to, &contexts, &counters, &is_stopped).await?;
+        let from = |url: &str| args.from.settings(url, &args.speed);
+        let a = access::side(&place_a, from, &contexts, &counters, &is_stopped).await?;
+        let to = |url: &str| args.to.settings(url, &args.speed);
+        let b = access::side(&place_b, to, &contexts, &counters, &is_stopped).await?;
+        // What one of them lacks is a difference.
+        let there = &a.index.contexts | &b.index.contexts;
+        let either = format!("{} or {}", place_a.name(a.name()), place_b.name(b.name()));
+        access::are_there(&contexts, &there, &either)?;
         diff(&a, &b).await.map_err(failed)
     }
     .await;

@@ -1,5 +1,6 @@
 //! `registry export`: all of a registry into one file.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -8,8 +9,8 @@ use std::sync::Arc;
 use pipeline::seam::Seam;
 use pipeline::{Error, Result};
 use registry::client::Client;
-use registry::names::Context;
-use registry::transfer::{ArchiveWriter, Counts, FORMAT, Head, Oddities, Progress, Walk};
+use registry::names::{Context, Subject};
+use registry::transfer::{ArchiveWriter, Counts, FORMAT, Head, Item, Oddities, Progress, Walk};
 
 use super::access::{self, failed};
 use super::topic::Place;
@@ -47,10 +48,11 @@ pub(super) async fn run(args: ExportArgs, output: &Output) -> Result<u8> {
     let place = Place::of(&args.from).await?;
     let client = access::client(args.access.settings(&place.url, &args.speed)?)?;
     let now_ms = Seam::system().clock.now_ms();
+    let source = place.name(client.name());
     let head = Head {
         format: FORMAT,
         program: concat!("replevin ", env!("CARGO_PKG_VERSION")).to_owned(),
-        source: place.name(client.name()),
+        source: source.clone(),
         time_ms: now_ms,
         contexts: contexts.iter().map(Context::to_string).collect(),
     };
@@ -90,7 +92,7 @@ pub(super) async fn run(args: ExportArgs, output: &Output) -> Result<u8> {
     tell(&written.oddities);
     let Counts { contexts, configs, modes, versions } = written.counts;
     let report = serde_json::json!({
-        "file": path, "source": client.name(), "contexts": contexts, "configs": configs, "modes": modes,
+        "file": path, "source": source, "contexts": contexts, "configs": configs, "modes": modes,
         "versions": versions, "blake3": written.hash, "warnings": written.oddities.named,
     });
     output.print(&report, || {
@@ -115,9 +117,20 @@ async fn write<W: Write + Send>(
     progress: &Progress,
     stop: &(dyn Fn() -> bool + Sync),
 ) -> Result<(W, Written)> {
+    let (source, mut there) = (head.source.clone(), BTreeSet::new());
     let mut writer = ArchiveWriter::new(BufWriter::new(out), name.to_owned(), head).map_err(failed)?;
     let walk = Walk { client, contexts, known: None, progress, stop };
-    let oddities = walk.go(&mut |item| writer.add(item)).await.map_err(failed)?;
+    let mut add = |item: Item| {
+        match &item {
+            Item::Context(context) => there.insert(context.clone()),
+            // Not every registry lists the contexts that its subjects have.
+            Item::Version(schema) => there.insert(Subject::parse(&schema.subject).context.to_string()),
+            _ => false,
+        };
+        writer.add(item)
+    };
+    let oddities = walk.go(&mut add).await.map_err(failed)?;
+    access::are_there(contexts, &there, &source)?;
     let (out, counts, hash) = writer.finish().map_err(failed)?;
     let out = out.into_inner().map_err(|error| {
         Error::permanent(format!("{name} cannot be written")).caused_by(error.into_error())

@@ -25,7 +25,9 @@ pub(crate) struct RegistryArgs {
     command: RegistryCommand,
 }
 
+// A variable with a URL may have a password in it, and help goes into tickets.
 #[derive(Debug, clap::Subcommand)]
+#[command(mut_subcommands(|command| command.mut_args(|arg| arg.hide_env_values(true))))]
 enum RegistryCommand {
     /// Serve a schema registry, compatible with Confluent's REST API.
     #[command(after_help = HELP)]
@@ -114,5 +116,45 @@ pub(super) fn log_notices(config: &RegistryConfig, file: Option<&Path>) {
     let file = file.map(|file| file.display().to_string());
     for notice in &config.notices {
         tracing::warn!("{}", notice.in_file(file.as_deref()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::output::Format;
+    use clap::{CommandFactory, Parser};
+
+    async fn run(args: &[&str]) -> Result<u8> {
+        let args = ["replevin", "registry"].iter().chain(args);
+        let crate::Command::Registry(args) = crate::Cli::parse_from(args).command else { panic!("another") };
+        let output = Output::new(Format::Text);
+        match args.command {
+            RegistryCommand::Diff(args) => diff::run(args, &output).await,
+            RegistryCommand::Check(args) => check::run(args, &output).await,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_topic_is_no_file() {
+        let topic = "kafka:///_schemas";
+        for args in [&["check", topic][..], &["diff", topic, "file"], &["diff", "http://localhost:9", topic]]
+        {
+            let error = run(args).await.expect_err("refused").to_string();
+            assert!(error.contains("names no broker"), "{args:?}: {error}");
+        }
+    }
+
+    #[test]
+    fn help_does_not_show_what_variables_hold() {
+        let all = crate::Cli::command();
+        let registry = all.find_subcommand("registry").expect("a command");
+        let of_variables = registry.get_subcommands().flat_map(clap::Command::get_arguments);
+        let of_variables: Vec<_> = of_variables.filter(|arg| arg.get_env().is_some()).collect();
+        assert!(of_variables.len() >= 4, "{of_variables:?}");
+        for arg in of_variables {
+            assert!(arg.is_hide_env_values_set(), "{}", arg.get_id());
+        }
     }
 }

@@ -32,9 +32,9 @@ const LIMITS: http::Limits = http::Limits {
     shutdown: Duration::ZERO,
 };
 
-/// Where a registry is to be asked: at a URL as it was given, or for the topic that was.
+/// Where a registry is to be asked: at a URL (or in a file) as it was given, or for the topic that was.
 pub(super) struct Place {
-    /// The URL to be asked.
+    /// The URL to be asked, or the file.
     pub(super) url: String,
     /// Serves the topic until this is dropped.
     topic: Option<Served>,
