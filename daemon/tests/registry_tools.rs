@@ -330,6 +330,36 @@ fn a_takeover_follows_while_somebody_registers_and_proves_that_both_are_equal() 
 }
 
 #[test]
+fn a_takeover_does_not_follow_a_source_into_having_nothing() {
+    let (from, to) = (Served::start(), Served::start());
+    for name in ["a", "b"] {
+        from.register(name, text(&json!({ "type": "fixed", "name": name, "size": 4 })));
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let journal = folder.path().join("journal");
+    let follow = ["registry", "takeover", "--from", &from.url, "--to", &to.url, "--journal", shown(&journal)];
+    let following = replevin(&[&follow[..], &["--follow", "--interval", "1"]].concat())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("starts");
+    let begun = Instant::now();
+    while to.must("GET", "/subjects", Value::Null) != json!(["a", "b"]) {
+        assert!(begun.elapsed() < PATIENCE, "it does not follow");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    for path in ["/subjects/a", "/subjects/b", "/subjects/a?permanent=true", "/subjects/b?permanent=true"] {
+        from.must("DELETE", path, Value::Null);
+    }
+    let ended = following.wait_with_output().expect("ends");
+    let said = String::from_utf8_lossy(&ended.stderr);
+    assert_eq!(ended.status.code(), Some(2), "{said}");
+    assert!(said.contains("versions are gone") && said.contains("--follow-mass-deletion"), "{said}");
+    assert_eq!(to.must("GET", "/subjects?deleted=true", Value::Null), json!(["a", "b"]));
+    assert_eq!((to.mode(), journal.exists()), (json!("READWRITE"), false));
+}
+
+#[test]
 fn credentials_do_not_appear_and_slips_of_the_pen_do() {
     let nobody = "http://alice:hunter2@127.0.0.1:9";
     let output = run(&["registry", "check", nobody, "--from-property", "max.retries=0"]);

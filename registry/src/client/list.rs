@@ -139,7 +139,8 @@ impl Client {
             match wanted {
                 Wanted::Whole(schema) => Ok(Some(*schema)),
                 Wanted::Number(subject, number, gone) => match self.version(&subject, number).await {
-                    Ok(schema) => Ok(Some(Schema { deleted: Some(gone), ..schema })),
+                    // Two lists may come from two instances, of which one lags: what the version says itself counts.
+                    Ok(schema) => Ok(Some(Schema { deleted: schema.deleted.or(Some(gone)), ..schema })),
                     // Deleted for good since it was listed.
                     Err(error) if error.is_absent() => Ok(None),
                     Err(error) => Err(error),

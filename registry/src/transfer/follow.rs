@@ -8,11 +8,23 @@ use super::index::{Index, Key};
 use super::journal::Modes;
 use super::plan::{Plan, Planned, plan};
 use super::source::{Side, Source};
-use super::walk::{Item, Walk};
+use super::walk::{Item, Known, Oddities, Walk};
 use crate::client::Client;
 use crate::names::Context;
-use std::collections::HashMap;
+use std::collections::HashSet;
 use std::sync::Arc;
+
+/// Versions that may always go at once.
+const FEW: usize = 10;
+
+/// What becomes of deletions that take most of a registry away, or all of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MassDeletion {
+    /// Nothing is deleted, and following ends with an error: a source that has lost its data looks like that.
+    Refused,
+    /// They are followed as others are.
+    Followed,
+}
 
 /// A registry that is followed, and the one that follows.
 pub struct Follow<'a> {
@@ -24,13 +36,18 @@ pub struct Follow<'a> {
     pub contexts: &'a [Context],
     /// Whether modes are brought along.
     pub with_modes: bool,
+    /// What becomes of deletions that take most away.
+    pub mass_deletion: MassDeletion,
     /// Counts what is read and written.
     pub progress: &'a Progress,
     /// Whether to stop.
     pub stop: &'a (dyn Fn() -> bool + Sync),
     here: Side,
     there: Side,
+    /// Gone from the source for sure, and not yet from the target.
     gone: Vec<Key>,
+    /// Missing at the last look: the next one must say the same.
+    doubted: HashSet<Key>,
 }
 
 impl<'a> Follow<'a> {
@@ -40,12 +57,14 @@ impl<'a> Follow<'a> {
         to: Arc<Client>,
         contexts: &'a [Context],
         with_modes: bool,
+        mass_deletion: MassDeletion,
         progress: &'a Progress,
         stop: &'a (dyn Fn() -> bool + Sync),
     ) -> Result<Self> {
         let here = Side::live(Arc::clone(&from), contexts, progress, stop).await?;
         let there = Side::live(Arc::clone(&to), contexts, progress, stop).await?;
-        Ok(Self { from, to, contexts, with_modes, progress, stop, here, there, gone: Vec::new() })
+        let (gone, doubted) = (Vec::new(), HashSet::new());
+        Ok(Self { from, to, contexts, with_modes, mass_deletion, progress, stop, here, there, gone, doubted })
     }
 
     /// What is at the source, and what is wrong there.
@@ -61,33 +80,89 @@ impl<'a> Follow<'a> {
 
     /// Looks for what has changed at the source.
     pub async fn look(&mut self) -> Result<()> {
-        let mut index = Index::default();
-        std::mem::swap(&mut index, &mut self.here.index);
-        let mut found = Found::default();
-        let walk = Walk {
-            client: &self.from,
-            contexts: self.contexts,
-            known: Some(&index),
-            progress: self.progress,
-            stop: self.stop,
+        let versions = &self.here.index.versions;
+        // Whether it is deleted the version says itself, so one whose list says something new is asked for again.
+        let known = |key: &Key, deleted: Option<bool>| {
+            versions.get(key).is_some_and(|entry| deleted.is_none_or(|deleted| deleted == entry.deleted))
         };
-        let walked = walk.go(&mut |item| found.take(item)).await;
-        // What was known stays known, whatever became of the look.
-        self.here.index = index;
-        self.here.oddities = walked?;
+        let (found, oddities) = self.read(Some(&known)).await?;
+        self.here.oddities = oddities;
+        self.believe(found).await
+    }
+
+    /// Something was missing at the last look, and another one must tell whether it is gone.
+    pub fn waits(&self) -> bool {
+        !self.doubted.is_empty()
+    }
+
+    async fn read(&self, known: Option<&Known<'_>>) -> Result<(Found, Oddities)> {
+        let mut found = Found::default();
+        let (client, contexts) = (&*self.from, self.contexts);
+        let walk = Walk { client, contexts, known, progress: self.progress, stop: self.stop };
+        let oddities = walk.go(&mut |item| found.take(item)).await?;
+        Ok((found, oddities))
+    }
+
+    /// Takes what is new. What is missing is gone only when two looks in a row do not see it, and when the source says so of that very
+    /// version: an instance that lags, or a user who sees less, must not delete anything.
+    async fn believe(&mut self, found: Found) -> Result<()> {
         let Found { fresh, present } = found;
+        let known = self.here.index.versions.keys();
+        let missing = known.filter(|key| !present.contains(*key)).cloned();
+        let (again, first): (Vec<Key>, Vec<Key>) = missing.partition(|key| self.doubted.contains(key));
+        self.refuse_mass_deletion(again.len(), present.is_empty())?;
+        let mut gone = Vec::new();
+        for key in again {
+            if self.is_gone(&key).await? {
+                gone.push(key);
+            }
+        }
+        let left: HashSet<&Key> = gone.iter().collect();
         let here = &mut self.here.index;
-        (here.contexts, here.configs, here.modes) = (fresh.contexts, fresh.configs, fresh.modes);
-        self.gone.retain(|key| !present.contains_key(key));
-        self.gone.extend(here.versions.keys().filter(|key| !present.contains_key(*key)).cloned());
-        here.versions.retain(|key, _| present.contains_key(key));
-        for (key, entry) in &mut here.versions {
-            entry.deleted = present.get(key).copied().unwrap_or(entry.deleted);
+        // What an instance that lags says of settings is not to be believed either.
+        if first.is_empty() {
+            (here.contexts, here.configs, here.modes) = (fresh.contexts, fresh.configs, fresh.modes);
         }
-        for (key, entry) in fresh.versions {
-            here.versions.insert(key, entry);
-        }
+        here.versions.retain(|key, _| !left.contains(key));
+        here.versions.extend(fresh.versions);
+        self.gone.retain(|key| !here.versions.contains_key(key));
+        self.gone.extend(gone);
+        self.doubted = first.into_iter().collect();
         Ok(())
+    }
+
+    /// Whether the source itself says that it has no such version; a 404 of anybody else is not enough.
+    async fn is_gone(&self, key: &Key) -> Result<bool> {
+        match self.from.version(&key.subject(), key.version).await {
+            Ok(_) => {
+                tracing::warn!(
+                    "{key} is not listed by {} any more, and still there; it stays",
+                    self.from.name()
+                );
+                Ok(false)
+            }
+            Err(error) if error.is_absent() => {
+                Ok(error.status().is_none() || matches!(error.code(), Some(40401 | 40402)))
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn refuse_mass_deletion(&self, lost: usize, is_empty: bool) -> Result<()> {
+        let known = self.here.index.versions.len();
+        let is_most = lost > FEW && lost > known / 2;
+        if self.mass_deletion == MassDeletion::Followed || lost == 0 || !(is_empty || is_most) {
+            return Ok(());
+        }
+        let text = format!(
+            "{lost} of {known} versions are gone from {} at once; none of them was deleted from {}",
+            self.from.name(),
+            self.to.name()
+        );
+        Err(Error::new(Kind::Input, text).hint(
+            "look whether the source has lost its topic or hides subjects from this user; where such deletions are meant, follow \
+             with --follow-mass-deletion, and delete from the target what `replevin registry diff` names",
+        ))
     }
 
     /// Carries out a plan; modes stay borrowed.
@@ -134,19 +209,22 @@ impl<'a> Follow<'a> {
 
     /// Reads both again, whole, and compares them. What only the target has is no difference.
     pub async fn prove(&mut self, modes: &Modes) -> Result<Differences> {
-        self.here = Side::live(Arc::clone(&self.from), self.contexts, self.progress, self.stop).await?;
+        let (Found { fresh, present }, oddities) = self.read(None).await?;
+        let here = Side { source: Source::Live(Arc::clone(&self.from)), index: fresh, oddities };
         self.there = Side::live(Arc::clone(&self.to), self.contexts, self.progress, self.stop).await?;
         modes.show_in(&mut self.there.index);
-        let here = &self.here.index;
-        let mut there = Side { source: Source::Live(Arc::clone(&self.to)), ..self.there.clone() };
-        there.index.versions.retain(|key, _| here.versions.contains_key(key));
-        there.index.configs.retain(|place, _| here.configs.contains_key(place));
+        let mut there = self.there.clone();
+        there.index.versions.retain(|key, _| here.index.versions.contains_key(key));
+        there.index.configs.retain(|place, _| here.index.configs.contains_key(place));
         if self.with_modes {
-            there.index.modes.retain(|place, _| here.modes.contains_key(place));
+            there.index.modes.retain(|place, _| here.index.modes.contains_key(place));
         } else {
-            there.index.modes = here.modes.clone();
+            there.index.modes = here.index.modes.clone();
         }
-        diff(&self.here, &there).await
+        let differences = diff(&here, &there).await?;
+        self.here.oddities = here.oddities;
+        self.believe(Found { fresh: here.index, present }).await?;
+        Ok(differences)
     }
 }
 
@@ -155,16 +233,16 @@ impl<'a> Follow<'a> {
 struct Found {
     /// What is new, and settings and modes as they are.
     fresh: Index,
-    /// All versions that are there, and whether they are softly deleted.
-    present: HashMap<Key, bool>,
+    /// All versions that are there.
+    present: HashSet<Key>,
 }
 
 impl Found {
     fn take(&mut self, item: Item) -> Result<()> {
         if let Item::Listed(subject, numbers) = &item {
             let subject: Arc<str> = subject.to_string().into();
-            let key = |version| Key { subject: Arc::clone(&subject), version };
-            self.present.extend(numbers.iter().map(|(version, deleted)| (key(*version), *deleted)));
+            let key = |(version, _): &(i32, bool)| Key { subject: Arc::clone(&subject), version: *version };
+            self.present.extend(numbers.iter().map(key));
         }
         self.fresh.take(item)
     }

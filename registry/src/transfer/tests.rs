@@ -11,6 +11,7 @@ use serde_json::{Value, json as value};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::SeqCst;
 
 const GO_ON: &(dyn Fn() -> bool + Sync) = &|| false;
 
@@ -116,8 +117,26 @@ impl Bed {
         Self::behind(|_, _| None).await
     }
 
+    /// The empty one behind a look at each request.
     async fn behind(first: impl Fn(usize, &Asked) -> Option<Reply> + Send + Sync + 'static) -> Self {
-        let (from, to) = (Server::registry(|_, _| None).await, Server::registry(first).await);
+        Self::between(|_, _| None, first).await
+    }
+
+    /// The furnished one behind such a look, which begins when the switch is on.
+    async fn before(
+        first: impl Fn(&Asked) -> Option<Reply> + Send + Sync + 'static,
+    ) -> (Self, Arc<AtomicBool>) {
+        let switch = Arc::new(AtomicBool::new(false));
+        let is_on = Arc::clone(&switch);
+        let first = move |_: usize, asked: &Asked| is_on.load(SeqCst).then(|| first(asked)).flatten();
+        (Self::between(first, |_, _| None).await, switch)
+    }
+
+    async fn between(
+        from: impl Fn(usize, &Asked) -> Option<Reply> + Send + Sync + 'static,
+        to: impl Fn(usize, &Asked) -> Option<Reply> + Send + Sync + 'static,
+    ) -> Self {
+        let (from, to) = (Server::registry(from).await, Server::registry(to).await);
         let bed = Self {
             folder: tempfile::tempdir().expect("a folder"),
             from: client(&from.url),
@@ -148,9 +167,34 @@ impl Bed {
         Ok((planned, applied))
     }
 
+    fn modes(&self) -> Modes {
+        Modes::open(self.journal(), &self.to).expect("a journal")
+    }
+
+    /// A follower that has brought everything.
+    async fn follow<'a>(
+        &self,
+        progress: &'a Progress,
+        modes: &mut Modes,
+        mass_deletion: MassDeletion,
+    ) -> Follow<'a> {
+        let (from, to) = (Arc::clone(&self.from), Arc::clone(&self.to));
+        let begun = Follow::begin(from, to, &[], true, mass_deletion, progress, GO_ON).await;
+        let mut follow = begun.expect("begun");
+        brought(&mut follow, modes).await;
+        follow
+    }
+
     async fn differences(&self) -> Differences {
         diff(&side(&self.from).await, &side(&self.to).await).await.expect("compared")
     }
+}
+
+/// Plans and writes.
+async fn brought(follow: &mut Follow<'_>, modes: &mut Modes) -> Applied {
+    let plan = follow.plan(modes).await.expect("planned");
+    assert_eq!(plan.conflicts, []);
+    follow.write(&plan, modes).await.expect("written")
 }
 
 #[tokio::test]
@@ -232,7 +276,7 @@ async fn an_interrupted_import_puts_modes_back_and_goes_on_later() {
     bed.to.set_mode(&Subject::parse(""), Mode::Readonly).await.expect("set");
     let asked = AtomicBool::new(false);
     // Stops at the second look.
-    let stop = || asked.swap(true, std::sync::atomic::Ordering::SeqCst);
+    let stop = || asked.swap(true, SeqCst);
     let error = bed.import(&stop).await.expect_err("interrupted");
     assert_eq!(error.kind(), Kind::Interrupted);
     assert_eq!(bed.to.mode(&Subject::parse("")).await.expect("a mode"), Some(Mode::Readonly));
@@ -248,17 +292,17 @@ async fn a_killed_import_leaves_a_journal_and_the_next_one_puts_modes_back() {
     let (is_away, count) = (Arc::clone(&away), std::sync::atomic::AtomicUsize::new(0));
     let bed = Bed::behind(move |_, asked| {
         let registers = asked.method == "POST";
-        if registers && count.fetch_add(1, std::sync::atomic::Ordering::SeqCst) == 3 {
-            is_away.store(true, std::sync::atomic::Ordering::SeqCst);
+        if registers && count.fetch_add(1, SeqCst) == 3 {
+            is_away.store(true, SeqCst);
         }
-        is_away.load(std::sync::atomic::Ordering::SeqCst).then(|| json(503, "{}"))
+        is_away.load(SeqCst).then(|| json(503, "{}"))
     })
     .await;
     export(&bed.from, &bed.file()).await;
     let error = bed.import(GO_ON).await.expect_err("away");
     assert_eq!(error.kind(), Kind::Failed);
     assert!(bed.journal().exists(), "what is to be put back is written down");
-    away.store(false, std::sync::atomic::Ordering::SeqCst);
+    away.store(false, SeqCst);
     assert_eq!(bed.to.mode(&Subject::parse("")).await.expect("a mode"), Some(Mode::Import));
     let elsewhere = Modes::open(bed.journal(), &bed.from).expect_err("of another registry");
     assert_eq!(elsewhere.kind(), Kind::Input);
@@ -325,12 +369,8 @@ async fn a_long_chain_of_references_is_read_in_order() {
 #[tokio::test]
 async fn a_follower_has_what_was_registered_set_and_deleted_meanwhile() {
     let bed = Bed::new().await;
-    let (progress, mut modes) =
-        (Progress::default(), Modes::open(bed.journal(), &bed.to).expect("a journal"));
-    let (from, to) = (Arc::clone(&bed.from), Arc::clone(&bed.to));
-    let mut follow = Follow::begin(from, to, &[], true, &progress, GO_ON).await.expect("begun");
-    let plan = follow.plan(&modes).await.expect("planned");
-    follow.write(&plan, &mut modes).await.expect("written");
+    let (progress, mut modes) = (Progress::default(), bed.modes());
+    let mut follow = bed.follow(&progress, &mut modes, MassDeletion::Refused).await;
     let at = Subject::parse;
     bed.from.register(&avro("new", "\"int\"", &[]), Placed::Next).await.expect("registered");
     bed.from
@@ -344,9 +384,10 @@ async fn a_follower_has_what_was_registered_set_and_deleted_meanwhile() {
     bed.from.set_mode(&at("new"), Mode::Readonly).await.expect("set");
     bed.from.delete_mode(&at("x-right")).await.expect("deleted");
     follow.look().await.expect("looked");
-    let plan = follow.plan(&modes).await.expect("planned");
-    assert_eq!(plan.conflicts, []);
-    let applied = follow.write(&plan, &mut modes).await.expect("written");
+    assert!(follow.waits());
+    follow.look().await.expect("looked");
+    assert!(!follow.waits());
+    let applied = brought(&mut follow, &mut modes).await;
     assert!(applied.removed >= 1 && applied.registered == 2, "{applied:?}");
     follow.look().await.expect("looked");
     let plan = follow.plan(&modes).await.expect("planned");
@@ -379,4 +420,89 @@ async fn one_that_is_written_differently_and_means_the_same_is_no_conflict() {
     let differences =
         diff(&Side::file(&bed.file(), GO_ON).expect("read"), &side(&bed.to).await).await.expect("compared");
     assert_eq!(differences.rewritten, 1);
+}
+
+/// What a registry answers that has nothing.
+fn empty(asked: &Asked) -> Option<Reply> {
+    match asked.path.as_str() {
+        "/subjects" | "/schemas" => Some(json(200, "[]")),
+        path if path.starts_with("/subjects/") => {
+            Some(json(404, r#"{"error_code":40401,"message":"Subject not found"}"#))
+        }
+        _ => None,
+    }
+}
+
+#[tokio::test]
+async fn what_looks_do_not_see_and_the_source_still_has_is_not_deleted() {
+    let (bed, hides) =
+        Bed::before(|asked| (asked.path == "/subjects/labelled/versions").then(|| empty(asked)).flatten())
+            .await;
+    let (progress, mut modes) = (Progress::default(), bed.modes());
+    let mut follow = bed.follow(&progress, &mut modes, MassDeletion::Refused).await;
+    for _ in 0..3 {
+        hides.store(true, SeqCst);
+        follow.look().await.expect("looked");
+        assert!(follow.waits());
+        let plan = follow.plan(&modes).await.expect("planned");
+        assert!(plan.is_empty(), "{plan:?}");
+        follow.look().await.expect("looked");
+        let plan = follow.plan(&modes).await.expect("planned");
+        assert!(plan.is_empty(), "it answers for the version itself: {plan:?}");
+        hides.store(false, SeqCst);
+        follow.look().await.expect("looked");
+        assert!(!follow.waits());
+    }
+}
+
+#[tokio::test]
+async fn a_version_that_says_it_is_live_is_not_deleted_because_a_list_lags() {
+    let (bed, lags) = Bed::before(|asked| {
+        let live = asked.path == "/subjects/labelled/versions" && !asked.query.contains("deleted=true");
+        live.then(|| empty(asked)).flatten()
+    })
+    .await;
+    let (progress, mut modes) = (Progress::default(), bed.modes());
+    let mut follow = bed.follow(&progress, &mut modes, MassDeletion::Refused).await;
+    lags.store(true, SeqCst);
+    for _ in 0..2 {
+        follow.look().await.expect("looked");
+        let plan = follow.plan(&modes).await.expect("planned");
+        assert!(plan.is_empty(), "{plan:?}");
+    }
+    assert!(
+        side(&bed.from)
+            .await
+            .index
+            .versions
+            .iter()
+            .all(|(key, entry)| { !entry.deleted || ["deleted", "all-gone"].contains(&&*key.subject) })
+    );
+}
+
+#[tokio::test]
+async fn a_source_that_has_lost_everything_deletes_nothing_unless_that_is_allowed() {
+    for allowed in [MassDeletion::Refused, MassDeletion::Followed] {
+        let (bed, lost) = Bed::before(empty).await;
+        let (progress, mut modes) = (Progress::default(), bed.modes());
+        let mut follow = bed.follow(&progress, &mut modes, allowed).await;
+        lost.store(true, SeqCst);
+        follow.look().await.expect("looked");
+        let plan = follow.plan(&modes).await.expect("planned");
+        assert!(plan.is_empty(), "no settings either: {plan:?}");
+        let looked = follow.look().await;
+        let plan = follow.plan(&modes).await.expect("planned");
+        match allowed {
+            MassDeletion::Refused => {
+                let error = looked.expect_err("refused");
+                assert_eq!(error.kind(), Kind::Input, "{error}");
+                assert!(error.next_step().is_some_and(|next| next.contains("--follow-mass-deletion")));
+                assert!(plan.is_empty(), "{plan:?}");
+            }
+            MassDeletion::Followed => {
+                looked.expect("looked");
+                assert_eq!(plan.versions.len(), 11, "{plan:?}");
+            }
+        }
+    }
 }

@@ -5,7 +5,7 @@
 
 use super::Progress;
 use super::error::{Error, Kind, Result};
-use super::index::{Index, references, root};
+use super::index::{self, references, root};
 use crate::client::{Client, Schema, Settings};
 use crate::names::{Context, Subject};
 use crate::settings::Mode;
@@ -24,12 +24,15 @@ pub struct Walk<'a> {
     /// The contexts; none stand for all.
     pub contexts: &'a [Context],
     /// What is known already: of these versions only the numbers are asked for.
-    pub known: Option<&'a Index>,
+    pub known: Option<&'a Known<'a>>,
     /// Counts what is read.
     pub progress: &'a Progress,
     /// Whether to stop.
     pub stop: &'a (dyn Fn() -> bool + Sync),
 }
+
+/// Whether a version is known; also told is whether its list has it as softly deleted, where it comes from a list.
+pub type Known<'a> = dyn Fn(&index::Key, Option<bool>) -> bool + Sync + 'a;
 
 /// What is found on the way.
 #[derive(Debug)]
@@ -86,7 +89,8 @@ impl Walk<'_> {
         let wanted = |subject: &Subject, numbers: &[(i32, bool)]| {
             let mut listed = listed.lock().unwrap_or_else(PoisonError::into_inner);
             listed.push((subject.clone(), numbers.to_vec()));
-            let new = numbers.iter().filter(|(number, _)| !self.is_known(subject, *number));
+            let new =
+                numbers.iter().filter(|(number, deleted)| !self.is_known(subject, *number, Some(*deleted)));
             new.map(|(number, _)| *number).collect()
         };
         let mut passed = Passed {
@@ -108,10 +112,9 @@ impl Walk<'_> {
         Ok(passed.oddities)
     }
 
-    fn is_known(&self, subject: &Subject, version: i32) -> bool {
-        let Some(known) = self.known else { return false };
-        let key = super::index::Key { subject: subject.to_string().into(), version };
-        known.versions.contains_key(&key)
+    fn is_known(&self, subject: &Subject, version: i32, deleted: Option<bool>) -> bool {
+        let key = || index::Key { subject: subject.to_string().into(), version };
+        self.known.is_some_and(|known| known(&key(), deleted))
     }
 
     fn is_wanted(&self, context: &Context) -> bool {
@@ -247,7 +250,7 @@ impl Passed<'_> {
             self.walk.is_wanted(&subject.context)
                 && !self.done.contains(key)
                 && !self.missing.contains(key)
-                && !self.walk.is_known(subject, *version)
+                && !self.walk.is_known(subject, *version, None)
         });
         unmet.collect()
     }

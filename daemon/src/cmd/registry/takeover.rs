@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pipeline::{ErrorKind, Result};
-use registry::transfer::{Applied, Differences, Follow, Modes, Progress};
+use registry::transfer::{Applied, Differences, Follow, MassDeletion, Modes, Progress};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
@@ -44,7 +44,11 @@ pub(super) struct TakeoverArgs {
     /// With --follow: end when a look at the source finds nothing new.
     #[arg(long, requires = "follow")]
     until_caught_up: bool,
-    /// Seconds between two looks at the source.
+    /// With --follow: go on where most versions of the source, or all, are gone at once. Without it that is an error, and nothing is
+    /// deleted: a source that has lost its data looks the same.
+    #[arg(long, requires = "follow")]
+    follow_mass_deletion: bool,
+    /// Seconds between two looks at the source. What is gone at two looks in a row is deleted from the target.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     interval: u64,
 }
@@ -72,7 +76,12 @@ pub(super) async fn run(args: TakeoverArgs, output: &Output) -> Result<u8> {
     let bar = access::bar(&counters);
     let (source, target) = (Arc::clone(&from), Arc::clone(&to));
     let with_modes = !args.how.without_modes;
-    let begun = Follow::begin(source, target, &contexts, with_modes, &counters, &is_stopped).await;
+    let mass_deletion = match args.follow_mass_deletion {
+        true => MassDeletion::Followed,
+        false => MassDeletion::Refused,
+    };
+    let begun =
+        Follow::begin(source, target, &contexts, with_modes, mass_deletion, &counters, &is_stopped).await;
     let mut follow = begun.map_err(failed)?;
     let plan = follow.plan(&modes).await.map_err(failed)?;
     if args.how.plan || !plan.conflicts.is_empty() {
@@ -91,7 +100,7 @@ pub(super) async fn run(args: TakeoverArgs, output: &Output) -> Result<u8> {
             break;
         }
         let proof = follow.prove(&modes).await.map_err(failed)?;
-        let is_equal = proof.count == 0;
+        let is_equal = proof.count == 0 && !follow.waits();
         ended.proof = Some(proof);
         if is_equal || !args.follow {
             break;
@@ -100,6 +109,10 @@ pub(super) async fn run(args: TakeoverArgs, output: &Output) -> Result<u8> {
         let written = follow.write(&plan, &mut modes).await.map_err(failed);
         modes.put_back(&to).await.map_err(failed)?;
         ended.done.add(written?);
+        // An instance that lags needs the time between two looks to catch up.
+        if follow.waits() {
+            pause(&args, &stop).await;
+        }
     }
     bar.finish();
     let code = match &ended.proof {
@@ -135,7 +148,7 @@ async fn bring(
         if let Some(error) = import::in_the_way(&plan) {
             return Err(error);
         }
-        let found = !plan.is_empty();
+        let found = !plan.is_empty() || follow.waits();
         let written = follow.write(&plan, modes).await.map_err(failed);
         match written {
             Ok(done) => ended.done.add(done),
@@ -147,9 +160,9 @@ async fn bring(
             return Ok(ended);
         }
         if ended.looks > 0 || !found {
-            tokio::select! {
-                () = stop.cancelled() => return Ok(ended),
-                () = tokio::time::sleep(Duration::from_secs(args.interval)) => {}
+            pause(args, stop).await;
+            if stop.is_cancelled() {
+                return Ok(ended);
             }
         }
         ended.looks += 1;
@@ -162,5 +175,13 @@ async fn bring(
             }
             Err(error) => return Err(error),
         }
+    }
+}
+
+/// Waits for the next look, or for a signal.
+async fn pause(args: &TakeoverArgs, stop: &CancellationToken) {
+    tokio::select! {
+        () = stop.cancelled() => {}
+        () = tokio::time::sleep(Duration::from_secs(args.interval)) => {}
     }
 }
