@@ -132,18 +132,20 @@ struct Ended {
     what: Result<Applied>,
 }
 
-/// Writes versions, several at once: each after those that stand before it and have its subject, or one that it refers to.
+/// Writes versions, several at once: each after those that stand before it and have its subject, or one that it refers to. What is only
+/// deleted is so alone, in the order of the plan: a registry refuses that while anything refers to it.
 async fn versions(plan: &Plan, run: &Run<'_>, applied: &mut Applied) -> Result<()> {
     let mut ahead: VecDeque<&Planned> = plan.versions.iter().collect();
     let mut busy: HashSet<Arc<str>> = HashSet::new();
     let mut running: FuturesUnordered<BoxFuture<'_, Ended>> = FuturesUnordered::new();
-    let mut failed = None;
+    let (mut failed, mut alone) = (None, false);
     loop {
         if failed.is_none() {
             failed = check(run).err();
         }
-        while failed.is_none() && running.len() < run.to.in_flight() {
+        while failed.is_none() && !alone && running.len() < run.to.in_flight() {
             let Some(next) = ready(&ahead, &busy, run.from).and_then(|at| ahead.remove(at)) else { break };
+            alone = !matches!(next, Planned::Register(_));
             let subject = Arc::clone(&next.key().subject);
             busy.insert(Arc::clone(&subject));
             running.push(async move { Ended { subject, what: one(next, run).await } }.boxed());
@@ -151,6 +153,7 @@ async fn versions(plan: &Plan, run: &Run<'_>, applied: &mut Applied) -> Result<(
         // What was begun is finished, also after a failure: then nothing is half done when modes are put back.
         let Some(Ended { subject, what }) = running.next().await else { break };
         busy.remove(&subject);
+        alone = false;
         run.progress.written.fetch_add(1, Relaxed);
         match what {
             Ok(done) => applied.add(done),
@@ -164,11 +167,14 @@ async fn versions(plan: &Plan, run: &Run<'_>, applied: &mut Applied) -> Result<(
 fn ready(ahead: &VecDeque<&Planned>, busy: &HashSet<Arc<str>>, from: &Side) -> Option<usize> {
     let mut blocked: HashSet<&str> = busy.iter().map(|subject| &**subject).collect();
     for (at, planned) in ahead.iter().take(WINDOW).enumerate() {
+        if !matches!(planned, Planned::Register(_)) {
+            return (at == 0 && busy.is_empty()).then_some(at);
+        }
         let key = planned.key();
         let references = entry(from, key).map_or(&[][..], |entry| &entry.references);
         let free = !blocked.contains(&*key.subject)
             && references.iter().all(|reference| !blocked.contains(&*reference.subject));
-        if free && (!matches!(planned, Planned::Remove(_)) || at == 0) {
+        if free {
             return Some(at);
         }
         blocked.insert(&key.subject);

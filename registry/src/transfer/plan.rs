@@ -84,9 +84,10 @@ impl Plan {
 /// Plans to bring what `from` has into `to`, modes too where that is wanted. `gone` was there at the source, and is not any more.
 pub async fn plan(from: &Side, to: &Side, modes: bool, gone: &[Key]) -> Result<Plan> {
     let mut plan = Plan::default();
-    for key in gone.iter().rev().filter(|key| to.index.versions.contains_key(*key)) {
-        plan.versions.push(Planned::Remove(key.clone()));
-    }
+    let gone: HashSet<&Key> = gone.iter().collect();
+    // What refers to something goes before it.
+    let removed = to.index.versions.keys().rev().filter(|key| gone.contains(key));
+    plan.versions.extend(removed.cloned().map(Planned::Remove));
     let conflicts = &mut plan.conflicts;
     let todo = versions(from, to, &mut plan.present, conflicts).await?;
     ids(from, to, &todo, conflicts).await?;
@@ -208,15 +209,16 @@ fn conflict(key: &Key, why: String, next_step: &str) -> Conflict {
     Conflict { subject: key.subject.to_string(), version: key.version, why, next_step: next_step.to_owned() }
 }
 
-/// In the order of the source. Only where a deleted version and a later one are the same schema, the later one comes first: a registry
-/// that sees it come after the deleted one takes that for gone.
+/// In the order of the source, and then, backwards, what is only deleted: nothing is deleted while something live refers to it. Only where
+/// a deleted version and a later one are the same schema, the later one comes first: a registry that sees it come after the deleted one
+/// takes that for gone.
 fn ordered(from: &Side, to: &Side, todo: &Todo) -> Vec<Planned> {
     let versions = &from.index.versions;
     let mut later: HashMap<(&str, u32), Vec<&Key>> = HashMap::new();
     for (key, entry) in versions {
         later.entry((&key.subject, entry.id)).or_default().push(key);
     }
-    let mut order = Vec::with_capacity(todo.len());
+    let (mut order, mut deleted) = (Vec::with_capacity(todo.len()), Vec::new());
     let mut done: HashSet<&Key> = HashSet::new();
     for (key, entry) in versions {
         let mut twins: Vec<&Key> = match entry.deleted {
@@ -237,11 +239,12 @@ fn ordered(from: &Side, to: &Side, todo: &Todo) -> Vec<Planned> {
         }
         match todo.get(key) {
             Some(Need::Register) if done.insert(key) => order.push(Planned::Register(key.clone())),
+            Some(Need::Delete) => deleted.push(Planned::Delete(key.clone())),
             _ if disturbed => order.push(Planned::Register(key.clone())),
-            Some(Need::Delete) => order.push(Planned::Delete(key.clone())),
             _ => {}
         }
     }
+    order.extend(deleted.into_iter().rev());
     order
 }
 

@@ -8,10 +8,11 @@ use crate::schema::Reference;
 use crate::service::Deletion;
 use crate::settings::Mode;
 use serde_json::{Value, json as value};
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::SeqCst;
+use std::sync::{Arc, Mutex};
 
 const GO_ON: &(dyn Fn() -> bool + Sync) = &|| false;
 
@@ -359,7 +360,7 @@ async fn a_long_chain_of_references_is_read_in_order() {
     }
     let found = side(&bed.to).await;
     assert_eq!((found.index.versions.len(), found.oddities.count), (300, 0));
-    let mut seen = std::collections::HashSet::new();
+    let mut seen = HashSet::new();
     for (key, entry) in &found.index.versions {
         assert!(entry.references.iter().all(|reference| seen.contains(reference)), "{key} comes too early");
         seen.insert(key.clone());
@@ -505,4 +506,34 @@ async fn a_source_that_has_lost_everything_deletes_nothing_unless_that_is_allowe
             }
         }
     }
+}
+
+#[tokio::test]
+async fn what_refers_to_each_other_is_deleted_and_removed_in_the_order_that_a_registry_allows() {
+    // What must go first is asked for twice, and meets whatever does not wait for it.
+    let refused = Mutex::new(HashSet::new());
+    let bed = Bed::behind(move |_, asked| {
+        let first = asked.method == "DELETE" && asked.path == "/subjects/a-top/versions/1";
+        let new = first && refused.lock().expect("unpoisoned").insert(asked.query.clone());
+        new.then(|| json(503, "{}"))
+    })
+    .await;
+    let (progress, mut modes) = (Progress::default(), bed.modes());
+    let mut follow = bed.follow(&progress, &mut modes, MassDeletion::Refused).await;
+    bed.from.set_mode(&Subject::parse("x-right"), Mode::Readwrite).await.expect("set");
+    let diamond = ["a-top", "x-right", "y-left", "z-base"].map(Subject::parse);
+    for subject in &diamond {
+        bed.from.delete_subject(subject, Deletion::Soft).await.expect("deleted");
+    }
+    follow.look().await.expect("looked");
+    assert_eq!(brought(&mut follow, &mut modes).await.deleted, 4);
+    for subject in &diamond {
+        bed.from.delete_subject(subject, Deletion::Permanent).await.expect("deleted");
+    }
+    for _ in 0..2 {
+        follow.look().await.expect("looked");
+    }
+    assert_eq!(brought(&mut follow, &mut modes).await.removed, 4);
+    modes.put_back(&bed.to).await.expect("put back");
+    assert_eq!(bed.differences().await.count, 0);
 }
