@@ -6,7 +6,7 @@ use super::index::{Entry, Index, Key, Place, root};
 use super::journal::Modes;
 use super::plan::{Plan, Planned, entry};
 use super::source::Side;
-use crate::client::{self, Client, Placed};
+use crate::client::{self, Client, Placed, Settings};
 use crate::names::Subject;
 use crate::service::Deletion;
 use crate::settings::Mode;
@@ -75,6 +75,11 @@ pub(super) async fn write(plan: &Plan, run: &Run<'_>, there: &Index, modes: &mut
     }
     run.progress.wanted.fetch_add(plan.versions.len() as u64, Relaxed);
     modes.borrow(run.to, places(plan, there)).await?;
+    for place in &plan.aliases {
+        let lifted = Settings::from_iter([("alias".to_owned(), serde_json::Value::Null)]);
+        let done = run.to.set_config(&Subject::parse(place), &lifted).await;
+        done.map_err(|error| Error::from(error).at(format!("alias of {place}")))?;
+    }
     versions(plan, run, &mut applied).await?;
     for (place, settings) in &plan.configs {
         check(run)?;

@@ -50,6 +50,8 @@ impl Planned {
 pub struct Plan {
     /// Versions, in the order in which they can be written.
     pub versions: Vec<Planned>,
+    /// Subjects of which an alias is lifted first: what is written to them would land in another one. `configs` has what comes after.
+    pub aliases: BTreeSet<Place>,
     /// Settings as they will be set (null clears), or nothing where they go.
     pub configs: BTreeMap<Place, Option<Settings>>,
     /// Modes as they will be set, or nothing where they go.
@@ -92,13 +94,15 @@ pub async fn plan(from: &Side, to: &Side, modes: bool, gone: &[Key]) -> Result<P
     let todo = versions(from, to, &mut plan.present, conflicts).await?;
     ids(from, to, &todo, conflicts).await?;
     unreachable(from, to, &todo, conflicts);
-    hidden(to, &todo, conflicts);
     plan.versions.extend(ordered(from, to, &todo));
     let extra = to.index.versions.keys().filter(|key| !from.index.versions.contains_key(*key));
     plan.extra = extra.filter(|key| !gone.contains(key)).count() as u64;
-    configs(&from.index, &to.index, &mut plan);
+    let mut subjects = from.index.subjects();
+    subjects.extend(gone.iter().map(|key| &*key.subject));
+    configs(&from.index, &to.index, &subjects, &mut plan);
+    hidden(&from.index, &to.index, &mut plan);
     if modes {
-        mode_changes(&from.index, &to.index, &mut plan);
+        mode_changes(&from.index, &to.index, &subjects, &mut plan);
     }
     Ok(plan)
 }
@@ -186,22 +190,17 @@ fn unreachable(from: &Side, to: &Side, todo: &Todo, conflicts: &mut Vec<Conflict
     }
 }
 
-/// Subjects there that an alias hides: what is written to them would land somewhere else.
-fn hidden(to: &Side, todo: &Todo, conflicts: &mut Vec<Conflict>) {
-    let alias = |key: &Key| {
-        let alias = to.index.configs.get(&*key.subject)?.get("alias")?.as_str()?;
-        (!alias.is_empty()).then(|| alias.to_owned())
+/// Subjects there that an alias hides: what is written to them, or deleted, would be so in another one.
+fn hidden(from: &Index, to: &Index, plan: &mut Plan) {
+    let has_alias = |place: &str| {
+        let alias = to.configs.get(place).and_then(|config| config.get("alias")).and_then(Value::as_str);
+        alias.is_some_and(|alias| !alias.is_empty())
     };
-    for key in todo.keys() {
-        if let Some(alias) = alias(key) {
-            let why =
-                format!("its subject is an alias of {alias} there, so that it would be written to that one");
-            conflicts.push(conflict(
-                key,
-                why,
-                "remove the alias there (DELETE /config/SUBJECT); it is set again at the end",
-            ));
-        }
+    let written = plan.versions.iter().map(|planned| &*planned.key().subject);
+    plan.aliases = written.filter(|subject| has_alias(subject)).map(str::to_owned).collect();
+    for place in &plan.aliases {
+        let config = || from.configs.get(place).cloned();
+        plan.configs.entry(place.clone()).or_insert_with(config);
     }
 }
 
@@ -248,9 +247,8 @@ fn ordered(from: &Side, to: &Side, todo: &Todo) -> Vec<Planned> {
     order
 }
 
-/// Settings there that the source speaks for: those of its places, of its subjects and of its contexts.
-fn configs(from: &Index, to: &Index, plan: &mut Plan) {
-    let subjects = from.subjects();
+/// Settings there that the source speaks for: those of its places, of its subjects, gone ones too, and of its contexts.
+fn configs(from: &Index, to: &Index, subjects: &HashSet<&str>, plan: &mut Plan) {
     for (place, config) in &from.configs {
         let there = to.configs.get(place);
         if same_config(Some(config), there) {
@@ -267,21 +265,20 @@ fn configs(from: &Index, to: &Index, plan: &mut Plan) {
         }
         plan.configs.insert(place.clone(), Some(settings));
     }
-    for place in to.configs.keys().filter(|place| speaks_for(from, &subjects, place) && !place.is_empty()) {
+    for place in to.configs.keys().filter(|place| speaks_for(from, subjects, place) && !place.is_empty()) {
         if !from.configs.contains_key(place) {
             plan.configs.insert(place.clone(), None);
         }
     }
 }
 
-fn mode_changes(from: &Index, to: &Index, plan: &mut Plan) {
-    let subjects = from.subjects();
+fn mode_changes(from: &Index, to: &Index, subjects: &HashSet<&str>, plan: &mut Plan) {
     for (place, mode) in &from.modes {
         if to.modes.get(place) != Some(mode) {
             plan.modes.insert(place.clone(), Some(*mode));
         }
     }
-    for place in to.modes.keys().filter(|place| speaks_for(from, &subjects, place) && !place.is_empty()) {
+    for place in to.modes.keys().filter(|place| speaks_for(from, subjects, place) && !place.is_empty()) {
         if !from.modes.contains_key(place) {
             plan.modes.insert(place.clone(), None);
         }

@@ -537,3 +537,38 @@ async fn what_refers_to_each_other_is_deleted_and_removed_in_the_order_that_a_re
     modes.put_back(&bed.to).await.expect("put back");
     assert_eq!(bed.differences().await.count, 0);
 }
+
+#[tokio::test]
+async fn what_an_alias_hides_is_written_and_deleted_itself_and_not_what_the_alias_leads_to() {
+    let bed = Bed::new().await;
+    let (progress, mut modes) = (Progress::default(), bed.modes());
+    let mut follow = bed.follow(&progress, &mut modes, MassDeletion::Refused).await;
+    let alias = Subject::parse("alias");
+    let set = async |to: Value| {
+        bed.from
+            .set_config(&alias, &settings(value!({ "alias": to, "compatibilityLevel": "NONE" })))
+            .await
+            .expect("set");
+    };
+    // Another version under the alias itself, and the alias is there again.
+    set(Value::Null).await;
+    bed.from.register(&avro("alias", "\"bytes\"", &[]), Placed::Next).await.expect("registered");
+    set(value!("labelled")).await;
+    follow.look().await.expect("looked");
+    assert_eq!(brought(&mut follow, &mut modes).await.registered, 1);
+    assert_eq!(bed.to.version(&alias, 2).await.expect("there").schema, "\"bytes\"");
+    let config = bed.to.config(&alias).await.expect("asked").expect("settings");
+    assert_eq!(config.get("alias"), Some(&value!("labelled")));
+    // All of it is gone, with its settings.
+    set(Value::Null).await;
+    bed.from.delete_subject(&alias, Deletion::Soft).await.expect("deleted");
+    bed.from.delete_subject(&alias, Deletion::Permanent).await.expect("deleted");
+    for _ in 0..2 {
+        follow.look().await.expect("looked");
+    }
+    assert_eq!(brought(&mut follow, &mut modes).await.removed, 2);
+    assert_eq!(bed.to.config(&alias).await.expect("asked"), None);
+    modes.put_back(&bed.to).await.expect("put back");
+    assert_eq!(bed.to.versions(&Subject::parse("labelled")).await.expect("asked"), [(1, false)]);
+    assert_eq!(bed.differences().await.count, 0);
+}

@@ -89,6 +89,7 @@ pub(super) fn plan_json(plan: &Plan, target: &str) -> Value {
         "target": target,
         "present": plan.present,
         "extra": plan.extra,
+        "aliases": plan.aliases,
         "versions": plan.versions.iter().map(version).collect::<Vec<_>>(),
         "configs": plan.configs,
         "modes": plan.modes,
@@ -104,6 +105,7 @@ pub(super) fn plan_text(plan: &Plan, target: &str) -> String {
         plan.present,
         plan.extra
     )];
+    lines.extend(plan.aliases.iter().map(|at| format!("  lift the alias   {at}")));
     lines.extend(plan.versions.iter().map(|planned| match planned {
         Planned::Register(key) => format!("  register         {key}"),
         Planned::Delete(key) => format!("  delete           {key}"),
