@@ -219,7 +219,9 @@ async fn one(planned: &Planned, run: &Run<'_>) -> Result<Applied> {
 
 /// Registers a version under its number and id; false where the source does not have it any more.
 async fn register(key: &Key, known: &Entry, run: &Run<'_>) -> Result<bool> {
-    let Some(schema) = run.from.schema(key).await? else { return Ok(false) };
+    let schema = run.from.schema(key).await?;
+    // One with another id is another schema that has this number meanwhile: whoever looks again sees it.
+    let Some(schema) = schema.filter(|schema| schema.id == known.id) else { return Ok(false) };
     let registered = run.to.register(&schema, Placed::Same).await.map_err(|error| {
         let in_mode = error.code() == Some(42205);
         let error = Error::from(error).at(key);

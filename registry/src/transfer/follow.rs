@@ -4,7 +4,7 @@ use super::Progress;
 use super::apply::{Applied, Run, write};
 use super::diff::{Differences, diff};
 use super::error::{Error, Kind, Result};
-use super::index::{Index, Key};
+use super::index::{Entry, Index, Key};
 use super::journal::Modes;
 use super::plan::{Plan, Planned, plan};
 use super::source::{Side, Source};
@@ -13,6 +13,9 @@ use crate::client::Client;
 use crate::names::Context;
 use std::collections::HashSet;
 use std::sync::Arc;
+
+/// Looks in which every version is read again, a share at each: its number may have become another schema's.
+const ROUND: u32 = 10;
 
 /// Versions that may always go at once.
 const FEW: usize = 10;
@@ -44,9 +47,10 @@ pub struct Follow<'a> {
     pub stop: &'a (dyn Fn() -> bool + Sync),
     here: Side,
     there: Side,
-    /// Gone from the source for sure, and not yet from the target.
+    looks: u32,
+    /// Not at the source any more for sure, or another schema there, and not yet so at the target.
     gone: Vec<Key>,
-    /// Missing at the last look: the next one must say the same.
+    /// Missing at the last look, or another schema: the next one must say the same.
     doubted: HashSet<Key>,
 }
 
@@ -63,8 +67,21 @@ impl<'a> Follow<'a> {
     ) -> Result<Self> {
         let here = Side::live(Arc::clone(&from), contexts, progress, stop).await?;
         let there = Side::live(Arc::clone(&to), contexts, progress, stop).await?;
-        let (gone, doubted) = (Vec::new(), HashSet::new());
-        Ok(Self { from, to, contexts, with_modes, mass_deletion, progress, stop, here, there, gone, doubted })
+        let (looks, gone, doubted) = (0, Vec::new(), HashSet::new());
+        Ok(Self {
+            from,
+            to,
+            contexts,
+            with_modes,
+            mass_deletion,
+            progress,
+            stop,
+            here,
+            there,
+            looks,
+            gone,
+            doubted,
+        })
     }
 
     /// What is at the source, and what is wrong there.
@@ -80,17 +97,22 @@ impl<'a> Follow<'a> {
 
     /// Looks for what has changed at the source.
     pub async fn look(&mut self) -> Result<()> {
-        let versions = &self.here.index.versions;
+        self.looks = self.looks.wrapping_add(1);
+        let (versions, doubted, turn) = (&self.here.index.versions, &self.doubted, self.looks % ROUND);
         // Whether it is deleted the version says itself, so one whose list says something new is asked for again.
         let known = |key: &Key, deleted: Option<bool>| {
-            versions.get(key).is_some_and(|entry| deleted.is_none_or(|deleted| deleted == entry.deleted))
+            versions.get(key).is_some_and(|entry| {
+                deleted.is_none_or(|deleted| deleted == entry.deleted)
+                    && entry.id % ROUND != turn
+                    && !doubted.contains(key)
+            })
         };
         let (found, oddities) = self.read(Some(&known)).await?;
         self.here.oddities = oddities;
         self.believe(found).await
     }
 
-    /// Something was missing at the last look, and another one must tell whether it is gone.
+    /// Something was missing at the last look, or another schema, and the next one must tell whether it is.
     pub fn waits(&self) -> bool {
         !self.doubted.is_empty()
     }
@@ -104,16 +126,27 @@ impl<'a> Follow<'a> {
     }
 
     /// Takes what is new. What is missing is gone only when two looks in a row do not see it, and when the source says so of that very
-    /// version: an instance that lags, or a user who sees less, must not delete anything.
+    /// version: an instance that lags, or a user who sees less, must not delete anything. What is another schema must be so twice, too.
     async fn believe(&mut self, found: Found) -> Result<()> {
         let Found { fresh, present } = found;
-        let known = self.here.index.versions.keys();
-        let missing = known.filter(|key| !present.contains(*key)).cloned();
-        let (again, first): (Vec<Key>, Vec<Key>) = missing.partition(|key| self.doubted.contains(key));
-        self.refuse_mass_deletion(again.len(), present.is_empty())?;
+        let known = &self.here.index.versions;
+        let other = |key: &Key, is_other: fn(&Entry, &Entry) -> bool| {
+            let pair = known.get(key).zip(fresh.versions.get(key));
+            !present.contains(key) || pair.is_some_and(|(old, new)| is_other(old, new))
+        };
+        let odd = known
+            .keys()
+            .filter(|key| other(key, |old, new| (old.id, old.fingerprint) != (new.id, new.fingerprint)));
+        let (again, first): (Vec<Key>, HashSet<Key>) = {
+            let (again, first): (Vec<&Key>, Vec<&Key>) = odd.partition(|key| self.doubted.contains(*key));
+            (again.into_iter().cloned().collect(), first.into_iter().cloned().collect())
+        };
+        // The same id in another text is only written differently.
+        let lost = again.iter().filter(|key| other(key, |old, new| old.id != new.id));
+        self.refuse_mass_deletion(lost.count(), present.is_empty())?;
         let mut gone = Vec::new();
         for key in again {
-            if self.is_gone(&key).await? {
+            if present.contains(&key) || self.is_gone(&key).await? {
                 gone.push(key);
             }
         }
@@ -124,10 +157,10 @@ impl<'a> Follow<'a> {
             (here.contexts, here.configs, here.modes) = (fresh.contexts, fresh.configs, fresh.modes);
         }
         here.versions.retain(|key, _| !left.contains(key));
-        here.versions.extend(fresh.versions);
-        self.gone.retain(|key| !here.versions.contains_key(key));
+        // What is another schema comes after what it may refer to now.
+        here.versions.extend(fresh.versions.into_iter().filter(|(key, _)| !first.contains(key)));
         self.gone.extend(gone);
-        self.doubted = first.into_iter().collect();
+        self.doubted = first;
         Ok(())
     }
 

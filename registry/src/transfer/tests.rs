@@ -572,3 +572,38 @@ async fn what_an_alias_hides_is_written_and_deleted_itself_and_not_what_the_alia
     assert_eq!(bed.to.versions(&Subject::parse("labelled")).await.expect("asked"), [(1, false)]);
     assert_eq!(bed.differences().await.count, 0);
 }
+
+#[tokio::test]
+async fn a_number_that_is_used_again_for_another_schema_is_replaced() {
+    for at_the_proof in [false, true] {
+        let bed = Bed::new().await;
+        let (progress, mut modes) = (Progress::default(), bed.modes());
+        let mut follow = bed.follow(&progress, &mut modes, MassDeletion::Refused).await;
+        let top = Subject::parse("a-top");
+        let config = bed.from.config(&top).await.expect("asked").expect("settings");
+        bed.from.delete_subject(&top, Deletion::Soft).await.expect("deleted");
+        bed.from.delete_subject(&top, Deletion::Permanent).await.expect("deleted");
+        bed.from.register(&avro("a-top", "\"string\"", &[]), Placed::Next).await.expect("registered");
+        bed.from.set_config(&top, &config).await.expect("set");
+        if at_the_proof {
+            modes.put_back(&bed.to).await.expect("put back");
+            let proof = follow.prove(&modes).await.expect("compared");
+            assert!(proof.count > 0 && follow.waits(), "{proof:?}");
+            let plan = follow.plan(&modes).await.expect("planned");
+            assert!(plan.is_empty() && plan.conflicts.is_empty(), "once is not enough: {plan:?}");
+            follow.prove(&modes).await.expect("compared");
+        } else {
+            // All of them have been read again, and what was another schema once more.
+            for _ in 0..11 {
+                follow.look().await.expect("looked");
+            }
+        }
+        assert!(!follow.waits());
+        let applied = brought(&mut follow, &mut modes).await;
+        assert_eq!((applied.removed, applied.registered), (1, 1));
+        modes.put_back(&bed.to).await.expect("put back");
+        let proof = follow.prove(&modes).await.expect("compared");
+        assert_eq!(proof.count, 0, "{proof:?}");
+        assert_eq!(bed.differences().await.count, 0);
+    }
+}
