@@ -360,6 +360,41 @@ fn a_takeover_does_not_follow_a_source_into_having_nothing() {
 }
 
 #[test]
+fn a_follower_goes_on_when_the_target_can_be_written_to_again() {
+    let (from, to) = (Served::start(), Served::start());
+    from.register("a", text(&json!("int")));
+    let folder = tempfile::tempdir().expect("a folder");
+    let journal = folder.path().join("journal");
+    let follow = ["registry", "takeover", "--from", &from.url, "--to", &to.url, "--journal", shown(&journal)];
+    let mut following = replevin(&[&follow[..], &["--follow", "--interval", "3"]].concat())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("starts");
+    let subjects = |wanted: Value| {
+        let begun = Instant::now();
+        while to.must("GET", "/subjects", Value::Null) != wanted {
+            assert!(begun.elapsed() < PATIENCE, "it does not follow");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    };
+    subjects(json!(["a"]));
+    // Somebody has the id that the source gives next.
+    to.register("b", json!({ "schema": "\"long\"", "id": 2, "version": 1 }));
+    from.register("c", text(&json!("float")));
+    let mut lines = BufReader::new(following.stderr.take().expect("piped")).lines().map_while(Result::ok);
+    assert!(lines.any(|line| line.contains("cannot be written to; it is tried again")), "it ended");
+    std::thread::spawn(move || lines.for_each(drop));
+    to.must("DELETE", "/subjects/b", Value::Null);
+    to.must("DELETE", "/subjects/b?permanent=true", Value::Null);
+    subjects(json!(["a", "c"]));
+    assert!(
+        Command::new("kill").args(["-TERM", &following.id().to_string()]).status().expect("kill").success()
+    );
+    assert_eq!(following.wait().expect("ends").code(), Some(0));
+}
+
+#[test]
 fn credentials_do_not_appear_and_slips_of_the_pen_do() {
     let nobody = "http://alice:hunter2@127.0.0.1:9";
     let output = run(&["registry", "check", nobody, "--from-property", "max.retries=0"]);

@@ -2,7 +2,7 @@
 
 use super::Progress;
 use super::apply::{Applied, Run, write};
-use super::diff::{Differences, diff};
+use super::diff::{Differences, Guids, diff};
 use super::error::{Error, Kind, Result};
 use super::index::{Entry, Index, Key};
 use super::journal::Modes;
@@ -11,6 +11,7 @@ use super::source::{Side, Source};
 use super::walk::{Item, Known, Oddities, Walk};
 use crate::client::Client;
 use crate::names::Context;
+use serde::Serialize;
 use std::collections::HashSet;
 use std::sync::Arc;
 
@@ -27,6 +28,16 @@ pub enum MassDeletion {
     Refused,
     /// They are followed as others are.
     Followed,
+}
+
+/// What both have when they are read whole and compared.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Proof {
+    /// What differs.
+    #[serde(flatten)]
+    pub found: Differences,
+    /// Versions of subjects that the source does not have; they are no difference.
+    pub extra: u64,
 }
 
 /// A registry that is followed, and the one that follows.
@@ -47,6 +58,8 @@ pub struct Follow<'a> {
     pub stop: &'a (dyn Fn() -> bool + Sync),
     here: Side,
     there: Side,
+    /// A write broke off, and what the target has must be read again.
+    is_torn: bool,
     looks: u32,
     /// Not at the source any more for sure, or another schema there, and not yet so at the target.
     gone: Vec<Key>,
@@ -67,7 +80,7 @@ impl<'a> Follow<'a> {
     ) -> Result<Self> {
         let here = Side::live(Arc::clone(&from), contexts, progress, stop).await?;
         let there = Side::live(Arc::clone(&to), contexts, progress, stop).await?;
-        let (looks, gone, doubted) = (0, Vec::new(), HashSet::new());
+        let (is_torn, looks, gone, doubted) = (false, 0, Vec::new(), HashSet::new());
         Ok(Self {
             from,
             to,
@@ -91,6 +104,10 @@ impl<'a> Follow<'a> {
 
     /// What is to be done. Borrowed modes count as they are when they are put back.
     pub async fn plan(&mut self, modes: &Modes) -> Result<Plan> {
+        if self.is_torn {
+            self.there = self.target().await?;
+            self.is_torn = false;
+        }
         modes.show_in(&mut self.there.index);
         plan(&self.here, &self.there, self.with_modes, &self.gone).await
     }
@@ -115,6 +132,10 @@ impl<'a> Follow<'a> {
     /// Something was missing at the last look, or another schema, and the next one must tell whether it is.
     pub fn waits(&self) -> bool {
         !self.doubted.is_empty()
+    }
+
+    async fn target(&self) -> Result<Side> {
+        Side::live(Arc::clone(&self.to), self.contexts, self.progress, self.stop).await
     }
 
     async fn read(&self, known: Option<&Known<'_>>) -> Result<(Found, Oddities)> {
@@ -211,7 +232,8 @@ impl<'a> Follow<'a> {
             return Err(Error::new(Kind::Input, text).hint(conflict.next_step.clone()));
         }
         let run = Run { from: &self.here, to: &self.to, progress: self.progress, stop: self.stop };
-        let applied = write(plan, &run, &self.there.index, modes).await?;
+        let applied =
+            write(plan, &run, &self.there.index, modes).await.inspect_err(|_| self.is_torn = true)?;
         for planned in &plan.versions {
             match (planned, self.here.index.versions.get(planned.key())) {
                 (Planned::Remove(key), _) => {
@@ -240,24 +262,27 @@ impl<'a> Follow<'a> {
         Ok(applied)
     }
 
-    /// Reads both again, whole, and compares them. What only the target has is no difference.
-    pub async fn prove(&mut self, modes: &Modes) -> Result<Differences> {
+    /// Reads both again, whole, and compares them. A subject that only the target has is no difference; a version of one that the
+    /// source has is, for `latest` may be another one then.
+    pub async fn prove(&mut self, modes: &Modes) -> Result<Proof> {
         let (Found { fresh, present }, oddities) = self.read(None).await?;
         let here = Side { source: Source::Live(Arc::clone(&self.from)), index: fresh, oddities };
-        self.there = Side::live(Arc::clone(&self.to), self.contexts, self.progress, self.stop).await?;
+        (self.there, self.is_torn) = (self.target().await?, false);
         modes.show_in(&mut self.there.index);
         let mut there = self.there.clone();
-        there.index.versions.retain(|key, _| here.index.versions.contains_key(key));
+        let subjects = here.index.subjects();
+        there.index.versions.retain(|key, _| subjects.contains(&*key.subject));
+        let extra = (self.there.index.versions.len() - there.index.versions.len()) as u64;
         there.index.configs.retain(|place, _| here.index.configs.contains_key(place));
         if self.with_modes {
             there.index.modes.retain(|place, _| here.index.modes.contains_key(place));
         } else {
             there.index.modes = here.index.modes.clone();
         }
-        let differences = diff(&here, &there).await?;
+        let found = diff(&here, &there, Guids::All).await?;
         self.here.oddities = here.oddities;
         self.believe(Found { fresh: here.index, present }).await?;
-        Ok(differences)
+        Ok(Proof { found, extra })
     }
 }
 

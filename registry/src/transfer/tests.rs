@@ -187,7 +187,7 @@ impl Bed {
     }
 
     async fn differences(&self) -> Differences {
-        diff(&side(&self.from).await, &side(&self.to).await).await.expect("compared")
+        diff(&side(&self.from).await, &side(&self.to).await, Guids::OfSameTexts).await.expect("compared")
     }
 }
 
@@ -209,7 +209,7 @@ async fn a_registry_comes_out_of_a_file_as_it_went_in() {
     let differences = bed.differences().await;
     assert_eq!((differences.count, differences.versions), (0, 11), "{differences:?}");
     let file = Side::file(&bed.file(), GO_ON).expect("read");
-    let differences = diff(&file, &side(&bed.to).await).await.expect("compared");
+    let differences = diff(&file, &side(&bed.to).await, Guids::OfSameTexts).await.expect("compared");
     assert_eq!(differences.count, 0, "{differences:?}");
     assert!(!bed.journal().exists());
     let (plan, applied) = bed.import(GO_ON).await.expect("imported again");
@@ -400,7 +400,7 @@ async fn a_follower_has_what_was_registered_set_and_deleted_meanwhile() {
     );
     modes.put_back(&bed.to).await.expect("put back");
     let proof = follow.prove(&modes).await.expect("compared");
-    assert_eq!(proof.count, 0, "{proof:?}");
+    assert_eq!(proof.found.count, 0, "{proof:?}");
     assert_eq!(bed.differences().await.count, 0);
 }
 
@@ -419,7 +419,9 @@ async fn one_that_is_written_differently_and_means_the_same_is_no_conflict() {
     let (second, _) = bed.import(GO_ON).await.expect("imported");
     assert!(second.is_empty() && second.conflicts.is_empty(), "{second:?}");
     let differences =
-        diff(&Side::file(&bed.file(), GO_ON).expect("read"), &side(&bed.to).await).await.expect("compared");
+        diff(&Side::file(&bed.file(), GO_ON).expect("read"), &side(&bed.to).await, Guids::OfSameTexts)
+            .await
+            .expect("compared");
     assert_eq!(differences.rewritten, 1);
 }
 
@@ -588,7 +590,7 @@ async fn a_number_that_is_used_again_for_another_schema_is_replaced() {
         if at_the_proof {
             modes.put_back(&bed.to).await.expect("put back");
             let proof = follow.prove(&modes).await.expect("compared");
-            assert!(proof.count > 0 && follow.waits(), "{proof:?}");
+            assert!(proof.found.count > 0 && follow.waits(), "{proof:?}");
             let plan = follow.plan(&modes).await.expect("planned");
             assert!(plan.is_empty() && plan.conflicts.is_empty(), "once is not enough: {plan:?}");
             follow.prove(&modes).await.expect("compared");
@@ -603,7 +605,72 @@ async fn a_number_that_is_used_again_for_another_schema_is_replaced() {
         assert_eq!((applied.removed, applied.registered), (1, 1));
         modes.put_back(&bed.to).await.expect("put back");
         let proof = follow.prove(&modes).await.expect("compared");
-        assert_eq!(proof.count, 0, "{proof:?}");
+        assert_eq!(proof.found.count, 0, "{proof:?}");
         assert_eq!(bed.differences().await.count, 0);
     }
+}
+
+#[tokio::test]
+async fn a_version_that_only_the_target_has_is_a_difference_and_a_subject_is_extra() {
+    let bed = Bed::new().await;
+    let (progress, mut modes) = (Progress::default(), bed.modes());
+    let mut follow = bed.follow(&progress, &mut modes, MassDeletion::Refused).await;
+    let add = async |subject: &str, version: i32, id: u32, text: &str| {
+        let schema = Schema { version, id, ..avro(subject, text, &[]) };
+        bed.to.register(&schema, Placed::Same).await.expect("registered");
+    };
+    add("of-the-target", 1, 900, "{\"type\":\"fixed\",\"name\":\"A\",\"size\":1}").await;
+    modes.put_back(&bed.to).await.expect("put back");
+    let proof = follow.prove(&modes).await.expect("compared");
+    assert_eq!((proof.found.count, proof.extra), (0, 1), "{proof:?}");
+    bed.to.set_mode(&Subject::parse(""), Mode::Import).await.expect("set");
+    add("labelled", 2, 901, "{\"type\":\"fixed\",\"name\":\"B\",\"size\":1}").await;
+    bed.to.set_mode(&Subject::parse(""), Mode::Readwrite).await.expect("set");
+    let proof = follow.prove(&modes).await.expect("compared");
+    let named: Vec<_> =
+        proof.found.differences.iter().map(|found| (found.what, &*found.subject, found.version)).collect();
+    assert_eq!((named, proof.extra), (vec![("version", "labelled", Some(2))], 1));
+}
+
+#[tokio::test]
+async fn a_proof_compares_guids_also_where_texts_are_written_differently() {
+    // The source has written one text with a space, and made its GUID of that.
+    let (bed, spaced) = Bed::before(|asked| {
+        let version = r#"{"subject":"all-gone","version":1,"id":7,"guid":"00000000-0000-0000-0000-000000000001","schema":" \"float\"","deleted":true}"#;
+        (asked.path == "/subjects/all-gone/versions/1").then(|| json(200, version))
+    })
+    .await;
+    let (progress, mut modes) = (Progress::default(), bed.modes());
+    let mut follow = bed.follow(&progress, &mut modes, MassDeletion::Refused).await;
+    modes.put_back(&bed.to).await.expect("put back");
+    spaced.store(true, SeqCst);
+    let proof = follow.prove(&modes).await.expect("compared").found;
+    let named: Vec<_> = proof.differences.iter().map(|found| (found.what, &*found.subject)).collect();
+    assert_eq!((proof.rewritten, named), (1, vec![("guid", "all-gone")]));
+    assert_eq!(bed.differences().await.count, 0, "anybody else may write it as he likes");
+}
+
+#[tokio::test]
+async fn what_a_write_that_broke_off_has_left_is_written_by_the_next_one() {
+    let away = Arc::new(AtomicBool::new(false));
+    let is_away = Arc::clone(&away);
+    let bed = Bed::behind(move |_, asked| {
+        (is_away.load(SeqCst) && asked.path.starts_with("/subjects/new-2")).then(|| json(503, "{}"))
+    })
+    .await;
+    let (progress, mut modes) = (Progress::default(), bed.modes());
+    let mut follow = bed.follow(&progress, &mut modes, MassDeletion::Refused).await;
+    for n in 1..4 {
+        let text = format!("{{\"type\":\"fixed\",\"name\":\"N\",\"size\":{n}}}");
+        bed.from.register(&avro(&format!("new-{n}"), &text, &[]), Placed::Next).await.expect("registered");
+    }
+    away.store(true, SeqCst);
+    follow.look().await.expect("looked");
+    let plan = follow.plan(&modes).await.expect("planned");
+    follow.write(&plan, &mut modes).await.expect_err("away");
+    away.store(false, SeqCst);
+    let applied = brought(&mut follow, &mut modes).await;
+    assert!((1..3).contains(&applied.registered), "what is there is not written again: {applied:?}");
+    modes.put_back(&bed.to).await.expect("put back");
+    assert_eq!(bed.differences().await.count, 0);
 }

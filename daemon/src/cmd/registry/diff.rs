@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use pipeline::Result;
-use registry::transfer::{Difference, Differences, Progress, diff};
+use registry::transfer::{Difference, Differences, Guids, Progress, diff};
 
 use super::access::{self, failed};
 use crate::output::{Output, count};
@@ -41,7 +41,7 @@ pub(super) async fn run(args: DiffArgs, output: &Output) -> Result<u8> {
         let a = access::side(&args.a, from, &contexts, &counters, &is_stopped).await?;
         let to = || args.to.settings(&args.b, &args.speed);
         let b = access::side(&args.b, to, &contexts, &counters, &is_stopped).await?;
-        diff(&a, &b).await.map_err(failed)
+        diff(&a, &b, Guids::OfSameTexts).await.map_err(failed)
     }
     .await;
     bar.finish();
@@ -69,6 +69,11 @@ pub(super) fn text(found: &Differences) -> String {
         let place = if subject.is_empty() { "the registry" } else { subject };
         let side = |side: &Option<String>| side.clone().unwrap_or_else(|| "nothing".to_owned());
         lines.push(format!("  {what} of {place}{version}: {} | {}", side(a), side(b)));
+    }
+    if found.differences.iter().any(|difference| difference.what == "guid") {
+        lines.push(
+            "  -> records that name a schema by its GUID, in a header, are not found by it there".to_owned(),
+        );
     }
     let more = found.count.saturating_sub(found.differences.len() as u64);
     if more > 0 {

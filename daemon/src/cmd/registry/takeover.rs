@@ -4,15 +4,15 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pipeline::{ErrorKind, Result};
-use registry::transfer::{Applied, Differences, Follow, MassDeletion, Modes, Progress};
+use pipeline::{Error, ErrorKind, Result};
+use registry::transfer::{Applied, Follow, MassDeletion, Modes, Progress, Proof};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use super::access::{self, failed};
 use super::import::{self, How};
 use super::topic::Place;
-use crate::output::Output;
+use crate::output::{Output, count};
 use crate::{exit, signals};
 
 /// Proofs that are begun anew because the source went on while it was read.
@@ -59,7 +59,7 @@ struct Ended {
     done: Applied,
     looks: u64,
     /// Nothing where it was told to stop while it followed.
-    proof: Option<Differences>,
+    proof: Option<Proof>,
 }
 
 /// Runs `registry takeover`.
@@ -100,7 +100,7 @@ pub(super) async fn run(args: TakeoverArgs, output: &Output) -> Result<u8> {
             break;
         }
         let proof = follow.prove(&modes).await.map_err(failed)?;
-        let is_equal = proof.count == 0 && !follow.waits();
+        let is_equal = proof.found.count == 0 && !follow.waits();
         ended.proof = Some(proof);
         if is_equal || !args.follow {
             break;
@@ -116,7 +116,7 @@ pub(super) async fn run(args: TakeoverArgs, output: &Output) -> Result<u8> {
     }
     bar.finish();
     let code = match &ended.proof {
-        Some(proof) if proof.count > 0 => exit::MISMATCH,
+        Some(proof) if proof.found.count > 0 => exit::MISMATCH,
         None if !args.follow => exit::INTERRUPTED,
         _ => exit::DONE,
     };
@@ -128,7 +128,11 @@ pub(super) async fn run(args: TakeoverArgs, output: &Output) -> Result<u8> {
     output.print(&report, || {
         let proof = match &ended.proof {
             None => "not compared, for it was told to stop; `replevin registry diff` does that".to_owned(),
-            Some(proof) => super::diff::text(proof),
+            Some(Proof { found, extra: 0 }) => super::diff::text(found),
+            Some(Proof { found, extra }) => {
+                let extra = count(*extra, "version");
+                format!("{}\n{extra} of subjects that only the target has", super::diff::text(found))
+            }
         };
         format!("{} -> {}: {}\n{proof}", place.name(from.name()), to.name(), import::done_text(&ended.done))
     });
@@ -144,18 +148,20 @@ async fn bring(
 ) -> Result<Ended> {
     let mut ended = Ended::default();
     loop {
-        let plan = follow.plan(modes).await.map_err(failed)?;
-        if let Some(error) = import::in_the_way(&plan) {
-            return Err(error);
-        }
-        let found = !plan.is_empty() || follow.waits();
-        let written = follow.write(&plan, modes).await.map_err(failed);
-        match written {
-            Ok(done) => ended.done.add(done),
+        let found = match write(follow, modes).await {
+            Ok((done, found)) => {
+                ended.done.add(done);
+                found
+            }
             // To be told to stop is how following ends.
             Err(error) if error.kind() == ErrorKind::Interrupted && args.follow => return Ok(ended),
+            // A target that was written to may come back, too.
+            Err(error) if may_pass(&error) && ended.looks > 0 && !args.until_caught_up => {
+                tracing::warn!(%error, "the target cannot be written to; it is tried again");
+                true
+            }
             Err(error) => return Err(error),
-        }
+        };
         if !args.follow || (args.until_caught_up && ended.looks > 0 && !found) {
             return Ok(ended);
         }
@@ -170,12 +176,26 @@ async fn bring(
             Ok(()) => {}
             Err(error) if error.kind() == ErrorKind::Interrupted => return Ok(ended),
             // The client has asked again already; a source that is away for longer may come back.
-            Err(error) if error.kind() == ErrorKind::Permanent && !args.until_caught_up => {
+            Err(error) if may_pass(&error) && !args.until_caught_up => {
                 tracing::warn!(%error, "the source cannot be looked at; it is tried again");
             }
             Err(error) => return Err(error),
         }
     }
+}
+
+/// Brings what is known; gives what was done, and whether there was anything to do, or may be.
+async fn write(follow: &mut Follow<'_>, modes: &mut Modes) -> Result<(Applied, bool)> {
+    let plan = follow.plan(modes).await.map_err(failed)?;
+    if let Some(error) = import::in_the_way(&plan) {
+        return Err(error);
+    }
+    let found = !plan.is_empty() || follow.waits();
+    Ok((follow.write(&plan, modes).await.map_err(failed)?, found))
+}
+
+fn may_pass(error: &Error) -> bool {
+    error.kind() == ErrorKind::Permanent
 }
 
 /// Waits for the next look, or for a signal.
