@@ -279,6 +279,39 @@ fn a_killed_import_is_finished_by_the_next_one_which_puts_modes_back() {
 }
 
 #[test]
+fn what_a_killed_run_has_left_in_import_is_put_back_by_the_next_one_however_that_ends() {
+    let (from, to) = (furnished(), Served::start());
+    let folder = tempfile::tempdir().expect("a folder");
+    let [file, journal] = ["all.jsonl", "all.jsonl.journal"].map(|name| folder.path().join(name));
+    ends(0, &["registry", "export", "--from", &from.url, shown(&file)]);
+    // In the way of version 1.
+    to.register("z-base", text(&json!("boolean")));
+    let killed = || {
+        to.must("PUT", "/mode?force=true", json!({ "mode": "IMPORT" }));
+        let left = json!({ "registry": to.url, "modes": { "": "READWRITE" } });
+        std::fs::write(&journal, left.to_string()).expect("written");
+    };
+    let import = ["registry", "import", "--to", &to.url, shown(&file)];
+    let away = ["registry", "takeover", "--from", "http://127.0.0.1:9", "--from-property", "max.retries=0"];
+    let takeover = ["registry", "takeover", "--from", &from.url];
+    let on = ["--to", &to.url, "--journal", shown(&journal)];
+    killed();
+    ends(2, &[&import[..], &["--plan"]].concat());
+    assert_eq!((to.mode(), journal.exists()), (json!("IMPORT"), true), "a plan touches nothing");
+    for (code, args) in
+        [(2, import.to_vec()), (2, [&takeover[..], &on[..]].concat()), (1, [&away[..], &on[..]].concat())]
+    {
+        killed();
+        ends(code, &args);
+        assert_eq!((to.mode(), journal.exists()), (json!("READWRITE"), false), "{args:?}");
+    }
+    killed();
+    std::fs::write(&file, "cut").expect("written");
+    ends(2, &import);
+    assert_eq!((to.mode(), journal.exists()), (json!("READWRITE"), false));
+}
+
+#[test]
 fn a_takeover_follows_while_somebody_registers_and_proves_that_both_are_equal() {
     let (from, to) = (furnished(), Served::start());
     let folder = tempfile::tempdir().expect("a folder");

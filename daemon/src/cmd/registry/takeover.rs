@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pipeline::{Error, ErrorKind, Result};
+use registry::client::Client;
+use registry::names::Context;
 use registry::transfer::{Applied, Follow, MassDeletion, Modes, Progress, Proof};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
@@ -70,48 +72,56 @@ pub(super) async fn run(args: TakeoverArgs, output: &Output) -> Result<u8> {
     let to = access::client(args.to_access.settings(&args.to, &args.speed)?)?;
     let journal = args.how.journal.clone().unwrap_or_else(|| PathBuf::from("replevin-takeover.journal"));
     let mut modes = access::modes(journal, &to)?;
+    let ended = take_over(&args, &contexts, &place, (from, &to), &mut modes, output).await;
+    access::put_back(ended, args.how.plan, &mut modes, &to).await
+}
+
+async fn take_over(
+    args: &TakeoverArgs,
+    contexts: &[Context],
+    place: &Place,
+    (from, to): (Arc<Client>, &Arc<Client>),
+    modes: &mut Modes,
+    output: &Output,
+) -> Result<u8> {
     let stop = signals::stop_token()?;
     let is_stopped = access::stopped(&stop);
     let counters = Arc::new(Progress::default());
     let bar = access::bar(&counters);
-    let (source, target) = (Arc::clone(&from), Arc::clone(&to));
+    let (source, target) = (Arc::clone(&from), Arc::clone(to));
     let with_modes = !args.how.without_modes;
     let mass_deletion = match args.follow_mass_deletion {
         true => MassDeletion::Followed,
         false => MassDeletion::Refused,
     };
     let begun =
-        Follow::begin(source, target, &contexts, with_modes, mass_deletion, &counters, &is_stopped).await;
+        Follow::begin(source, target, contexts, with_modes, mass_deletion, &counters, &is_stopped).await;
     let mut follow = begun.map_err(failed)?;
-    let plan = follow.plan(&modes).await.map_err(failed)?;
+    let plan = follow.plan(modes).await.map_err(failed)?;
     if args.how.plan || !plan.conflicts.is_empty() {
         bar.finish();
         output.print(&import::plan_json(&plan, &to.name()), || import::plan_text(&plan, &to.name()));
         return Ok(if plan.conflicts.is_empty() { exit::DONE } else { exit::USAGE });
     }
-    let ended = bring(&args, &mut follow, &mut modes, &stop).await;
-    // Whatever became of it, modes are put back.
-    let put_back = modes.put_back(&to).await.map_err(failed);
-    let mut ended = ended?;
-    put_back?;
+    let mut ended = bring(args, &mut follow, modes, &stop).await?;
+    modes.put_back(to).await.map_err(failed)?;
     // What is being followed may go on while it is compared; then it is brought along, and compared again.
     for _ in 0..PROOFS {
         if stop.is_cancelled() {
             break;
         }
-        let proof = follow.prove(&modes).await.map_err(failed)?;
+        let proof = follow.prove(modes).await.map_err(failed)?;
         let is_equal = proof.found.count == 0 && !follow.waits();
         ended.proof = Some(proof);
         if is_equal || !args.follow {
             break;
         }
-        let plan = follow.plan(&modes).await.map_err(failed)?;
-        let written = follow.write(&plan, &mut modes).await.map_err(failed);
-        modes.put_back(&to).await.map_err(failed)?;
-        ended.done.add(written?);
+        let plan = follow.plan(modes).await.map_err(failed)?;
+        ended.done.add(follow.write(&plan, modes).await.map_err(failed)?);
+        modes.put_back(to).await.map_err(failed)?;
         // An instance that lags needs the time between two looks to catch up.
         if follow.waits() {
-            pause(&args, &stop).await;
+            pause(args, &stop).await;
         }
     }
     bar.finish();
