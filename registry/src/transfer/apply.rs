@@ -1,6 +1,7 @@
 //! Carries out a plan: modes borrowed, versions, settings, modes put back.
 
 use super::Progress;
+use super::content::labels;
 use super::error::{Error, Kind, Result};
 use super::index::{Entry, Index, Key, Place, root};
 use super::journal::Modes;
@@ -231,11 +232,37 @@ async fn register(key: &Key, known: &Entry, run: &Run<'_>) -> Result<bool> {
             error
         }
     })?;
+    let not_kept = |what: &str, why: String| {
+        let text = format!("{key}: {} {why}", run.to.name());
+        Error::new(Kind::Failed, text).hint(format!(
+            "that registry does not keep {what}; delete what it has, and take another one, or a newer one"
+        ))
+    };
     if registered.id != known.id {
-        let text =
-            format!("{key}: {} gave it id {}, and not its own, {}", run.to.name(), registered.id, known.id);
-        return Err(Error::new(Kind::Failed, text)
-            .hint("that registry does not keep ids; delete what it has, and take another one"));
+        let why = format!("gave it id {}, and not its own, {}", registered.id, known.id);
+        return Err(not_kept("ids", why));
+    }
+    if let Some(version) = registered.version.filter(|version| *version != key.version) {
+        return Err(not_kept("numbers of versions", format!("made it version {version}")));
+    }
+    // What an answer does not tell is read back: older registries take numbers and labels, and forget them.
+    if registered.version.is_none() || schema.metadata.is_some() || schema.rule_set.is_some() {
+        let kept = match run.to.version(&key.subject(), key.version).await {
+            Err(error) if error.is_absent() => None,
+            kept => Some(kept.map_err(|error| Error::from(error).at(key))?),
+        };
+        let Some(kept) = kept.filter(|kept| kept.id == known.id) else {
+            return Err(not_kept(
+                "numbers of versions",
+                "took it, and has no such version of its id".to_owned(),
+            ));
+        };
+        if labels(&kept) != labels(&schema) {
+            return Err(not_kept(
+                "metadata and rules",
+                "took it, and has not kept its metadata or rules".to_owned(),
+            ));
+        }
     }
     Ok(true)
 }

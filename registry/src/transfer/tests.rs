@@ -674,3 +674,34 @@ async fn what_a_write_that_broke_off_has_left_is_written_by_the_next_one() {
     modes.put_back(&bed.to).await.expect("put back");
     assert_eq!(bed.differences().await.count, 0);
 }
+
+#[tokio::test]
+async fn a_registry_that_does_not_keep_numbers_or_labels_is_named() {
+    // Takes everything under a number of its own, which old registries do not even tell.
+    let forgets = |tells: bool| {
+        move |_: usize, asked: &Asked| {
+            let body: Value = serde_json::from_slice(&asked.body).ok()?;
+            let id = body.get("id").filter(|_| asked.method == "POST")?;
+            let told = if tells { value!({ "id": id, "version": 7 }) } else { value!({ "id": id }) };
+            Some(json(200, &told.to_string()))
+        }
+    };
+    for tells in [true, false] {
+        let bed = Bed::behind(forgets(tells)).await;
+        export(&bed.from, &bed.file()).await;
+        let error = bed.import(GO_ON).await.expect_err("refused");
+        assert_eq!(error.kind(), Kind::Failed, "{error}");
+        assert!(error.next_step().is_some_and(|next| next.contains("numbers of versions")), "{error}");
+        assert!(error.to_string().contains(&bed.to.name()), "{error}");
+    }
+    // Has the version, without its labels.
+    let bed = Bed::behind(|_, asked| {
+        let bare = r#"{"subject":"labelled","version":1,"id":10,"schema":"\"int\""}"#;
+        let read = asked.method == "GET" && asked.path == "/subjects/labelled/versions/1";
+        read.then(|| json(200, bare))
+    })
+    .await;
+    export(&bed.from, &bed.file()).await;
+    let error = bed.import(GO_ON).await.expect_err("refused");
+    assert!(error.next_step().is_some_and(|next| next.contains("metadata and rules")), "{error}");
+}
