@@ -326,6 +326,10 @@ fn mode_changes(
             plan.modes.insert(place.clone(), Some(*mode));
         }
     }
+    // It hides all other modes, so nobody knows that there are none.
+    if from.modes.get("") == Some(&Mode::ReadonlyOverride) {
+        return;
+    }
     for place in to.modes.keys().filter(|place| speaks_for(from, subjects, place) && !place.is_empty()) {
         if !from.modes.contains_key(place) {
             plan.modes.insert(place.clone(), None);

@@ -705,3 +705,17 @@ async fn a_registry_that_does_not_keep_numbers_or_labels_is_named() {
     let error = bed.import(GO_ON).await.expect_err("refused");
     assert!(error.next_step().is_some_and(|next| next.contains("metadata and rules")), "{error}");
 }
+
+#[tokio::test]
+async fn an_override_is_the_mode_of_the_registry_alone_and_hides_the_others() {
+    let bed = Bed::new().await;
+    bed.from.set_mode(&Subject::parse(""), Mode::ReadonlyOverride).await.expect("set");
+    bed.to.set_mode(&Subject::parse("x-right"), Mode::Readonly).await.expect("set");
+    let (from, mut to) = (side(&bed.from).await, side(&bed.to).await);
+    let modes: Vec<_> = from.index.modes.iter().map(|(place, mode)| (place.as_str(), *mode)).collect();
+    assert_eq!(modes, [("", Mode::ReadonlyOverride)]);
+    assert!(from.oddities.named.iter().any(|named| named.contains("READONLY_OVERRIDE")));
+    to.index.modes.insert("x-right".into(), Mode::Readonly);
+    let plan = plan(&from, &to, true, &[]).await.expect("planned");
+    assert_eq!(plan.modes, [(String::new(), Some(Mode::ReadonlyOverride))].into());
+}

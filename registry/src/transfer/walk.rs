@@ -49,10 +49,10 @@ pub enum Item {
     Version(Schema),
 }
 
-/// What is wrong with the references of a registry.
+/// What is odd about a registry: its references, its modes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Oddities {
-    /// References that lead nowhere, and those that lead back, in words.
+    /// Each in words.
     pub named: Vec<String>,
     /// How many there are.
     pub count: u64,
@@ -83,7 +83,8 @@ struct Passed<'a> {
 impl Walk<'_> {
     /// Shows everything to `visit`.
     pub async fn go(&self, visit: &mut (dyn FnMut(Item) -> Result<()> + Send)) -> Result<Oddities> {
-        let hidden = self.settings(visit).await?;
+        let mut oddities = Oddities::default();
+        let hidden = self.settings(visit, &mut oddities).await?;
         let listed: Mutex<Vec<Numbered>> = Mutex::default();
         let take = || std::mem::take(&mut *listed.lock().unwrap_or_else(PoisonError::into_inner));
         let wanted = |subject: &Subject, numbers: &[(i32, bool)]| {
@@ -93,12 +94,7 @@ impl Walk<'_> {
                 numbers.iter().filter(|(number, deleted)| !self.is_known(subject, *number, Some(*deleted)));
             new.map(|(number, _)| *number).collect()
         };
-        let mut passed = Passed {
-            walk: self,
-            done: HashSet::new(),
-            missing: HashSet::new(),
-            oddities: Oddities::default(),
-        };
+        let mut passed = Passed { walk: self, done: HashSet::new(), missing: HashSet::new(), oddities };
         let mut schemas = std::pin::pin!(self.client.schemas(self.contexts, &hidden, wanted));
         while let Some(schema) = schemas.next().await {
             for (subject, numbers) in take() {
@@ -122,7 +118,11 @@ impl Walk<'_> {
     }
 
     /// Contexts, settings and modes. Gives the subjects that an alias hides.
-    async fn settings(&self, visit: &mut (dyn FnMut(Item) -> Result<()> + Send)) -> Result<HashSet<Subject>> {
+    async fn settings(
+        &self,
+        visit: &mut (dyn FnMut(Item) -> Result<()> + Send),
+        oddities: &mut Oddities,
+    ) -> Result<HashSet<Subject>> {
         let mut contexts = self.client.contexts().await?;
         contexts.retain(|context| self.is_wanted(context));
         for context in &contexts {
@@ -134,6 +134,7 @@ impl Walk<'_> {
         if self.is_wanted(&Context::global()) {
             roots.push(Subject::new(Context::global(), ""));
         }
+        let mut is_overridden = false;
         for place in &roots {
             self.check()?;
             let config = match self.client.config(place).await {
@@ -148,9 +149,16 @@ impl Walk<'_> {
                 Err(error) if place.context.is_global() && error.status().is_some_and(|s| s < 500) => None,
                 mode => mode?,
             };
-            if let Some(mode) = mode {
+            is_overridden |= mode == Some(Mode::ReadonlyOverride);
+            // It is answered for every place, and is that of the registry.
+            if let Some(mode) =
+                mode.filter(|mode| *mode != Mode::ReadonlyOverride || place.context.is_default())
+            {
                 visit(Item::Mode(root(&place.context), mode))?;
             }
+        }
+        if is_overridden {
+            oddities.add("the registry is READONLY_OVERRIDE, so that no other mode can be read".to_owned());
         }
         let mut hidden = HashSet::new();
         let named = self.client.subjects(self.contexts).try_filter(|subject| {
@@ -160,7 +168,6 @@ impl Walk<'_> {
         let asked = named.map_ok(|subject| async move {
             let (config, mode) =
                 futures::try_join!(self.client.config(&subject), self.client.mode(&subject))?;
-            // At the top it is answered for every subject, and is no mode of theirs.
             Ok((subject, config, mode.filter(|mode| *mode != Mode::ReadonlyOverride)))
         });
         let mut answers = std::pin::pin!(asked.try_buffered(self.client.in_flight()));
