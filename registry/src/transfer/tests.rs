@@ -719,3 +719,25 @@ async fn an_override_is_the_mode_of_the_registry_alone_and_hides_the_others() {
     let plan = plan(&from, &to, true, &[]).await.expect("planned");
     assert_eq!(plan.modes, [(String::new(), Some(Mode::ReadonlyOverride))].into());
 }
+
+#[tokio::test]
+async fn a_mode_that_every_subject_answers_is_that_of_the_registry() {
+    let one_differs = Arc::new(AtomicBool::new(false));
+    let differs = Arc::clone(&one_differs);
+    let server = Server::registry(move |_, asked| {
+        let subject = asked.path.strip_prefix("/mode/").filter(|subject| !subject.starts_with("%3A"))?;
+        let mode = if subject == "b" && differs.load(SeqCst) { "READONLY" } else { "READWRITE" };
+        Some(json(200, &value!({ "mode": mode }).to_string()))
+    })
+    .await;
+    let client = client(&server.url);
+    for subject in ["a", "b"] {
+        client.register(&avro(subject, "\"int\"", &[]), Placed::Next).await.expect("registered");
+    }
+    let found = side(&client).await;
+    assert_eq!(found.index.modes, [(String::new(), Mode::Readwrite)].into());
+    assert!(found.oddities.named.iter().any(|named| named.contains("every subject")), "{:?}", found.oddities);
+    one_differs.store(true, SeqCst);
+    let found = side(&client).await;
+    assert_eq!((found.index.modes.len(), found.oddities.count), (3, 0));
+}

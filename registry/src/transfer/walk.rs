@@ -170,6 +170,7 @@ impl Walk<'_> {
                 futures::try_join!(self.client.config(&subject), self.client.mode(&subject))?;
             Ok((subject, config, mode.filter(|mode| *mode != Mode::ReadonlyOverride)))
         });
+        let (mut modes, mut subjects) = (Vec::new(), 0);
         let mut answers = std::pin::pin!(asked.try_buffered(self.client.in_flight()));
         while let Some(answer) = answers.next().await {
             self.check()?;
@@ -181,11 +182,25 @@ impl Walk<'_> {
                 }
                 visit(Item::Config(subject.to_string(), config))?;
             }
-            if let Some(mode) = mode {
-                visit(Item::Mode(subject.to_string(), mode))?;
-            }
+            subjects += 1;
+            modes.extend(mode.map(|mode| (subject, mode)));
+        }
+        if modes.len() > 1 && modes.len() == subjects && self.are_of_the_registry(&modes).await? {
+            let text =
+                "every subject answers the registry's mode for its own; it is kept as the registry's alone";
+            oddities.add(text.to_owned());
+            modes.clear();
+        }
+        for (subject, mode) in modes {
+            visit(Item::Mode(subject.to_string(), mode))?;
         }
         Ok(hidden)
+    }
+
+    /// Whether these modes are but that of the registry: Karapace, which knows no contexts, answers it for every subject.
+    async fn are_of_the_registry(&self, modes: &[(Subject, Mode)]) -> Result<bool> {
+        let top = self.client.mode(&Subject::new(Context::default_context(), "")).await?;
+        Ok(modes.iter().all(|(subject, mode)| subject.context.is_default() && Some(*mode) == top))
     }
 
     fn check(&self) -> Result<()> {
