@@ -741,3 +741,20 @@ async fn a_mode_that_every_subject_answers_is_that_of_the_registry() {
     let found = side(&client).await;
     assert_eq!((found.index.modes.len(), found.oddities.count), (3, 0));
 }
+
+#[tokio::test]
+async fn a_version_that_is_listed_and_not_there_is_named() {
+    let not_found = || Some(json(404, r#"{"error_code":40402,"message":"Version 1 not found"}"#));
+    let (bed, lost) = Bed::before(move |asked| match asked.path.as_str() {
+        "/subjects/labelled/versions/1" => not_found(),
+        "/schemas" => Some(json(200, "[]")),
+        _ => None,
+    })
+    .await;
+    assert_eq!(side(&bed.from).await.oddities.count, 0);
+    lost.store(true, SeqCst);
+    // The alias comes from the list of all schemas, which has nothing.
+    let found = side(&bed.from).await;
+    assert_eq!(found.oddities.named, ["labelled version 1 is listed, and not there when it is asked for"]);
+    assert_eq!(found.index.versions.len(), 9);
+}

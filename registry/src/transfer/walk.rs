@@ -49,7 +49,7 @@ pub enum Item {
     Version(Schema),
 }
 
-/// What is odd about a registry: its references, its modes.
+/// What is odd about a registry: its references, its modes, its lists.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Oddities {
     /// Each in words.
@@ -94,18 +94,42 @@ impl Walk<'_> {
                 numbers.iter().filter(|(number, deleted)| !self.is_known(subject, *number, Some(*deleted)));
             new.map(|(number, _)| *number).collect()
         };
+        let mut awaited: HashSet<Key> = HashSet::new();
         let mut passed = Passed { walk: self, done: HashSet::new(), missing: HashSet::new(), oddities };
         let mut schemas = std::pin::pin!(self.client.schemas(self.contexts, &hidden, wanted));
         while let Some(schema) = schemas.next().await {
-            for (subject, numbers) in take() {
-                visit(Item::Listed(subject, numbers))?;
-            }
-            passed.pass(schema?, visit).await?;
+            self.listed(take(), &mut awaited, visit)?;
+            let schema = schema?;
+            awaited.remove(&(Subject::parse(&schema.subject), schema.version));
+            passed.pass(schema, visit).await?;
         }
-        for (subject, numbers) in take() {
-            visit(Item::Listed(subject, numbers))?;
+        self.listed(take(), &mut awaited, visit)?;
+        // What was deleted since it was listed is not listed any more.
+        awaited.retain(|key| !passed.done.contains(key));
+        for (subject, number) in awaited {
+            self.check()?;
+            if self.client.versions(&subject).await?.iter().any(|(listed, _)| *listed == number) {
+                let text =
+                    format!("{subject} version {number} is listed, and not there when it is asked for");
+                passed.oddities.add(text);
+            }
         }
         Ok(passed.oddities)
+    }
+
+    fn listed(
+        &self,
+        all: Vec<Numbered>,
+        awaited: &mut HashSet<Key>,
+        visit: &mut (dyn FnMut(Item) -> Result<()> + Send),
+    ) -> Result<()> {
+        for (subject, numbers) in all {
+            let new =
+                numbers.iter().filter(|(number, deleted)| !self.is_known(&subject, *number, Some(*deleted)));
+            awaited.extend(new.map(|(number, _)| (subject.clone(), *number)));
+            visit(Item::Listed(subject, numbers))?;
+        }
+        Ok(())
     }
 
     fn is_known(&self, subject: &Subject, version: i32, deleted: Option<bool>) -> bool {
