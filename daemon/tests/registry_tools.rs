@@ -303,6 +303,39 @@ fn a_killed_import_is_finished_by_the_next_one_which_puts_modes_back() {
 }
 
 #[test]
+fn what_a_killed_run_has_left_in_import_is_put_back_by_the_next_one_however_that_ends() {
+    let (from, to) = (furnished(), Served::start());
+    let folder = tempfile::tempdir().expect("a folder");
+    let [file, journal] = ["all.jsonl", "all.jsonl.journal"].map(|name| folder.path().join(name));
+    ends(0, &["registry", "export", "--from", &from.url, shown(&file)]);
+    // In the way of version 1.
+    to.register("z-base", text(&json!("boolean")));
+    let killed = || {
+        to.must("PUT", "/mode?force=true", json!({ "mode": "IMPORT" }));
+        let left = json!({ "registry": to.url, "modes": { "": "READWRITE" } });
+        std::fs::write(&journal, left.to_string()).expect("written");
+    };
+    let import = ["registry", "import", "--to", &to.url, shown(&file)];
+    let away = ["registry", "takeover", "--from", "http://127.0.0.1:9", "--from-property", "max.retries=0"];
+    let takeover = ["registry", "takeover", "--from", &from.url];
+    let on = ["--to", &to.url, "--journal", shown(&journal)];
+    killed();
+    ends(2, &[&import[..], &["--plan"]].concat());
+    assert_eq!((to.mode(), journal.exists()), (json!("IMPORT"), true), "a plan touches nothing");
+    for (code, args) in
+        [(2, import.to_vec()), (2, [&takeover[..], &on[..]].concat()), (1, [&away[..], &on[..]].concat())]
+    {
+        killed();
+        ends(code, &args);
+        assert_eq!((to.mode(), journal.exists()), (json!("READWRITE"), false), "{args:?}");
+    }
+    killed();
+    std::fs::write(&file, "cut").expect("written");
+    ends(2, &import);
+    assert_eq!((to.mode(), journal.exists()), (json!("READWRITE"), false));
+}
+
+#[test]
 fn a_takeover_follows_while_somebody_registers_and_proves_that_both_are_equal() {
     let (from, to) = (furnished(), Served::start());
     let folder = tempfile::tempdir().expect("a folder");
@@ -351,6 +384,71 @@ fn a_takeover_follows_while_somebody_registers_and_proves_that_both_are_equal() 
     let report = ends_json(0, &[&base[..], &["--follow", "--until-caught-up", "--interval", "1"]].concat());
     assert_eq!(report["proof"]["count"], json!(0), "{report}");
     ends(0, &["registry", "diff", &from.url, &to.url]);
+}
+
+#[test]
+fn a_takeover_does_not_follow_a_source_into_having_nothing() {
+    let (from, to) = (Served::start(), Served::start());
+    for name in ["a", "b"] {
+        from.register(name, text(&json!({ "type": "fixed", "name": name, "size": 4 })));
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let journal = folder.path().join("journal");
+    let follow = ["registry", "takeover", "--from", &from.url, "--to", &to.url, "--journal", shown(&journal)];
+    let following = replevin(&[&follow[..], &["--follow", "--interval", "1"]].concat())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("starts");
+    let begun = Instant::now();
+    while to.must("GET", "/subjects", Value::Null) != json!(["a", "b"]) {
+        assert!(begun.elapsed() < PATIENCE, "it does not follow");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    for path in ["/subjects/a", "/subjects/b", "/subjects/a?permanent=true", "/subjects/b?permanent=true"] {
+        from.must("DELETE", path, Value::Null);
+    }
+    let ended = following.wait_with_output().expect("ends");
+    let said = String::from_utf8_lossy(&ended.stderr);
+    assert_eq!(ended.status.code(), Some(2), "{said}");
+    assert!(said.contains("versions are gone") && said.contains("--follow-mass-deletion"), "{said}");
+    assert_eq!(to.must("GET", "/subjects?deleted=true", Value::Null), json!(["a", "b"]));
+    assert_eq!((to.mode(), journal.exists()), (json!("READWRITE"), false));
+}
+
+#[test]
+fn a_follower_goes_on_when_the_target_can_be_written_to_again() {
+    let (from, to) = (Served::start(), Served::start());
+    from.register("a", text(&json!("int")));
+    let folder = tempfile::tempdir().expect("a folder");
+    let journal = folder.path().join("journal");
+    let follow = ["registry", "takeover", "--from", &from.url, "--to", &to.url, "--journal", shown(&journal)];
+    let mut following = replevin(&[&follow[..], &["--follow", "--interval", "3"]].concat())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("starts");
+    let subjects = |wanted: Value| {
+        let begun = Instant::now();
+        while to.must("GET", "/subjects", Value::Null) != wanted {
+            assert!(begun.elapsed() < PATIENCE, "it does not follow");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    };
+    subjects(json!(["a"]));
+    // Somebody has the id that the source gives next.
+    to.register("b", json!({ "schema": "\"long\"", "id": 2, "version": 1 }));
+    from.register("c", text(&json!("float")));
+    let mut lines = BufReader::new(following.stderr.take().expect("piped")).lines().map_while(Result::ok);
+    assert!(lines.any(|line| line.contains("cannot be written to; it is tried again")), "it ended");
+    std::thread::spawn(move || lines.for_each(drop));
+    to.must("DELETE", "/subjects/b", Value::Null);
+    to.must("DELETE", "/subjects/b?permanent=true", Value::Null);
+    subjects(json!(["a", "c"]));
+    assert!(
+        Command::new("kill").args(["-TERM", &following.id().to_string()]).status().expect("kill").success()
+    );
+    assert_eq!(following.wait().expect("ends").code(), Some(0));
 }
 
 #[test]

@@ -5,6 +5,7 @@
 //! notice of `offset` and `limit` (Karapace, AxonOps') answer everything at once, and then everything again: nothing new is the end.
 
 use super::error::{Error, ErrorKind, Result};
+use super::place::segment;
 use super::shape::Schema;
 use super::{Client, flag, optional, versions_path};
 use crate::names::{Context, Subject};
@@ -65,15 +66,30 @@ impl Client {
             stream::iter(contexts.into_iter().filter(|context| !context.is_default()).map(Ok))
         });
         let others = others.try_flatten().map_ok(move |context| {
-            let query = vec![flag("deleted"), ("subjectPrefix", context.prefix())];
-            let listed = self.all("/subjects".to_owned(), query, String::clone);
-            listed.map_ok(move |name| Subject::parse_in(&name, &context))
+            let listed = stream::once(self.subjects_of(context)).map_ok(|names| stream::iter(names).map(Ok));
+            listed.try_flatten()
         });
         let mut seen = HashSet::new();
         all.chain(others.try_flatten()).try_filter(move |subject| {
             let wanted = of.is_empty() || of.contains(&subject.context);
             std::future::ready(wanted && seen.insert(subject.clone()))
         })
+    }
+
+    /// The subjects of a context. AxonOps' registry lists those of a named one at a path of its own, and nowhere else.
+    async fn subjects_of(&self, context: Context) -> Result<Vec<Subject>> {
+        let prefixed = vec![flag("deleted"), ("subjectPrefix", context.prefix())];
+        let own = format!("/contexts/{}/subjects", segment(context.as_str()));
+        for (path, query) in [("/subjects".to_owned(), prefixed), (own, vec![flag("deleted")])] {
+            let names = match self.all(path, query, String::clone).try_collect::<Vec<_>>().await {
+                Err(error) if error.is_absent() => continue,
+                names => names?,
+            };
+            if !names.is_empty() {
+                return Ok(names.iter().map(|name| Subject::parse_in(name, &context)).collect());
+            }
+        }
+        Ok(Vec::new())
     }
 
     /// The numbers of a subject's versions with whether they are softly deleted, ascending; none where there is no such subject.
@@ -139,7 +155,8 @@ impl Client {
             match wanted {
                 Wanted::Whole(schema) => Ok(Some(*schema)),
                 Wanted::Number(subject, number, gone) => match self.version(&subject, number).await {
-                    Ok(schema) => Ok(Some(Schema { deleted: Some(gone), ..schema })),
+                    // Two lists may come from two instances, of which one lags: what the version says itself counts.
+                    Ok(schema) => Ok(Some(Schema { deleted: schema.deleted.or(Some(gone)), ..schema })),
                     // Deleted for good since it was listed.
                     Err(error) if error.is_absent() => Ok(None),
                     Err(error) => Err(error),

@@ -336,3 +336,22 @@ async fn everything_of_our_own_registry_can_be_asked_for() {
     client.delete_config(&first).await.expect("stays removed");
     assert_eq!(client.config(&first).await.expect("config"), None);
 }
+
+#[tokio::test]
+async fn subjects_of_a_context_are_found_where_only_its_own_path_lists_them() {
+    let server =
+        Server::replying(|_, asked| match (asked.path.as_str(), asked.query.contains("subjectPrefix")) {
+            ("/contexts", _) => json(200, r#"[".",".pay"]"#),
+            ("/subjects", false) => json(200, r#"["plain"]"#),
+            ("/subjects", true) => json(200, "[]"),
+            ("/contexts/.pay/subjects", _) => json(200, r#"["orders",":.pay:bills"]"#),
+            _ => json(404, "{}"),
+        })
+        .await;
+    let client = client(settings(&[&server.url]));
+    let found: Vec<Subject> = client.subjects(&[]).try_collect().await.expect("subjects");
+    assert_eq!(
+        found.iter().map(Subject::to_string).collect::<Vec<_>>(),
+        ["plain", ":.pay:orders", ":.pay:bills"]
+    );
+}

@@ -1,12 +1,13 @@
 //! Carries out a plan: modes borrowed, versions, settings, modes put back.
 
 use super::Progress;
+use super::content::labels;
 use super::error::{Error, Kind, Result};
 use super::index::{Entry, Index, Key, Place, root};
 use super::journal::Modes;
 use super::plan::{Plan, Planned, entry};
 use super::source::Side;
-use crate::client::{self, Client, Placed};
+use crate::client::{self, Client, Placed, Settings};
 use crate::names::Subject;
 use crate::service::Deletion;
 use crate::settings::Mode;
@@ -75,6 +76,11 @@ pub(super) async fn write(plan: &Plan, run: &Run<'_>, there: &Index, modes: &mut
     }
     run.progress.wanted.fetch_add(plan.versions.len() as u64, Relaxed);
     modes.borrow(run.to, places(plan, there)).await?;
+    for place in &plan.aliases {
+        let lifted = Settings::from_iter([("alias".to_owned(), serde_json::Value::Null)]);
+        let done = run.to.set_config(&Subject::parse(place), &lifted).await;
+        done.map_err(|error| Error::from(error).at(format!("alias of {place}")))?;
+    }
     versions(plan, run, &mut applied).await?;
     for (place, settings) in &plan.configs {
         check(run)?;
@@ -132,18 +138,20 @@ struct Ended {
     what: Result<Applied>,
 }
 
-/// Writes versions, several at once: each after those that stand before it and have its subject, or one that it refers to.
+/// Writes versions, several at once: each after those that stand before it and have its subject, or one that it refers to. What is only
+/// deleted is so alone, in the order of the plan: a registry refuses that while anything refers to it.
 async fn versions(plan: &Plan, run: &Run<'_>, applied: &mut Applied) -> Result<()> {
     let mut ahead: VecDeque<&Planned> = plan.versions.iter().collect();
     let mut busy: HashSet<Arc<str>> = HashSet::new();
     let mut running: FuturesUnordered<BoxFuture<'_, Ended>> = FuturesUnordered::new();
-    let mut failed = None;
+    let (mut failed, mut alone) = (None, false);
     loop {
         if failed.is_none() {
             failed = check(run).err();
         }
-        while failed.is_none() && running.len() < run.to.in_flight() {
+        while failed.is_none() && !alone && running.len() < run.to.in_flight() {
             let Some(next) = ready(&ahead, &busy, run.from).and_then(|at| ahead.remove(at)) else { break };
+            alone = !matches!(next, Planned::Register(_));
             let subject = Arc::clone(&next.key().subject);
             busy.insert(Arc::clone(&subject));
             running.push(async move { Ended { subject, what: one(next, run).await } }.boxed());
@@ -151,6 +159,7 @@ async fn versions(plan: &Plan, run: &Run<'_>, applied: &mut Applied) -> Result<(
         // What was begun is finished, also after a failure: then nothing is half done when modes are put back.
         let Some(Ended { subject, what }) = running.next().await else { break };
         busy.remove(&subject);
+        alone = false;
         run.progress.written.fetch_add(1, Relaxed);
         match what {
             Ok(done) => applied.add(done),
@@ -164,11 +173,14 @@ async fn versions(plan: &Plan, run: &Run<'_>, applied: &mut Applied) -> Result<(
 fn ready(ahead: &VecDeque<&Planned>, busy: &HashSet<Arc<str>>, from: &Side) -> Option<usize> {
     let mut blocked: HashSet<&str> = busy.iter().map(|subject| &**subject).collect();
     for (at, planned) in ahead.iter().take(WINDOW).enumerate() {
+        if !matches!(planned, Planned::Register(_)) {
+            return (at == 0 && busy.is_empty()).then_some(at);
+        }
         let key = planned.key();
         let references = entry(from, key).map_or(&[][..], |entry| &entry.references);
         let free = !blocked.contains(&*key.subject)
             && references.iter().all(|reference| !blocked.contains(&*reference.subject));
-        if free && (!matches!(planned, Planned::Remove(_)) || at == 0) {
+        if free {
             return Some(at);
         }
         blocked.insert(&key.subject);
@@ -208,7 +220,9 @@ async fn one(planned: &Planned, run: &Run<'_>) -> Result<Applied> {
 
 /// Registers a version under its number and id; false where the source does not have it any more.
 async fn register(key: &Key, known: &Entry, run: &Run<'_>) -> Result<bool> {
-    let Some(schema) = run.from.schema(key).await? else { return Ok(false) };
+    let schema = run.from.schema(key).await?;
+    // One with another id is another schema that has this number meanwhile: whoever looks again sees it.
+    let Some(schema) = schema.filter(|schema| schema.id == known.id) else { return Ok(false) };
     let registered = run.to.register(&schema, Placed::Same).await.map_err(|error| {
         let in_mode = error.code() == Some(42205);
         let error = Error::from(error).at(key);
@@ -218,11 +232,37 @@ async fn register(key: &Key, known: &Entry, run: &Run<'_>) -> Result<bool> {
             error
         }
     })?;
+    let not_kept = |what: &str, why: String| {
+        let text = format!("{key}: {} {why}", run.to.name());
+        Error::new(Kind::Failed, text).hint(format!(
+            "that registry does not keep {what}; delete what it has, and take another one, or a newer one"
+        ))
+    };
     if registered.id != known.id {
-        let text =
-            format!("{key}: {} gave it id {}, and not its own, {}", run.to.name(), registered.id, known.id);
-        return Err(Error::new(Kind::Failed, text)
-            .hint("that registry does not keep ids; delete what it has, and take another one"));
+        let why = format!("gave it id {}, and not its own, {}", registered.id, known.id);
+        return Err(not_kept("ids", why));
+    }
+    if let Some(version) = registered.version.filter(|version| *version != key.version) {
+        return Err(not_kept("numbers of versions", format!("made it version {version}")));
+    }
+    // What an answer does not tell is read back: older registries take numbers and labels, and forget them.
+    if registered.version.is_none() || schema.metadata.is_some() || schema.rule_set.is_some() {
+        let kept = match run.to.version(&key.subject(), key.version).await {
+            Err(error) if error.is_absent() => None,
+            kept => Some(kept.map_err(|error| Error::from(error).at(key))?),
+        };
+        let Some(kept) = kept.filter(|kept| kept.id == known.id) else {
+            return Err(not_kept(
+                "numbers of versions",
+                "took it, and has no such version of its id".to_owned(),
+            ));
+        };
+        if labels(&kept) != labels(&schema) {
+            return Err(not_kept(
+                "metadata and rules",
+                "took it, and has not kept its metadata or rules".to_owned(),
+            ));
+        }
     }
     Ok(true)
 }

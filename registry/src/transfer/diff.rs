@@ -64,13 +64,22 @@ fn shown(text: &str) -> String {
     }
 }
 
+/// Which GUIDs are compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Guids {
+    /// Those of texts that are written the same: a GUID is made from the text.
+    OfSameTexts,
+    /// All that both sides tell: data may have them in headers.
+    All,
+}
+
 /// Compares two sides. Empty contexts do not count, for no registry can be told to have one.
-pub async fn diff(a: &Side, b: &Side) -> Result<Differences> {
+pub async fn diff(a: &Side, b: &Side, guids: Guids) -> Result<Differences> {
     let mut found = Differences::default();
     let keys: BTreeSet<&Key> = a.index.versions.keys().chain(b.index.versions.keys()).collect();
     for key in keys {
         match (a.index.versions.get(key), b.index.versions.get(key)) {
-            (Some(one), Some(two)) => version(a, b, key, (one, two), &mut found).await?,
+            (Some(one), Some(two)) => version((a, b), key, (one, two), guids, &mut found).await?,
             (one, two) => {
                 let has = |entry: Option<&Entry>| entry.map(|entry| format!("id {}", entry.id));
                 found.add("version", (&key.subject, Some(key.version)), has(one), has(two));
@@ -98,10 +107,10 @@ pub async fn diff(a: &Side, b: &Side) -> Result<Differences> {
 }
 
 async fn version(
-    a: &Side,
-    b: &Side,
+    (a, b): (&Side, &Side),
     key: &Key,
     (one, two): (&Entry, &Entry),
+    guids: Guids,
     found: &mut Differences,
 ) -> Result<()> {
     let at = (&*key.subject, Some(key.version));
@@ -120,8 +129,7 @@ async fn version(
             content(a, b, key, found).await?;
         }
     }
-    // A GUID is made from the text: where that is written differently, so is the GUID.
-    if let (Some(one), Some(two), true) = (&one.guid, &two.guid, same_text)
+    if let (Some(one), Some(two), true) = (&one.guid, &two.guid, same_text || guids == Guids::All)
         && !one.eq_ignore_ascii_case(two)
     {
         found.add("guid", at, Some(one.to_string()), Some(two.to_string()));

@@ -2,17 +2,43 @@
 
 use super::Progress;
 use super::apply::{Applied, Run, write};
-use super::diff::{Differences, diff};
+use super::diff::{Differences, Guids, diff};
 use super::error::{Error, Kind, Result};
-use super::index::{Index, Key};
+use super::index::{Entry, Index, Key};
 use super::journal::Modes;
 use super::plan::{Plan, Planned, plan};
 use super::source::{Side, Source};
-use super::walk::{Item, Walk};
+use super::walk::{Item, Known, Oddities, Walk};
 use crate::client::Client;
 use crate::names::Context;
-use std::collections::HashMap;
+use serde::Serialize;
+use std::collections::HashSet;
 use std::sync::Arc;
+
+/// Looks in which every version is read again, a share at each: its number may have become another schema's.
+const ROUND: u32 = 10;
+
+/// Versions that may always go at once.
+const FEW: usize = 10;
+
+/// What becomes of deletions that take most of a registry away, or all of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MassDeletion {
+    /// Nothing is deleted, and following ends with an error: a source that has lost its data looks like that.
+    Refused,
+    /// They are followed as others are.
+    Followed,
+}
+
+/// What both have when they are read whole and compared.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Proof {
+    /// What differs.
+    #[serde(flatten)]
+    pub found: Differences,
+    /// Versions of subjects that the source does not have; they are no difference.
+    pub extra: u64,
+}
 
 /// A registry that is followed, and the one that follows.
 pub struct Follow<'a> {
@@ -24,13 +50,21 @@ pub struct Follow<'a> {
     pub contexts: &'a [Context],
     /// Whether modes are brought along.
     pub with_modes: bool,
+    /// What becomes of deletions that take most away.
+    pub mass_deletion: MassDeletion,
     /// Counts what is read and written.
     pub progress: &'a Progress,
     /// Whether to stop.
     pub stop: &'a (dyn Fn() -> bool + Sync),
     here: Side,
     there: Side,
+    /// A write broke off, and what the target has must be read again.
+    is_torn: bool,
+    looks: u32,
+    /// Not at the source any more for sure, or another schema there, and not yet so at the target.
     gone: Vec<Key>,
+    /// Missing at the last look, or another schema: the next one must say the same.
+    doubted: HashSet<Key>,
 }
 
 impl<'a> Follow<'a> {
@@ -40,12 +74,27 @@ impl<'a> Follow<'a> {
         to: Arc<Client>,
         contexts: &'a [Context],
         with_modes: bool,
+        mass_deletion: MassDeletion,
         progress: &'a Progress,
         stop: &'a (dyn Fn() -> bool + Sync),
     ) -> Result<Self> {
         let here = Side::live(Arc::clone(&from), contexts, progress, stop).await?;
         let there = Side::live(Arc::clone(&to), contexts, progress, stop).await?;
-        Ok(Self { from, to, contexts, with_modes, progress, stop, here, there, gone: Vec::new() })
+        let (is_torn, looks, gone, doubted) = (false, 0, Vec::new(), HashSet::new());
+        Ok(Self {
+            from,
+            to,
+            contexts,
+            with_modes,
+            mass_deletion,
+            progress,
+            stop,
+            here,
+            there,
+            looks,
+            gone,
+            doubted,
+        })
     }
 
     /// What is at the source, and what is wrong there.
@@ -55,39 +104,119 @@ impl<'a> Follow<'a> {
 
     /// What is to be done. Borrowed modes count as they are when they are put back.
     pub async fn plan(&mut self, modes: &Modes) -> Result<Plan> {
+        if self.is_torn {
+            self.there = self.target().await?;
+            self.is_torn = false;
+        }
         modes.show_in(&mut self.there.index);
         plan(&self.here, &self.there, self.with_modes, &self.gone).await
     }
 
     /// Looks for what has changed at the source.
     pub async fn look(&mut self) -> Result<()> {
-        let mut index = Index::default();
-        std::mem::swap(&mut index, &mut self.here.index);
-        let mut found = Found::default();
-        let walk = Walk {
-            client: &self.from,
-            contexts: self.contexts,
-            known: Some(&index),
-            progress: self.progress,
-            stop: self.stop,
+        self.looks = self.looks.wrapping_add(1);
+        let (versions, doubted, turn) = (&self.here.index.versions, &self.doubted, self.looks % ROUND);
+        // Whether it is deleted the version says itself, so one whose list says something new is asked for again.
+        let known = |key: &Key, deleted: Option<bool>| {
+            versions.get(key).is_some_and(|entry| {
+                deleted.is_none_or(|deleted| deleted == entry.deleted)
+                    && entry.id % ROUND != turn
+                    && !doubted.contains(key)
+            })
         };
-        let walked = walk.go(&mut |item| found.take(item)).await;
-        // What was known stays known, whatever became of the look.
-        self.here.index = index;
-        self.here.oddities = walked?;
+        let (found, oddities) = self.read(Some(&known)).await?;
+        self.here.oddities = oddities;
+        self.believe(found).await
+    }
+
+    /// Something was missing at the last look, or another schema, and the next one must tell whether it is.
+    pub fn waits(&self) -> bool {
+        !self.doubted.is_empty()
+    }
+
+    async fn target(&self) -> Result<Side> {
+        Side::live(Arc::clone(&self.to), self.contexts, self.progress, self.stop).await
+    }
+
+    async fn read(&self, known: Option<&Known<'_>>) -> Result<(Found, Oddities)> {
+        let mut found = Found::default();
+        let (client, contexts) = (&*self.from, self.contexts);
+        let walk = Walk { client, contexts, known, progress: self.progress, stop: self.stop };
+        let oddities = walk.go(&mut |item| found.take(item)).await?;
+        Ok((found, oddities))
+    }
+
+    /// Takes what is new. What is missing is gone only when two looks in a row do not see it, and when the source says so of that very
+    /// version: an instance that lags, or a user who sees less, must not delete anything. What is another schema must be so twice, too.
+    async fn believe(&mut self, found: Found) -> Result<()> {
         let Found { fresh, present } = found;
+        let known = &self.here.index.versions;
+        let other = |key: &Key, is_other: fn(&Entry, &Entry) -> bool| {
+            let pair = known.get(key).zip(fresh.versions.get(key));
+            !present.contains(key) || pair.is_some_and(|(old, new)| is_other(old, new))
+        };
+        let odd = known
+            .keys()
+            .filter(|key| other(key, |old, new| (old.id, old.fingerprint) != (new.id, new.fingerprint)));
+        let (again, first): (Vec<Key>, HashSet<Key>) = {
+            let (again, first): (Vec<&Key>, Vec<&Key>) = odd.partition(|key| self.doubted.contains(*key));
+            (again.into_iter().cloned().collect(), first.into_iter().cloned().collect())
+        };
+        // The same id in another text is only written differently.
+        let lost = again.iter().filter(|key| other(key, |old, new| old.id != new.id));
+        self.refuse_mass_deletion(lost.count(), present.is_empty())?;
+        let mut gone = Vec::new();
+        for key in again {
+            if present.contains(&key) || self.is_gone(&key).await? {
+                gone.push(key);
+            }
+        }
+        let left: HashSet<&Key> = gone.iter().collect();
         let here = &mut self.here.index;
-        (here.contexts, here.configs, here.modes) = (fresh.contexts, fresh.configs, fresh.modes);
-        self.gone.retain(|key| !present.contains_key(key));
-        self.gone.extend(here.versions.keys().filter(|key| !present.contains_key(*key)).cloned());
-        here.versions.retain(|key, _| present.contains_key(key));
-        for (key, entry) in &mut here.versions {
-            entry.deleted = present.get(key).copied().unwrap_or(entry.deleted);
+        // What an instance that lags says of settings is not to be believed either.
+        if first.is_empty() {
+            (here.contexts, here.configs, here.modes) = (fresh.contexts, fresh.configs, fresh.modes);
         }
-        for (key, entry) in fresh.versions {
-            here.versions.insert(key, entry);
-        }
+        here.versions.retain(|key, _| !left.contains(key));
+        // What is another schema comes after what it may refer to now.
+        here.versions.extend(fresh.versions.into_iter().filter(|(key, _)| !first.contains(key)));
+        self.gone.extend(gone);
+        self.doubted = first;
         Ok(())
+    }
+
+    /// Whether the source itself says that it has no such version; a 404 of anybody else is not enough.
+    async fn is_gone(&self, key: &Key) -> Result<bool> {
+        match self.from.version(&key.subject(), key.version).await {
+            Ok(_) => {
+                tracing::warn!(
+                    "{key} is not listed by {} any more, and still there; it stays",
+                    self.from.name()
+                );
+                Ok(false)
+            }
+            Err(error) if error.is_absent() => {
+                Ok(error.status().is_none() || matches!(error.code(), Some(40401 | 40402)))
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn refuse_mass_deletion(&self, lost: usize, is_empty: bool) -> Result<()> {
+        let known = self.here.index.versions.len();
+        let is_most = lost > FEW && lost > known / 2;
+        if self.mass_deletion == MassDeletion::Followed || lost == 0 || !(is_empty || is_most) {
+            return Ok(());
+        }
+        let text = format!(
+            "{lost} of {known} versions are gone from {} at once; none of them was deleted from {}",
+            self.from.name(),
+            self.to.name()
+        );
+        Err(Error::new(Kind::Input, text).hint(
+            "look whether the source has lost its topic or hides subjects from this user; where such deletions are meant, follow \
+             with --follow-mass-deletion, and delete from the target what `replevin registry diff` names",
+        ))
     }
 
     /// Carries out a plan; modes stay borrowed.
@@ -103,7 +232,8 @@ impl<'a> Follow<'a> {
             return Err(Error::new(Kind::Input, text).hint(conflict.next_step.clone()));
         }
         let run = Run { from: &self.here, to: &self.to, progress: self.progress, stop: self.stop };
-        let applied = write(plan, &run, &self.there.index, modes).await?;
+        let applied =
+            write(plan, &run, &self.there.index, modes).await.inspect_err(|_| self.is_torn = true)?;
         for planned in &plan.versions {
             match (planned, self.here.index.versions.get(planned.key())) {
                 (Planned::Remove(key), _) => {
@@ -132,21 +262,27 @@ impl<'a> Follow<'a> {
         Ok(applied)
     }
 
-    /// Reads both again, whole, and compares them. What only the target has is no difference.
-    pub async fn prove(&mut self, modes: &Modes) -> Result<Differences> {
-        self.here = Side::live(Arc::clone(&self.from), self.contexts, self.progress, self.stop).await?;
-        self.there = Side::live(Arc::clone(&self.to), self.contexts, self.progress, self.stop).await?;
+    /// Reads both again, whole, and compares them. A subject that only the target has is no difference; a version of one that the
+    /// source has is, for `latest` may be another one then.
+    pub async fn prove(&mut self, modes: &Modes) -> Result<Proof> {
+        let (Found { fresh, present }, oddities) = self.read(None).await?;
+        let here = Side { source: Source::Live(Arc::clone(&self.from)), index: fresh, oddities };
+        (self.there, self.is_torn) = (self.target().await?, false);
         modes.show_in(&mut self.there.index);
-        let here = &self.here.index;
-        let mut there = Side { source: Source::Live(Arc::clone(&self.to)), ..self.there.clone() };
-        there.index.versions.retain(|key, _| here.versions.contains_key(key));
-        there.index.configs.retain(|place, _| here.configs.contains_key(place));
+        let mut there = self.there.clone();
+        let subjects = here.index.subjects();
+        there.index.versions.retain(|key, _| subjects.contains(&*key.subject));
+        let extra = (self.there.index.versions.len() - there.index.versions.len()) as u64;
+        there.index.configs.retain(|place, _| here.index.configs.contains_key(place));
         if self.with_modes {
-            there.index.modes.retain(|place, _| here.modes.contains_key(place));
+            there.index.modes.retain(|place, _| here.index.modes.contains_key(place));
         } else {
-            there.index.modes = here.modes.clone();
+            there.index.modes = here.index.modes.clone();
         }
-        diff(&self.here, &there).await
+        let found = diff(&here, &there, Guids::All).await?;
+        self.here.oddities = here.oddities;
+        self.believe(Found { fresh: here.index, present }).await?;
+        Ok(Proof { found, extra })
     }
 }
 
@@ -155,16 +291,16 @@ impl<'a> Follow<'a> {
 struct Found {
     /// What is new, and settings and modes as they are.
     fresh: Index,
-    /// All versions that are there, and whether they are softly deleted.
-    present: HashMap<Key, bool>,
+    /// All versions that are there.
+    present: HashSet<Key>,
 }
 
 impl Found {
     fn take(&mut self, item: Item) -> Result<()> {
         if let Item::Listed(subject, numbers) = &item {
             let subject: Arc<str> = subject.to_string().into();
-            let key = |version| Key { subject: Arc::clone(&subject), version };
-            self.present.extend(numbers.iter().map(|(version, deleted)| (key(*version), *deleted)));
+            let key = |(version, _): &(i32, bool)| Key { subject: Arc::clone(&subject), version: *version };
+            self.present.extend(numbers.iter().map(key));
         }
         self.fresh.take(item)
     }

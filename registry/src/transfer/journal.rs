@@ -156,7 +156,8 @@ impl Modes {
         };
         write().map_err(|error| {
             let text = format!("{} cannot be written: {error}", self.path.display());
-            Error::new(Kind::Input, text).hint("no mode was changed; name another file with --journal")
+            Error::new(Kind::Input, text)
+                .hint("name another file with --journal; what was borrowed is put back")
         })
     }
 }

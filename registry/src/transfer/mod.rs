@@ -27,14 +27,14 @@ mod walk;
 pub use apply::{Applied, Run, apply};
 pub use archive::{Archive, ArchiveWriter, Counts, FORMAT, Head};
 pub use check::{Finding, check};
-pub use diff::{Difference, Differences, diff};
+pub use diff::{Difference, Differences, Guids, diff};
 pub use error::{Error, Kind, Result};
-pub use follow::Follow;
+pub use follow::{Follow, MassDeletion, Proof};
 pub use index::{Entry, Index, Key, Place};
 pub use journal::Modes;
 pub use plan::{Conflict, Plan, Planned, plan};
 pub use source::{Side, Source};
-pub use walk::{Item, Oddities, Walk};
+pub use walk::{Item, Known, Oddities, Walk};
 
 use std::sync::atomic::AtomicU64;
 

@@ -50,6 +50,8 @@ impl Planned {
 pub struct Plan {
     /// Versions, in the order in which they can be written.
     pub versions: Vec<Planned>,
+    /// Subjects of which an alias is lifted first: what is written to them would land in another one. `configs` has what comes after.
+    pub aliases: BTreeSet<Place>,
     /// Settings as they will be set (null clears), or nothing where they go.
     pub configs: BTreeMap<Place, Option<Settings>>,
     /// Modes as they will be set, or nothing where they go.
@@ -81,23 +83,33 @@ impl Plan {
     }
 }
 
-/// Plans to bring what `from` has into `to`, modes too where that is wanted. `gone` was there at the source, and is not any more.
+/// Plans to bring what `from` has into `to`, modes too where that is wanted. `gone` was at the source, and is not any more, or is another
+/// schema there now: `to` has it from there, so it is no conflict.
 pub async fn plan(from: &Side, to: &Side, modes: bool, gone: &[Key]) -> Result<Plan> {
     let mut plan = Plan::default();
-    for key in gone.iter().rev().filter(|key| to.index.versions.contains_key(*key)) {
-        plan.versions.push(Planned::Remove(key.clone()));
-    }
+    let gone: HashSet<&Key> = gone.iter().collect();
     let conflicts = &mut plan.conflicts;
-    let todo = versions(from, to, &mut plan.present, conflicts).await?;
-    ids(from, to, &todo, conflicts).await?;
+    let todo = versions(from, to, &gone, &mut plan.present, conflicts).await?;
+    // What refers to something goes before it.
+    let leaves = |key: &Key| {
+        let stays = from.index.versions.contains_key(key) && todo.get(key) != Some(&Need::Replace);
+        gone.contains(key) && !stays
+    };
+    let removed: Vec<&Key> = to.index.versions.keys().rev().filter(|key| leaves(key)).collect();
+    plan.versions.extend(removed.iter().copied().cloned().map(Planned::Remove));
+    ids(from, to, &todo, &removed.iter().copied().collect(), conflicts).await?;
     unreachable(from, to, &todo, conflicts);
-    hidden(to, &todo, conflicts);
     plan.versions.extend(ordered(from, to, &todo));
     let extra = to.index.versions.keys().filter(|key| !from.index.versions.contains_key(*key));
     plan.extra = extra.filter(|key| !gone.contains(key)).count() as u64;
-    configs(&from.index, &to.index, &mut plan);
+    let mut subjects = from.index.subjects();
+    subjects.extend(gone.iter().map(|key| &*key.subject));
+    // A registry that deletes the last version of a subject deletes its settings with it.
+    let emptied = emptied(&to.index, &removed);
+    configs(&from.index, &to.index, &subjects, &emptied, &mut plan);
+    hidden(&from.index, &to.index, &mut plan);
     if modes {
-        mode_changes(&from.index, &to.index, &mut plan);
+        mode_changes(&from.index, &to.index, &subjects, &emptied, &mut plan);
     }
     Ok(plan)
 }
@@ -106,22 +118,38 @@ pub async fn plan(from: &Side, to: &Side, modes: bool, gone: &[Key]) -> Result<P
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Need {
     Register,
+    /// Deleted for good first: the target has what the source had under this number.
+    Replace,
     Delete,
 }
 
 type Todo = HashMap<Key, Need>;
 
-async fn versions(from: &Side, to: &Side, present: &mut u64, conflicts: &mut Vec<Conflict>) -> Result<Todo> {
+fn is_registered(todo: &Todo, key: &Key) -> bool {
+    matches!(todo.get(key), Some(Need::Register | Need::Replace))
+}
+
+async fn versions(
+    from: &Side,
+    to: &Side,
+    gone: &HashSet<&Key>,
+    present: &mut u64,
+    conflicts: &mut Vec<Conflict>,
+) -> Result<Todo> {
     let mut todo = Todo::new();
     for (key, entry) in &from.index.versions {
         let Some(there) = to.index.versions.get(key) else {
             todo.insert(key.clone(), Need::Register);
             continue;
         };
-        if there.id != entry.id {
+        let is_other = there.id != entry.id
+            || (there.fingerprint != entry.fingerprint && !from.is_same(key, to, key).await?);
+        if is_other && gone.contains(key) {
+            todo.insert(key.clone(), Need::Replace);
+        } else if there.id != entry.id {
             let why = format!("it has id {} there, and id {} here", there.id, entry.id);
             conflicts.push(conflict(key, why, "delete it there for good, or take another registry"));
-        } else if there.fingerprint != entry.fingerprint && !from.is_same(key, to, key).await? {
+        } else if is_other {
             let why = format!("it is another schema there, under the same id {}", there.id);
             conflicts.push(conflict(key, why, "delete it there for good, or take another registry"));
         } else if there.deleted == entry.deleted {
@@ -135,7 +163,13 @@ async fn versions(from: &Side, to: &Side, present: &mut u64, conflicts: &mut Vec
 }
 
 /// Ids that belong to something else there, or to two schemas here.
-async fn ids(from: &Side, to: &Side, todo: &Todo, conflicts: &mut Vec<Conflict>) -> Result<()> {
+async fn ids(
+    from: &Side,
+    to: &Side,
+    todo: &Todo,
+    removed: &HashSet<&Key>,
+    conflicts: &mut Vec<Conflict>,
+) -> Result<()> {
     let (here, there) = (from.index.ids(), to.index.ids());
     for (id, users) in &here {
         let mut users = users.iter().filter_map(|n| from.index.versions.get_index(*n));
@@ -147,10 +181,11 @@ async fn ids(from: &Side, to: &Side, todo: &Todo, conflicts: &mut Vec<Conflict>)
             }
         }
         let concerned = todo.get(first) == Some(&Need::Register) && !to.index.versions.contains_key(first);
-        let Some(holder) = there.get(id).and_then(|users| users.first()).filter(|_| concerned) else {
+        let users = there.get(id).into_iter().flatten().filter_map(|n| to.index.versions.get_index(*n));
+        let Some((holder, theirs)) = users.filter(|_| concerned).find(|(user, _)| !removed.contains(user))
+        else {
             continue;
         };
-        let Some((holder, theirs)) = to.index.versions.get_index(*holder) else { continue };
         if entry.fingerprint != theirs.fingerprint && !from.is_same(first, to, holder).await? {
             let why = format!("its id {} belongs to another schema there: {holder}", id.1);
             let next =
@@ -164,7 +199,7 @@ async fn ids(from: &Side, to: &Side, todo: &Todo, conflicts: &mut Vec<Conflict>)
 /// References that will lead nowhere, or to what comes later.
 fn unreachable(from: &Side, to: &Side, todo: &Todo, conflicts: &mut Vec<Conflict>) {
     let registered = from.index.versions.iter().enumerate();
-    for (n, (key, entry)) in registered.filter(|(_, (key, _))| todo.get(*key) == Some(&Need::Register)) {
+    for (n, (key, entry)) in registered.filter(|(_, (key, _))| is_registered(todo, key)) {
         for reference in &entry.references {
             let place = from.index.versions.get_index_of(reference);
             if to.index.versions.contains_key(reference) || place.is_some_and(|place| place < n) {
@@ -185,22 +220,17 @@ fn unreachable(from: &Side, to: &Side, todo: &Todo, conflicts: &mut Vec<Conflict
     }
 }
 
-/// Subjects there that an alias hides: what is written to them would land somewhere else.
-fn hidden(to: &Side, todo: &Todo, conflicts: &mut Vec<Conflict>) {
-    let alias = |key: &Key| {
-        let alias = to.index.configs.get(&*key.subject)?.get("alias")?.as_str()?;
-        (!alias.is_empty()).then(|| alias.to_owned())
+/// Subjects there that an alias hides: what is written to them, or deleted, would be so in another one.
+fn hidden(from: &Index, to: &Index, plan: &mut Plan) {
+    let has_alias = |place: &str| {
+        let alias = to.configs.get(place).and_then(|config| config.get("alias")).and_then(Value::as_str);
+        alias.is_some_and(|alias| !alias.is_empty())
     };
-    for key in todo.keys() {
-        if let Some(alias) = alias(key) {
-            let why =
-                format!("its subject is an alias of {alias} there, so that it would be written to that one");
-            conflicts.push(conflict(
-                key,
-                why,
-                "remove the alias there (DELETE /config/SUBJECT); it is set again at the end",
-            ));
-        }
+    let written = plan.versions.iter().map(|planned| &*planned.key().subject);
+    plan.aliases = written.filter(|subject| has_alias(subject)).map(str::to_owned).collect();
+    for place in &plan.aliases {
+        let config = || from.configs.get(place).cloned();
+        plan.configs.entry(place.clone()).or_insert_with(config);
     }
 }
 
@@ -208,15 +238,16 @@ fn conflict(key: &Key, why: String, next_step: &str) -> Conflict {
     Conflict { subject: key.subject.to_string(), version: key.version, why, next_step: next_step.to_owned() }
 }
 
-/// In the order of the source. Only where a deleted version and a later one are the same schema, the later one comes first: a registry
-/// that sees it come after the deleted one takes that for gone.
+/// In the order of the source, and then, backwards, what is only deleted: nothing is deleted while something live refers to it. Only where
+/// a deleted version and a later one are the same schema, the later one comes first: a registry that sees it come after the deleted one
+/// takes that for gone.
 fn ordered(from: &Side, to: &Side, todo: &Todo) -> Vec<Planned> {
     let versions = &from.index.versions;
     let mut later: HashMap<(&str, u32), Vec<&Key>> = HashMap::new();
     for (key, entry) in versions {
         later.entry((&key.subject, entry.id)).or_default().push(key);
     }
-    let mut order = Vec::with_capacity(todo.len());
+    let (mut order, mut deleted) = (Vec::with_capacity(todo.len()), Vec::new());
     let mut done: HashSet<&Key> = HashSet::new();
     for (key, entry) in versions {
         let mut twins: Vec<&Key> = match entry.deleted {
@@ -230,26 +261,38 @@ fn ordered(from: &Side, to: &Side, todo: &Todo) -> Vec<Planned> {
         twins.sort_by_key(|twin| std::cmp::Reverse(twin.version));
         let mut disturbed = false;
         for twin in twins {
-            if todo.get(twin) == Some(&Need::Register) && done.insert(twin) {
+            if is_registered(todo, twin) && done.insert(twin) {
                 disturbed |= to.index.versions.contains_key(key);
                 order.push(Planned::Register(twin.clone()));
             }
         }
         match todo.get(key) {
-            Some(Need::Register) if done.insert(key) => order.push(Planned::Register(key.clone())),
+            Some(Need::Register | Need::Replace) if done.insert(key) => {
+                order.push(Planned::Register(key.clone()))
+            }
+            Some(Need::Delete) => deleted.push(Planned::Delete(key.clone())),
             _ if disturbed => order.push(Planned::Register(key.clone())),
-            Some(Need::Delete) => order.push(Planned::Delete(key.clone())),
             _ => {}
         }
     }
+    order.extend(deleted.into_iter().rev());
     order
 }
 
-/// Settings there that the source speaks for: those of its places, of its subjects and of its contexts.
-fn configs(from: &Index, to: &Index, plan: &mut Plan) {
-    let subjects = from.subjects();
+/// Subjects of which everything goes.
+fn emptied<'a>(to: &Index, removed: &[&'a Key]) -> HashSet<&'a str> {
+    let mut emptied: HashSet<&str> = removed.iter().map(|key| &*key.subject).collect();
+    let removed: HashSet<&Key> = removed.iter().copied().collect();
+    for key in to.versions.keys().filter(|key| !removed.contains(key)) {
+        emptied.remove(&*key.subject);
+    }
+    emptied
+}
+
+/// Settings there that the source speaks for: those of its places, of its subjects, gone ones too, and of its contexts.
+fn configs(from: &Index, to: &Index, subjects: &HashSet<&str>, emptied: &HashSet<&str>, plan: &mut Plan) {
     for (place, config) in &from.configs {
-        let there = to.configs.get(place);
+        let there = to.configs.get(place).filter(|_| !emptied.contains(&**place));
         if same_config(Some(config), there) {
             continue;
         }
@@ -264,21 +307,30 @@ fn configs(from: &Index, to: &Index, plan: &mut Plan) {
         }
         plan.configs.insert(place.clone(), Some(settings));
     }
-    for place in to.configs.keys().filter(|place| speaks_for(from, &subjects, place) && !place.is_empty()) {
+    for place in to.configs.keys().filter(|place| speaks_for(from, subjects, place) && !place.is_empty()) {
         if !from.configs.contains_key(place) {
             plan.configs.insert(place.clone(), None);
         }
     }
 }
 
-fn mode_changes(from: &Index, to: &Index, plan: &mut Plan) {
-    let subjects = from.subjects();
+fn mode_changes(
+    from: &Index,
+    to: &Index,
+    subjects: &HashSet<&str>,
+    emptied: &HashSet<&str>,
+    plan: &mut Plan,
+) {
     for (place, mode) in &from.modes {
-        if to.modes.get(place) != Some(mode) {
+        if to.modes.get(place) != Some(mode) || emptied.contains(&**place) {
             plan.modes.insert(place.clone(), Some(*mode));
         }
     }
-    for place in to.modes.keys().filter(|place| speaks_for(from, &subjects, place) && !place.is_empty()) {
+    // It hides all other modes, so nobody knows that there are none.
+    if from.modes.get("") == Some(&Mode::ReadonlyOverride) {
+        return;
+    }
+    for place in to.modes.keys().filter(|place| speaks_for(from, subjects, place) && !place.is_empty()) {
         if !from.modes.contains_key(place) {
             plan.modes.insert(place.clone(), None);
         }

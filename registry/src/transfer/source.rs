@@ -164,14 +164,8 @@ impl Index {
             Item::Mode(place, mode) => {
                 self.modes.insert(place, mode);
             }
-            Item::Listed(subject, numbers) => {
-                for (version, deleted) in numbers {
-                    let key = Key { subject: subject.to_string().into(), version };
-                    if let Some(entry) = self.versions.get_mut(&key) {
-                        entry.deleted = deleted;
-                    }
-                }
-            }
+            // The versions that come say themselves whether they are deleted.
+            Item::Listed(..) => {}
             Item::Version(schema) => {
                 if schema.version < 1 {
                     let text = format!(

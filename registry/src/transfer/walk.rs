@@ -5,7 +5,7 @@
 
 use super::Progress;
 use super::error::{Error, Kind, Result};
-use super::index::{Index, references, root};
+use super::index::{self, references, root};
 use crate::client::{Client, Schema, Settings};
 use crate::names::{Context, Subject};
 use crate::settings::Mode;
@@ -24,12 +24,15 @@ pub struct Walk<'a> {
     /// The contexts; none stand for all.
     pub contexts: &'a [Context],
     /// What is known already: of these versions only the numbers are asked for.
-    pub known: Option<&'a Index>,
+    pub known: Option<&'a Known<'a>>,
     /// Counts what is read.
     pub progress: &'a Progress,
     /// Whether to stop.
     pub stop: &'a (dyn Fn() -> bool + Sync),
 }
+
+/// Whether a version is known; also told is whether its list has it as softly deleted, where it comes from a list.
+pub type Known<'a> = dyn Fn(&index::Key, Option<bool>) -> bool + Sync + 'a;
 
 /// What is found on the way.
 #[derive(Debug)]
@@ -46,10 +49,10 @@ pub enum Item {
     Version(Schema),
 }
 
-/// What is wrong with the references of a registry.
+/// What is odd about a registry: its references, its modes, its lists.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Oddities {
-    /// References that lead nowhere, and those that lead back, in words.
+    /// Each in words.
     pub named: Vec<String>,
     /// How many there are.
     pub count: u64,
@@ -80,38 +83,58 @@ struct Passed<'a> {
 impl Walk<'_> {
     /// Shows everything to `visit`.
     pub async fn go(&self, visit: &mut (dyn FnMut(Item) -> Result<()> + Send)) -> Result<Oddities> {
-        let hidden = self.settings(visit).await?;
+        let mut oddities = Oddities::default();
+        let hidden = self.settings(visit, &mut oddities).await?;
         let listed: Mutex<Vec<Numbered>> = Mutex::default();
         let take = || std::mem::take(&mut *listed.lock().unwrap_or_else(PoisonError::into_inner));
         let wanted = |subject: &Subject, numbers: &[(i32, bool)]| {
             let mut listed = listed.lock().unwrap_or_else(PoisonError::into_inner);
             listed.push((subject.clone(), numbers.to_vec()));
-            let new = numbers.iter().filter(|(number, _)| !self.is_known(subject, *number));
+            let new =
+                numbers.iter().filter(|(number, deleted)| !self.is_known(subject, *number, Some(*deleted)));
             new.map(|(number, _)| *number).collect()
         };
-        let mut passed = Passed {
-            walk: self,
-            done: HashSet::new(),
-            missing: HashSet::new(),
-            oddities: Oddities::default(),
-        };
+        let mut awaited: HashSet<Key> = HashSet::new();
+        let mut passed = Passed { walk: self, done: HashSet::new(), missing: HashSet::new(), oddities };
         let mut schemas = std::pin::pin!(self.client.schemas(self.contexts, &hidden, wanted));
         while let Some(schema) = schemas.next().await {
-            for (subject, numbers) in take() {
-                visit(Item::Listed(subject, numbers))?;
-            }
-            passed.pass(schema?, visit).await?;
+            self.listed(take(), &mut awaited, visit)?;
+            let schema = schema?;
+            awaited.remove(&(Subject::parse(&schema.subject), schema.version));
+            passed.pass(schema, visit).await?;
         }
-        for (subject, numbers) in take() {
-            visit(Item::Listed(subject, numbers))?;
+        self.listed(take(), &mut awaited, visit)?;
+        // What was deleted since it was listed is not listed any more.
+        awaited.retain(|key| !passed.done.contains(key));
+        for (subject, number) in awaited {
+            self.check()?;
+            if self.client.versions(&subject).await?.iter().any(|(listed, _)| *listed == number) {
+                let text =
+                    format!("{subject} version {number} is listed, and not there when it is asked for");
+                passed.oddities.add(text);
+            }
         }
         Ok(passed.oddities)
     }
 
-    fn is_known(&self, subject: &Subject, version: i32) -> bool {
-        let Some(known) = self.known else { return false };
-        let key = super::index::Key { subject: subject.to_string().into(), version };
-        known.versions.contains_key(&key)
+    fn listed(
+        &self,
+        all: Vec<Numbered>,
+        awaited: &mut HashSet<Key>,
+        visit: &mut (dyn FnMut(Item) -> Result<()> + Send),
+    ) -> Result<()> {
+        for (subject, numbers) in all {
+            let new =
+                numbers.iter().filter(|(number, deleted)| !self.is_known(&subject, *number, Some(*deleted)));
+            awaited.extend(new.map(|(number, _)| (subject.clone(), *number)));
+            visit(Item::Listed(subject, numbers))?;
+        }
+        Ok(())
+    }
+
+    fn is_known(&self, subject: &Subject, version: i32, deleted: Option<bool>) -> bool {
+        let key = || index::Key { subject: subject.to_string().into(), version };
+        self.known.is_some_and(|known| known(&key(), deleted))
     }
 
     fn is_wanted(&self, context: &Context) -> bool {
@@ -119,7 +142,11 @@ impl Walk<'_> {
     }
 
     /// Contexts, settings and modes. Gives the subjects that an alias hides.
-    async fn settings(&self, visit: &mut (dyn FnMut(Item) -> Result<()> + Send)) -> Result<HashSet<Subject>> {
+    async fn settings(
+        &self,
+        visit: &mut (dyn FnMut(Item) -> Result<()> + Send),
+        oddities: &mut Oddities,
+    ) -> Result<HashSet<Subject>> {
         let mut contexts = self.client.contexts().await?;
         contexts.retain(|context| self.is_wanted(context));
         for context in &contexts {
@@ -131,6 +158,7 @@ impl Walk<'_> {
         if self.is_wanted(&Context::global()) {
             roots.push(Subject::new(Context::global(), ""));
         }
+        let mut is_overridden = false;
         for place in &roots {
             self.check()?;
             let config = match self.client.config(place).await {
@@ -145,9 +173,16 @@ impl Walk<'_> {
                 Err(error) if place.context.is_global() && error.status().is_some_and(|s| s < 500) => None,
                 mode => mode?,
             };
-            if let Some(mode) = mode {
+            is_overridden |= mode == Some(Mode::ReadonlyOverride);
+            // It is answered for every place, and is that of the registry.
+            if let Some(mode) =
+                mode.filter(|mode| *mode != Mode::ReadonlyOverride || place.context.is_default())
+            {
                 visit(Item::Mode(root(&place.context), mode))?;
             }
+        }
+        if is_overridden {
+            oddities.add("the registry is READONLY_OVERRIDE, so that no other mode can be read".to_owned());
         }
         let mut hidden = HashSet::new();
         let named = self.client.subjects(self.contexts).try_filter(|subject| {
@@ -157,9 +192,9 @@ impl Walk<'_> {
         let asked = named.map_ok(|subject| async move {
             let (config, mode) =
                 futures::try_join!(self.client.config(&subject), self.client.mode(&subject))?;
-            // At the top it is answered for every subject, and is no mode of theirs.
             Ok((subject, config, mode.filter(|mode| *mode != Mode::ReadonlyOverride)))
         });
+        let (mut modes, mut subjects) = (Vec::new(), 0);
         let mut answers = std::pin::pin!(asked.try_buffered(self.client.in_flight()));
         while let Some(answer) = answers.next().await {
             self.check()?;
@@ -171,11 +206,25 @@ impl Walk<'_> {
                 }
                 visit(Item::Config(subject.to_string(), config))?;
             }
-            if let Some(mode) = mode {
-                visit(Item::Mode(subject.to_string(), mode))?;
-            }
+            subjects += 1;
+            modes.extend(mode.map(|mode| (subject, mode)));
+        }
+        if modes.len() > 1 && modes.len() == subjects && self.are_of_the_registry(&modes).await? {
+            let text =
+                "every subject answers the registry's mode for its own; it is kept as the registry's alone";
+            oddities.add(text.to_owned());
+            modes.clear();
+        }
+        for (subject, mode) in modes {
+            visit(Item::Mode(subject.to_string(), mode))?;
         }
         Ok(hidden)
+    }
+
+    /// Whether these modes are but that of the registry: Karapace, which knows no contexts, answers it for every subject.
+    async fn are_of_the_registry(&self, modes: &[(Subject, Mode)]) -> Result<bool> {
+        let top = self.client.mode(&Subject::new(Context::default_context(), "")).await?;
+        Ok(modes.iter().all(|(subject, mode)| subject.context.is_default() && Some(*mode) == top))
     }
 
     fn check(&self) -> Result<()> {
@@ -247,7 +296,7 @@ impl Passed<'_> {
             self.walk.is_wanted(&subject.context)
                 && !self.done.contains(key)
                 && !self.missing.contains(key)
-                && !self.walk.is_known(subject, *version)
+                && !self.walk.is_known(subject, *version, None)
         });
         unmet.collect()
     }

@@ -205,6 +205,21 @@ pub(super) fn modes(journal: PathBuf, client: &Client) -> Result<Modes> {
     Ok(modes)
 }
 
+/// Puts back what is borrowed, by this run or an earlier one, whatever became of this one. Only a plan leaves it as it is.
+pub(super) async fn put_back<T>(
+    ended: Result<T>,
+    is_plan: bool,
+    modes: &mut Modes,
+    client: &Client,
+) -> Result<T> {
+    let put_back = match is_plan {
+        true => Ok(()),
+        false => modes.put_back(client).await.map_err(failed),
+    };
+    let ended = ended?;
+    put_back.map(|()| ended)
+}
+
 /// The error of a command from that of the library.
 pub(super) fn failed(error: transfer::Error) -> Error {
     let kind = match error.kind() {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use pipeline::Result;
-use registry::transfer::{Difference, Differences, Progress, diff};
+use registry::transfer::{Difference, Differences, Guids, Progress, diff};
 
 use super::access::{self, failed};
 use super::topic::Place;
@@ -47,7 +47,7 @@ pub(super) async fn run(args: DiffArgs, output: &Output) -> Result<u8> {
         let there = &a.index.contexts | &b.index.contexts;
         let either = format!("{} or {}", place_a.name(a.name()), place_b.name(b.name()));
         access::are_there(&contexts, &there, &either)?;
-        diff(&a, &b).await.map_err(failed)
+        diff(&a, &b, Guids::OfSameTexts).await.map_err(failed)
     }
     .await;
     bar.finish();
@@ -75,6 +75,11 @@ pub(super) fn text(found: &Differences) -> String {
         let place = if subject.is_empty() { "the registry" } else { subject };
         let side = |side: &Option<String>| side.clone().unwrap_or_else(|| "nothing".to_owned());
         lines.push(format!("  {what} of {place}{version}: {} | {}", side(a), side(b)));
+    }
+    if found.differences.iter().any(|difference| difference.what == "guid") {
+        lines.push(
+            "  -> records that name a schema by its GUID, in a header, are not found by it there".to_owned(),
+        );
     }
     let more = found.count.saturating_sub(found.differences.len() as u64);
     if more > 0 {

@@ -138,7 +138,8 @@ async fn write<W: Write + Send>(
     Ok((out, Written { counts, hash, oddities }))
 }
 
-fn tell(oddities: &Oddities) {
+/// Logs what is odd about a registry.
+pub(super) fn tell(oddities: &Oddities) {
     for what in &oddities.named {
         tracing::warn!("{what}");
     }

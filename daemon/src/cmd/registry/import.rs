@@ -4,7 +4,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use pipeline::{Error, Result};
-use registry::transfer::{Applied, Plan, Planned, Progress, Run, Side, apply, plan};
+use registry::client::Client;
+use registry::transfer::{Applied, Modes, Plan, Planned, Progress, Run, Side, apply, plan};
 use serde_json::{Value, json};
 
 use super::access::{self, failed};
@@ -44,18 +45,23 @@ pub(super) struct How {
 /// Runs `registry import`.
 pub(super) async fn run(args: ImportArgs, output: &Output) -> Result<u8> {
     let client = access::client(args.access.settings(&args.to, &args.speed)?)?;
-    let stop = signals::stop_token()?;
-    let is_stopped = access::stopped(&stop);
-    let counters = Arc::new(Progress::default());
-    let bar = access::bar(&counters);
-    let from = Side::file(&args.file, &is_stopped).map_err(failed)?;
     let journal = args.how.journal.clone().unwrap_or_else(|| {
         let mut name = args.file.clone().into_os_string();
         name.push(".journal");
         name.into()
     });
     let mut modes = access::modes(journal, &client)?;
-    let mut there = Side::live(Arc::clone(&client), &[], &counters, &is_stopped).await.map_err(failed)?;
+    let ended = bring(&args, &client, &mut modes, output).await;
+    access::put_back(ended, args.how.plan, &mut modes, &client).await
+}
+
+async fn bring(args: &ImportArgs, client: &Arc<Client>, modes: &mut Modes, output: &Output) -> Result<u8> {
+    let stop = signals::stop_token()?;
+    let is_stopped = access::stopped(&stop);
+    let counters = Arc::new(Progress::default());
+    let bar = access::bar(&counters);
+    let from = Side::file(&args.file, &is_stopped).map_err(failed)?;
+    let mut there = Side::live(Arc::clone(client), &[], &counters, &is_stopped).await.map_err(failed)?;
     modes.show_in(&mut there.index);
     let planned = plan(&from, &there, !args.how.without_modes, &[]).await.map_err(failed)?;
     if args.how.plan || !planned.conflicts.is_empty() {
@@ -63,8 +69,8 @@ pub(super) async fn run(args: ImportArgs, output: &Output) -> Result<u8> {
         output.print(&plan_json(&planned, &client.name()), || plan_text(&planned, &client.name()));
         return Ok(if planned.conflicts.is_empty() { exit::DONE } else { exit::USAGE });
     }
-    let run = Run { from: &from, to: &client, progress: &counters, stop: &is_stopped };
-    let applied = apply(&planned, &run, &there.index, &mut modes).await;
+    let run = Run { from: &from, to: client, progress: &counters, stop: &is_stopped };
+    let applied = apply(&planned, &run, &there.index, modes).await;
     bar.finish();
     let applied = applied.map_err(failed)?;
     output.print(
@@ -89,6 +95,7 @@ pub(super) fn plan_json(plan: &Plan, target: &str) -> Value {
         "target": target,
         "present": plan.present,
         "extra": plan.extra,
+        "aliases": plan.aliases,
         "versions": plan.versions.iter().map(version).collect::<Vec<_>>(),
         "configs": plan.configs,
         "modes": plan.modes,
@@ -104,6 +111,7 @@ pub(super) fn plan_text(plan: &Plan, target: &str) -> String {
         plan.present,
         plan.extra
     )];
+    lines.extend(plan.aliases.iter().map(|at| format!("  lift the alias   {at}")));
     lines.extend(plan.versions.iter().map(|planned| match planned {
         Planned::Register(key) => format!("  register         {key}"),
         Planned::Delete(key) => format!("  delete           {key}"),
@@ -124,7 +132,7 @@ pub(super) fn plan_text(plan: &Plan, target: &str) -> String {
         lines.push(format!("  -> {}", conflict.next_step));
     }
     if !plan.conflicts.is_empty() {
-        lines.push("nothing was touched".to_owned());
+        lines.push("nothing was written".to_owned());
     }
     lines.join("\n")
 }
