@@ -1,6 +1,8 @@
 //! Three instances of the binary over one store of each kind that can be shared: what one has acknowledged all know, and those that
 //! die in the middle of a registration (SIGKILL) take nothing with them and leave nothing half done.
 
+#![expect(clippy::print_stdout, reason = "how quick it was, for who runs it with --nocapture")]
+
 use sandbox::binary::{Replevin, Running};
 use sandbox::cassandra::Cassandra;
 use sandbox::http;

@@ -91,6 +91,7 @@ impl<'a> Follow<'a> {
             stop,
             here,
             there,
+            is_torn,
             looks,
             gone,
             doubted,
