@@ -331,7 +331,7 @@ fn what_a_killed_run_has_left_in_import_is_put_back_by_the_next_one_however_that
     }
     killed();
     std::fs::write(&file, "cut").expect("written");
-    ends(2, &import);
+    ends(4, &import);
     assert_eq!((to.mode(), journal.exists()), (json!("READWRITE"), false));
 }
 

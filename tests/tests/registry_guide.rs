@@ -389,11 +389,7 @@ fn on_cassandra() {
         .rsplit_once(':')
         .map(|(host, port)| (host.to_owned(), port.to_owned()))
         .expect("a port");
-    let variables = [
-        ("STORAGE_TYPE", "cassandra"),
-        ("CASSANDRA_HOSTS", &host),
-        ("SCHEMA_REGISTRY_CASSANDRA_PORT", &port),
-    ];
+    let variables = [("STORAGE_TYPE", "cassandra"), ("CASSANDRA_HOSTS", &host), ("CASSANDRA_PORT", &port)];
     let _registry = site.contain(variables.into_iter());
     site.fill();
     let tool =

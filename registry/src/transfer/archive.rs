@@ -269,7 +269,7 @@ impl Archive {
 
 fn damaged(place: &str, why: &str) -> Error {
     Error::new(Kind::Damaged, format!("{place}: {why}"))
-        .hint("take another copy of the file; nothing was touched")
+        .hint("take another copy of the file; nothing was written")
 }
 
 /// Reads a line with its end into `bytes`; 0 where there is no more.
@@ -283,7 +283,7 @@ fn line(reader: &mut impl BufRead, bytes: &mut Vec<u8>) -> Result<u64> {
         } else {
             "the line has no end: the file was cut"
         };
-        return Err(Error::new(Kind::Damaged, why).hint("take another copy of the file; nothing was touched"));
+        return Err(Error::new(Kind::Damaged, why).hint("take another copy of the file; nothing was written"));
     }
     Ok(read as u64)
 }

@@ -696,7 +696,7 @@ async fn a_registry_that_does_not_keep_numbers_or_labels_is_named() {
     }
     // Has the version, without its labels.
     let bed = Bed::behind(|_, asked| {
-        let bare = r#"{"subject":"labelled","version":1,"id":10,"schema":"\"int\""}"#;
+        let bare = r#"{"subject":"labelled","version":1,"id":8,"schema":"\"int\""}"#;
         let read = asked.method == "GET" && asked.path == "/subjects/labelled/versions/1";
         read.then(|| json(200, bare))
     })

@@ -97,6 +97,7 @@ async fn take_over(
     let begun =
         Follow::begin(source, target, contexts, with_modes, mass_deletion, &counters, &is_stopped).await;
     let mut follow = begun.map_err(failed)?;
+    access::are_there(contexts, &follow.here().index.contexts, &place.name(from.name()))?;
     super::export::tell(&follow.here().oddities);
     let plan = follow.plan(modes).await.map_err(failed)?;
     if args.how.plan || !plan.conflicts.is_empty() {

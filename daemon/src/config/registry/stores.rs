@@ -156,27 +156,27 @@ const LEVEL: Kind =
 /// `storage.cassandra`.
 pub(crate) static CASSANDRA: Table = Table {
     path: "storage.cassandra",
-    about: "The keyspace is made where it is missing, with NetworkTopologyStrategy in the local data centre; one in several data centres must be made, or altered, by hand.",
+    about: "The keyspace is made where it is missing, with NetworkTopologyStrategy and replicas in all data centres that the cluster has then.",
     keys: &[
         ours("hosts", Kind::List(&Kind::Host), "nodes to begin with; the others are found through them")
             .default("localhost")
-            .env(&["SCHEMA_REGISTRY_CASSANDRA_HOSTS"]),
+            .env(&["SCHEMA_REGISTRY_CASSANDRA_HOSTS", "CASSANDRA_HOSTS"]),
         ours("port", PORT, "port of those hosts that are written without one")
             .default("9042")
-            .env(&["SCHEMA_REGISTRY_CASSANDRA_PORT"]),
+            .env(&["SCHEMA_REGISTRY_CASSANDRA_PORT", "CASSANDRA_PORT"]),
         ours("keyspace", Kind::Text, "the keyspace")
             .default("schema_registry")
-            .env(&["SCHEMA_REGISTRY_CASSANDRA_KEYSPACE"]),
+            .env(&["SCHEMA_REGISTRY_CASSANDRA_KEYSPACE", "CASSANDRA_KEYSPACE"]),
         ours("local_dc", Kind::Text, "the data centre whose nodes are talked to; that of the first node where it is not set")
             .example("dc1")
-            .env(&["SCHEMA_REGISTRY_CASSANDRA_LOCAL_DC"]),
+            .env(&["SCHEMA_REGISTRY_CASSANDRA_LOCAL_DC", "CASSANDRA_LOCAL_DC"]),
         ours("replication_factor", Kind::Int { min: 1, max: 1_000 }, "replicas in each data centre of a keyspace that is made; unset: three, or as many as it has nodes")
             .example("3")
-            .env(&["SCHEMA_REGISTRY_CASSANDRA_REPLICATION_FACTOR"]),
+            .env(&["SCHEMA_REGISTRY_CASSANDRA_REPLICATION_FACTOR", "CASSANDRA_REPLICATION_FACTOR"]),
         ours("consistency", LEVEL, "how many replicas must answer a question, and have what is written")
             .also(&["consistency_level"])
             .default("LOCAL_QUORUM")
-            .env(&["SCHEMA_REGISTRY_CASSANDRA_CONSISTENCY"]),
+            .env(&["SCHEMA_REGISTRY_CASSANDRA_CONSISTENCY", "CASSANDRA_CONSISTENCY"]),
         ours("read_consistency", LEVEL, "the same for questions alone; unset: as consistency")
             .example("LOCAL_QUORUM")
             .env(&["SCHEMA_REGISTRY_CASSANDRA_READ_CONSISTENCY"]),
@@ -189,10 +189,10 @@ pub(crate) static CASSANDRA: Table = Table {
         ours("username", Kind::Text, "user, where the cluster asks for one")
             .also(&["user"])
             .example("schemaregistry")
-            .env(&["SCHEMA_REGISTRY_CASSANDRA_USERNAME"]),
+            .env(&["SCHEMA_REGISTRY_CASSANDRA_USERNAME", "CASSANDRA_USERNAME"]),
         ours("password", Kind::Secret, "the user's password")
             .example("${CASSANDRA_PASSWORD}")
-            .env(&["SCHEMA_REGISTRY_CASSANDRA_PASSWORD"]),
+            .env(&["SCHEMA_REGISTRY_CASSANDRA_PASSWORD", "CASSANDRA_PASSWORD"]),
         ours("ca_file", Kind::Text, "TLS, with a PEM file of the authorities that are believed; a node's certificate must name its address")
             .example("/etc/ssl/cassandra-ca.pem")
             .env(&["SCHEMA_REGISTRY_CASSANDRA_CA_FILE"]),
