@@ -101,7 +101,8 @@ impl Cassandra {
     /// The command of `nodetool` for this node, as words for a shell.
     pub fn nodetool(&self) -> String {
         format!(
-            "java -cp '{}/*' -Duser.home={} org.apache.cassandra.tools.NodeTool -h 127.0.0.1 -p {}",
+            "java {} -cp '{}/*' -Duser.home={} org.apache.cassandra.tools.NodeTool -h 127.0.0.1 -p {}",
+            insides().join(" "),
             installed("cassandra").join("libs").display(),
             self.scratch.path().display(),
             self.management.number()
@@ -141,8 +142,7 @@ impl Cassandra {
         let jamm = jamm
             .filter(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("jamm-")));
         java.arg(format!("-javaagent:{}", jamm.max().expect("jamm is among Cassandra's jars").display()));
-        java.args(EXPORTS.iter().map(|module| format!("--add-exports={module}=ALL-UNNAMED")));
-        java.args(OPENS.iter().map(|module| format!("--add-opens={module}=ALL-UNNAMED")));
+        java.args(insides());
         java.arg(format!("-Dcassandra.config=file://{}", folder.join("cassandra.yaml").display()));
         java.arg(format!("-Dcassandra.storagedir={}", folder.display()));
         let place = folder.join("rackdc.properties");
@@ -196,4 +196,10 @@ impl Cassandra {
         }
         yaml
     }
+}
+
+/// What Java is told before Cassandra and its tools may use its insides.
+fn insides() -> Vec<String> {
+    let exports = EXPORTS.iter().map(|module| format!("--add-exports={module}=ALL-UNNAMED"));
+    exports.chain(OPENS.iter().map(|module| format!("--add-opens={module}=ALL-UNNAMED"))).collect()
 }
