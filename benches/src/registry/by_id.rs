@@ -26,7 +26,7 @@ pub(super) async fn run(runs: usize) -> Result<()> {
 }
 
 async fn with(store: &str, variables: &Variables, runs: usize) -> Result<()> {
-    let registry = Server::registry(variables, "/")?;
+    let registry = Server::registry(variables, "/health/ready")?;
     let asked = Asked::new(&registry.address)?;
     asked.fill(SUBJECTS, VERSIONS).await?;
     let last = SUBJECTS * VERSIONS;

@@ -15,7 +15,7 @@ const NAMES: usize = 100_000;
 const VERSIONS: usize = 10;
 
 pub(super) async fn run(runs: usize) -> Result<()> {
-    let server = Server::registry(&with_store("memory"), "/")?;
+    let server = Server::registry(&with_store("memory"), "/health/ready")?;
     let asked = Asked::new(&server.address)?;
     let level = json!({ "compatibility": "BACKWARD_TRANSITIVE" });
     asked.ask(Method::PUT, "/config", Some(&level)).await?;

@@ -16,7 +16,7 @@ const SUBJECTS: usize = 1000;
 const VERSIONS: usize = 10;
 
 pub(super) async fn run(minutes: u64) -> Result<()> {
-    let server = Server::registry(&with_store("memory"), "/")?;
+    let server = Server::registry(&with_store("memory"), "/health/ready")?;
     let idle = server.resident()?;
     report("idle", idle, 20 << 20);
     let asked = Asked::new(&server.address)?;

@@ -27,7 +27,7 @@ pub(super) async fn run(runs: usize) -> Result<()> {
 
 async fn sqlite(runs: usize) -> Result<()> {
     let folder = Scratch::new("bench-sqlite");
-    let server = Server::registry(&with_sqlite(&folder), "/")?;
+    let server = Server::registry(&with_sqlite(&folder), "/health/ready")?;
     let asked = Asked::new(&server.address)?;
     let mut connection = Connection::open(folder.path().join("bare.sqlite"))?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
@@ -52,7 +52,7 @@ async fn sqlite(runs: usize) -> Result<()> {
 
 async fn postgresql(runs: usize) -> Result<()> {
     let postgres = Postgres::start();
-    let server = Server::registry(&with_postgres(&postgres), "/")?;
+    let server = Server::registry(&with_postgres(&postgres), "/health/ready")?;
     let asked = Asked::new(&server.address)?;
     let options = PgConnectOptions::new_without_pgpass()
         .host("127.0.0.1")

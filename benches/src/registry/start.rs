@@ -26,7 +26,7 @@ pub(super) async fn run(runs: usize) -> Result<()> {
 async fn postgresql(runs: usize) -> Result<()> {
     let postgres = Postgres::start();
     let variables = with_postgres(&postgres);
-    let server = Server::registry(&variables, "/")?;
+    let server = Server::registry(&variables, "/health/ready")?;
     Asked::new(&server.address)?.fill(1000, 10).await?;
     drop(server);
     let mut times = Vec::new();

@@ -95,8 +95,8 @@ impl Default for Settings {
             work_allowance: Duration::from_secs(10),
             work_patience: Duration::from_secs(10),
             text_cache_bytes: 16 << 20,
-            answer_cache_bytes: 16 << 20,
-            parsed_cache_bytes: 8 << 20,
+            answer_cache_bytes: 14 << 20,
+            parsed_cache_bytes: 4 << 20,
         }
     }
 }
