@@ -18,10 +18,10 @@ const VERSIONS: usize = 10;
 pub(super) async fn run(minutes: u64) -> Result<()> {
     let server = Server::registry(&with_store("memory"), "/health/ready")?;
     let idle = server.resident()?;
-    report("idle", idle, 20 << 20);
+    report("idle", idle, 20_000_000);
     let asked = Asked::new(&server.address)?;
     asked.fill(SUBJECTS, VERSIONS).await?;
-    report("with 10,000 schemas of 1 KB", server.resident()?, 64 << 20);
+    report("with 10,000 schemas of 1 KB", server.resident()?, 64_000_000);
     let end = Instant::now() + Duration::from_secs(60 * minutes);
     let mut rounds = 0;
     while Instant::now() < end {
@@ -29,7 +29,7 @@ pub(super) async fn run(minutes: u64) -> Result<()> {
         rounds += 1;
         say(&format!("  {} requests, {} MiB", rounds * 10_000, server.resident()? >> 20));
     }
-    report(&format!("after {minutes} minutes of mixed load"), server.resident()?, 80 << 20);
+    report(&format!("after {minutes} minutes of mixed load"), server.resident()?, 80_000_000);
     Ok(())
 }
 
