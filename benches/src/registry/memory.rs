@@ -61,7 +61,7 @@ fn report(when: &str, bytes: u64, bar: u64) {
         ours: format!("{:.1} MB", bytes as f64 / 1e6),
         reference: "none".into(),
         result: format!("{:.1} MB", bytes as f64 / 1e6),
-        bar: format!("at most {} MB", bar >> 20),
+        bar: format!("at most {} MB", bar / 1_000_000),
         met: Some(bytes <= bar),
     });
 }
