@@ -16,6 +16,7 @@ pub mod api;
 pub mod client;
 pub mod compat;
 pub mod error;
+mod few;
 pub mod identity;
 pub mod json;
 pub mod live;

@@ -3,11 +3,12 @@
 //!
 //! It changes in one way only: by the [`Change`]s of a commit, whoever made it. It holds no rules.
 
+use crate::few::Few;
 use crate::names::{Context, Subject};
 use crate::schema::Reference;
 use crate::settings::{Config, Mode};
 use crate::store::{Change, Head, SchemaId, SchemaKey, SchemaRow, VersionRow};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
 use std::sync::Arc;
 use uuid::Uuid;
@@ -33,10 +34,10 @@ pub struct ContextState {
     /// Versions by rising number; a subject without versions is not here.
     subjects: BTreeMap<Arc<str>, Vec<Version>>,
     schemas: HashMap<SchemaKey, Schema>,
-    by_identity: HashMap<[u8; 16], BTreeSet<SchemaKey>>,
-    by_guid: HashMap<Uuid, BTreeSet<SchemaKey>>,
+    by_identity: HashMap<[u8; 16], Few<SchemaKey>>,
+    by_guid: HashMap<Uuid, Few<SchemaKey>>,
     /// Schemas of this context by what they refer to, wherever that is.
-    referrers: HashMap<(Subject, i32), BTreeSet<SchemaKey>>,
+    referrers: HashMap<(Subject, i32), Few<SchemaKey>>,
     configs: BTreeMap<Arc<str>, Box<Config>>,
     modes: BTreeMap<Arc<str>, Mode>,
 }
@@ -45,7 +46,7 @@ pub struct ContextState {
 struct Schema {
     row: SchemaRow,
     /// The versions that are this schema.
-    users: BTreeSet<(Arc<str>, i32)>,
+    users: Few<(Arc<str>, i32)>,
 }
 
 impl ContextState {
@@ -117,8 +118,8 @@ impl ContextState {
     }
 
     /// Answers the versions that were this schema.
-    fn remove_schema(&mut self, context: &Context, key: SchemaKey) -> BTreeSet<(Arc<str>, i32)> {
-        let Some(Schema { row, users }) = self.schemas.remove(&key) else { return BTreeSet::new() };
+    fn remove_schema(&mut self, context: &Context, key: SchemaKey) -> Few<(Arc<str>, i32)> {
+        let Some(Schema { row, users }) = self.schemas.remove(&key) else { return Few::default() };
         forget(&mut self.by_identity, &row.identity, key);
         forget(&mut self.by_guid, &row.guid, key);
         for target in targets(context, &row.references) {
@@ -184,7 +185,7 @@ impl ContextState {
 
     /// The versions that are this schema, by subject and number.
     pub fn users(&self, key: SchemaKey) -> impl Iterator<Item = (&Arc<str>, Version)> {
-        let users = self.schemas.get(&key).into_iter().flat_map(|schema| &schema.users);
+        let users = self.schemas.get(&key).into_iter().flat_map(|schema| schema.users.iter());
         users.filter_map(|(subject, number)| {
             let versions = self.versions(subject);
             let at = versions.binary_search_by_key(number, |known| known.version).ok()?;
@@ -194,17 +195,17 @@ impl ContextState {
 
     /// The schemas of a content, the lowest id first. More than one id only after an import.
     pub fn keys_of(&self, identity: &[u8; 16]) -> impl Iterator<Item = SchemaKey> {
-        self.by_identity.get(identity).into_iter().flatten().copied()
+        self.by_identity.get(identity).into_iter().flat_map(Few::iter).copied()
     }
 
     /// The schemas of a GUID, the lowest id first.
     pub fn keys_of_guid(&self, guid: &Uuid) -> impl Iterator<Item = SchemaKey> {
-        self.by_guid.get(guid).into_iter().flatten().copied()
+        self.by_guid.get(guid).into_iter().flat_map(Few::iter).copied()
     }
 
     /// Schemas of this context that refer to a version, by id.
     pub fn referrers(&self, subject: &Subject, version: i32) -> impl Iterator<Item = SchemaKey> {
-        self.referrers.get(&(subject.clone(), version)).into_iter().flatten().copied()
+        self.referrers.get(&(subject.clone(), version)).into_iter().flat_map(Few::iter).copied()
     }
 
     /// The settings that a subject has itself; of the context itself where the name is empty.
@@ -236,7 +237,7 @@ fn targets<'a>(
     references.iter().map(|reference| (Subject::parse_in(&reference.subject, context), reference.version))
 }
 
-fn forget<K: std::hash::Hash + Eq>(map: &mut HashMap<K, BTreeSet<SchemaKey>>, by: &K, key: SchemaKey) {
+fn forget<K: std::hash::Hash + Eq>(map: &mut HashMap<K, Few<SchemaKey>>, by: &K, key: SchemaKey) {
     if let Some(keys) = map.get_mut(by) {
         keys.remove(&key);
         if keys.is_empty() {

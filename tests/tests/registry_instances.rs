@@ -68,7 +68,7 @@ fn start(serve: &dyn Fn() -> Replevin, port: &Port) -> Running {
 }
 
 /// A client that registers names of its own and, every fourth time, one that all clients register at once.
-fn client(number: usize, instances: &[String; 3], told: &Told, is_over: &AtomicBool) {
+fn client(number: usize, instances: &[String], told: &Told, is_over: &AtomicBool) {
     let mut at = number;
     for round in 0.. {
         if is_over.load(Ordering::Relaxed) {
@@ -78,11 +78,37 @@ fn client(number: usize, instances: &[String; 3], told: &Told, is_over: &AtomicB
         // As clients do: where one instance does not answer the next is asked.
         let id = until(&subject, || {
             at += 1;
-            register(&instances[at % 3], &subject)
+            register(&instances[at % instances.len()], &subject)
         });
         let before = told.lock().unwrap_or_else(PoisonError::into_inner).insert(subject.clone(), id);
         assert!(before.is_none_or(|before| before == id), "{subject} is {before:?} and {id}");
     }
+}
+
+/// Clients at all instances, which die one after the other; each is started again after `gone`. Answers what was acknowledged.
+fn register_around_deaths(
+    serve: &dyn Fn() -> Replevin,
+    ports: &[Port],
+    running: &mut [Running],
+    gone: Duration,
+) -> BTreeMap<String, u64> {
+    let instances: Vec<String> = ports.iter().map(Port::address).collect();
+    let (told, is_over) = (Told::default(), AtomicBool::new(false));
+    std::thread::scope(|scope| {
+        for number in 0..CLIENTS {
+            let (instances, told, is_over) = (&instances, &told, &is_over);
+            scope.spawn(move || client(number, instances, told, is_over));
+        }
+        for death in 0..DEATHS {
+            let dying = death % ports.len();
+            std::thread::sleep(Duration::from_millis(700));
+            running[dying].kill9();
+            std::thread::sleep(gone);
+            running[dying] = start(serve, &ports[dying]);
+        }
+        is_over.store(true, Ordering::Relaxed);
+    });
+    told.into_inner().expect("no panic")
 }
 
 /// The whole of it on one store; `serve` starts an instance there.
@@ -102,25 +128,12 @@ fn share(serve: &dyn Fn() -> Replevin) {
         println!("all list {subject} after {:?}", done.elapsed());
         assert!(done.elapsed() < COHERENT, "{:?}", done.elapsed());
     }
-    let (told, is_over) = (Told::default(), AtomicBool::new(false));
-    std::thread::scope(|scope| {
-        for number in 0..CLIENTS {
-            let (instances, told, is_over) = (&instances, &told, &is_over);
-            scope.spawn(move || client(number, instances, told, is_over));
-        }
-        for death in 0..DEATHS {
-            std::thread::sleep(Duration::from_millis(700));
-            running[death % 3].kill9();
-            std::thread::sleep(Duration::from_millis(200));
-            running[death % 3] = start(serve, &ports[death % 3]);
-        }
-        is_over.store(true, Ordering::Relaxed);
-    });
+    let told = register_around_deaths(serve, &ports, &mut running, Duration::from_millis(200));
     for instance in &instances {
         // The list may be half a second old.
         until("the instances agree", || (held(instance) == held(&instances[0])).then_some(()));
     }
-    is_whole(&told.into_inner().expect("no panic"), &instances[0]);
+    is_whole(&told, &instances[0]);
 }
 
 /// What was acknowledged is there once, with the id that was told, and ids have no gaps.
@@ -203,20 +216,8 @@ fn sqlite_is_opened_again_after_each_death() {
         let data = folder.path().display().to_string();
         Replevin::new(&["registry", "serve"]).env("STATE_DIRECTORY", &data)
     };
-    let instances = [port.address(), port.address(), port.address()];
-    let mut running = start(&serve, &port);
-    let (told, is_over) = (Told::default(), AtomicBool::new(false));
-    std::thread::scope(|scope| {
-        for number in 0..CLIENTS {
-            let (instances, told, is_over) = (&instances, &told, &is_over);
-            scope.spawn(move || client(number, instances, told, is_over));
-        }
-        for _ in 0..DEATHS {
-            std::thread::sleep(Duration::from_millis(300));
-            running.kill9();
-            running = start(&serve, &port);
-        }
-        is_over.store(true, Ordering::Relaxed);
-    });
-    is_whole(&told.into_inner().expect("no panic"), &instances[0]);
+    let mut running = [start(&serve, &port)];
+    let ports = [port];
+    let told = register_around_deaths(&serve, &ports, &mut running, Duration::ZERO);
+    is_whole(&told, &ports[0].address());
 }

@@ -59,16 +59,14 @@ fn field(bytes: &[u8], path: &str, declared: &HashSet<String>) -> Option<Vec<u8>
     entries(bytes, |tag, _| Some(if tag == 10 && !is_declared { Part::Gone } else { Part::Same }))
 }
 
-/// What the first entry with tag 1 says, which is the name of a message and of a field.
-fn name(bytes: &[u8]) -> Option<String> {
-    let mut found = None;
-    entries(bytes, |tag, body| {
-        if tag == 1 {
-            found = Some(String::from_utf8(body.to_vec()).ok()?);
-        }
-        Some(Part::Same)
-    })?;
-    found
+/// What the last entry with tag 1 says, which is the name of a message and of a field.
+fn name(bytes: &[u8]) -> Option<&str> {
+    let (mut rest, mut found) = (bytes, None);
+    while rest.has_remaining() {
+        let entry = Entry::read(&mut rest)?;
+        found = entry.body.filter(|_| entry.tag == 1).or(found);
+    }
+    std::str::from_utf8(found?).ok()
 }
 
 enum Part {
@@ -81,21 +79,11 @@ enum Part {
 fn entries(bytes: &[u8], mut becomes: impl FnMut(u32, &[u8]) -> Option<Part>) -> Option<Vec<u8>> {
     let (mut rest, mut kept) = (bytes, Vec::with_capacity(bytes.len()));
     while rest.has_remaining() {
-        let begin = rest;
-        let (tag, kind) = decode_key(&mut rest).ok()?;
-        let mut part = Part::Same;
-        if kind == WireType::LengthDelimited {
-            let length = usize::try_from(decode_varint(&mut rest).ok()?).ok()?;
-            let (body, behind) = rest.split_at_checked(length)?;
-            rest = behind;
-            part = becomes(tag, body)?;
-        } else {
-            skip_field(kind, tag, &mut rest, DecodeContext::default()).ok()?;
-        }
-        match part {
-            Part::Same => kept.extend_from_slice(&begin[..begin.len() - rest.len()]),
+        let entry = Entry::read(&mut rest)?;
+        match entry.body.map_or(Some(Part::Same), |body| becomes(entry.tag, body))? {
+            Part::Same => kept.extend_from_slice(entry.whole),
             Part::Other(body) => {
-                encode_key(tag, kind, &mut kept);
+                encode_key(entry.tag, WireType::LengthDelimited, &mut kept);
                 encode_varint(u64::try_from(body.len()).ok()?, &mut kept);
                 kept.extend_from_slice(&body);
             }
@@ -103,4 +91,28 @@ fn entries(bytes: &[u8], mut becomes: impl FnMut(u32, &[u8]) -> Option<Part>) ->
         }
     }
     Some(kept)
+}
+
+/// An entry of an encoded message.
+struct Entry<'a> {
+    tag: u32,
+    whole: &'a [u8],
+    /// What it holds, if that has a length.
+    body: Option<&'a [u8]>,
+}
+
+impl<'a> Entry<'a> {
+    fn read(rest: &mut &'a [u8]) -> Option<Self> {
+        let begin = *rest;
+        let (tag, kind) = decode_key(rest).ok()?;
+        let mut body = None;
+        if kind == WireType::LengthDelimited {
+            let length = usize::try_from(decode_varint(rest).ok()?).ok()?;
+            let (found, behind) = rest.split_at_checked(length)?;
+            (body, *rest) = (Some(found), behind);
+        } else {
+            skip_field(kind, tag, rest, DecodeContext::default()).ok()?;
+        }
+        Some(Self { tag, whole: &begin[..begin.len() - rest.len()], body })
+    }
 }
