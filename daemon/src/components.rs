@@ -1,19 +1,25 @@
 //! From values to components: what a checked job file says becomes clients, stores and pipeline settings.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use formats::ids::BackupId;
 use formats::segment::FrameCompression;
-use pipeline::Result;
-use pipeline::backup::{BackupSettings, StartOffset};
+use pipeline::backup::{BackupSettings, SchemaSettings, StartOffset};
 use pipeline::kafka::{Client, ClientConfig, HostPort, Isolation};
 use pipeline::restore::{self, RestoreSettings};
+use pipeline::schemas::SchemaSelection;
 use pipeline::seam::Seam;
+use pipeline::secret::Secret;
 use pipeline::storage::wrap::Prefixed;
 use pipeline::storage::{self, IoSettings, StorageSettings, Store};
+use pipeline::{Error, Result};
+use registry::client::{Auth, Bearer, ClientSettings, OAuth, Trust};
 
-use crate::config;
+use crate::cmd::registry::Place;
+use crate::schemas::RegistrySource;
+use crate::{cmd, config};
 
 /// The shortest time between two commits.
 const COMMIT_INTERVAL: Duration = Duration::from_secs(1);
@@ -71,7 +77,68 @@ pub(crate) fn backup_settings(job: &config::BackupJob) -> Result<BackupSettings>
         upload_parallelism: backup.upload_parallelism,
         refresh_interval: Duration::from_millis(backup.refresh_interval_ms),
         commit_interval: COMMIT_INTERVAL,
+        schemas: None,
     })
+}
+
+/// What a backup job says about schemas.
+pub(crate) async fn schema_settings(registry: &config::SchemaRegistry) -> Result<SchemaSettings> {
+    let config::SchemaRegistry { subjects, exclude, types, references, .. } = registry;
+    let mut selection = SchemaSelection::new(subjects, exclude, types, *references)?;
+    if !registry.protobuf_references {
+        selection = selection.without_protobuf_references();
+    }
+    let place = Place::of(&registry.url).await?;
+    let source = RegistrySource::new(cmd::registry::client(client_settings(registry, &place.url)?)?, place);
+    Ok(SchemaSettings {
+        source: Arc::new(source),
+        selection,
+        poll_interval: Duration::from_millis(registry.poll_interval_ms),
+        read_delay: Duration::from_millis(registry.read_delay_ms),
+    })
+}
+
+fn client_settings(registry: &config::SchemaRegistry, url: &str) -> Result<ClientSettings> {
+    let mut settings = ClientSettings::new(url.split(',').map(str::trim));
+    let read = |path: &PathBuf| {
+        std::fs::read(path)
+            .map_err(|e| Error::input(format!("{} cannot be read", path.display())).caused_by(e))
+    };
+    let bearer = |cloud: &config::Cloud| Bearer {
+        logical_cluster: cloud.logical_cluster.clone(),
+        identity_pool: cloud.identity_pool.clone(),
+    };
+    let secret = |secret: &Secret| registry::secret::Secret::new(secret.expose());
+    settings.auth = match &registry.auth {
+        config::SchemaAuth::None => Auth::None,
+        config::SchemaAuth::Basic { username, password } => {
+            Auth::Basic { user: username.clone(), password: secret(password) }
+        }
+        config::SchemaAuth::Bearer { token, cloud } => Auth::Bearer(bearer(cloud), secret(token)),
+        config::SchemaAuth::OAuth { token_url, client_id, client_secret, scope, cloud } => {
+            let oauth = OAuth {
+                token_url: token_url.clone(),
+                client_id: client_id.clone(),
+                client_secret: secret(client_secret),
+                scope: scope.clone(),
+            };
+            Auth::OAuth(bearer(cloud), oauth)
+        }
+    };
+    settings.tls.ca = registry.ca_cert.as_ref().map(read).transpose()?;
+    if let Some((certificate, key)) = &registry.identity {
+        let key = String::from_utf8(read(key)?)
+            .map_err(|_| Error::input(format!("{} is no PEM file", key.display())))?;
+        settings.tls.identity = Some((read(certificate)?, registry::secret::Secret::new(key)));
+    }
+    if registry.insecure {
+        settings.tls.trust = Trust::Anybody;
+    }
+    settings.limits.request = Duration::from_millis(registry.timeout_ms);
+    settings.limits.retries = registry.max_retries;
+    settings.limits.pause = Duration::from_millis(registry.retry_backoff_ms);
+    settings.limits.per_second = registry.rate_limit_rps;
+    Ok(settings)
 }
 
 /// What a restore job says.

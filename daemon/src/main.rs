@@ -11,6 +11,7 @@ mod metrics;
 mod output;
 mod progress;
 mod registry_log;
+mod schemas;
 mod signals;
 
 use std::process::ExitCode;

@@ -149,9 +149,12 @@ pub enum Op {
     },
     /// A snapshot of the schemas.
     Schemas {
-        /// The snapshot.
+        /// The snapshot; the newest one again where nothing has changed.
         object: ObjectRef,
-        /// It holds every schema that records in data commits up to this one need.
+        /// The key of the snapshot that it continues, the newest so far; none where it is the first, or the newest again.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        after: Option<String>,
+        /// It and those before it hold every schema that records in data commits up to this one need.
         covers: u64,
     },
     /// A snapshot of the consumer groups' offsets.

@@ -23,6 +23,7 @@ pub mod record_batch;
 pub mod repository;
 #[cfg(test)]
 mod sample;
+pub mod schemas;
 pub mod segment;
 pub mod state;
 pub mod transactions;

@@ -7,7 +7,8 @@
 //! checkpoints/<seq>/<32 hex digits>                      a page, named by the first half of its BLAKE3
 //! kafka/<topic>/<partition>/<lineage>/<first>-<incarnation>-<counter>.seg
 //! packs/<incarnation>-<counter>.pack                     many segments in one object
-//! schema-registry/...                                    schemas
+//! schema-registry/snapshots/<seq>-<incarnation>.json     what became true of the schemas (see [`crate::schemas`])
+//! schema-registry/...                                    schemas, and views of them
 //! groups/<seq>-<incarnation>.json                        consumer group offsets
 //! cluster/<seq>-<incarnation>.json                       topic configurations, partition counts
 //! restores/<32 hex digits>/<number>.json                 the journal of a restore, where asked to lie in the store
@@ -35,6 +36,8 @@ pub const KAFKA: &str = "kafka/";
 pub const PACKS: &str = "packs/";
 /// The folder of the schemas.
 pub const SCHEMA_REGISTRY: &str = "schema-registry/";
+/// The folder of the schemas' snapshots.
+pub const SCHEMA_SNAPSHOTS: &str = "schema-registry/snapshots/";
 /// The folder of the consumer group snapshots.
 pub const GROUPS: &str = "groups/";
 /// The folder of the cluster snapshots.
@@ -69,7 +72,9 @@ pub enum ObjectName {
     Restore(RestoreId, u64),
     /// What a store was tried with, and the number that makes its key unlike any other.
     Probe(u128),
-    /// Anything below `schema-registry/`.
+    /// A snapshot of the schemas.
+    SchemaSnapshot(u64, Incarnation),
+    /// Anything else below `schema-registry/`.
     SchemaRegistry(String),
 }
 
@@ -116,6 +121,9 @@ impl ObjectName {
             Self::Cluster(seq, incarnation) => format!("{CLUSTER}{seq:020}-{incarnation}.json"),
             Self::Restore(id, number) => format!("{RESTORES}{id}/{number:06}.json"),
             Self::Probe(number) => format!("{PROBES}{number:032x}"),
+            Self::SchemaSnapshot(seq, incarnation) => {
+                format!("{SCHEMA_SNAPSHOTS}{seq:020}-{incarnation}.json")
+            }
             Self::SchemaRegistry(rest) => format!("{SCHEMA_REGISTRY}{rest}"),
         }
     }
@@ -187,6 +195,10 @@ impl ObjectName {
         if let Some(rest) = key.strip_prefix(PROBES) {
             return Some(Self::Probe(u128::from_str_radix(rest, 16).ok()?));
         }
+        if let Some(rest) = key.strip_prefix(SCHEMA_SNAPSHOTS) {
+            let (seq, incarnation) = snapshot(rest)?;
+            return Some(Self::SchemaSnapshot(seq, incarnation));
+        }
         key.strip_prefix(SCHEMA_REGISTRY).map(|rest| Self::SchemaRegistry(rest.to_owned()))
     }
 
@@ -194,9 +206,10 @@ impl ObjectName {
     pub fn incarnation(&self) -> Option<Incarnation> {
         match self {
             Self::Segment(name) => Some(name.incarnation),
-            Self::Pack(incarnation, _) | Self::Groups(_, incarnation) | Self::Cluster(_, incarnation) => {
-                Some(*incarnation)
-            }
+            Self::Pack(incarnation, _)
+            | Self::Groups(_, incarnation)
+            | Self::Cluster(_, incarnation)
+            | Self::SchemaSnapshot(_, incarnation) => Some(*incarnation),
             _ => None,
         }
     }
@@ -217,6 +230,7 @@ mod tests {
             (any::<u64>(), any::<[u8; 16]>()).prop_map(|(s, h)| ObjectName::CheckpointPage(s, h)),
             (any::<u64>(), any::<u32>()).prop_map(|(i, c)| ObjectName::Pack(Incarnation(i), c)),
             (any::<u64>(), any::<u64>()).prop_map(|(s, i)| ObjectName::Groups(s, Incarnation(i))),
+            (any::<u64>(), any::<u64>()).prop_map(|(s, i)| ObjectName::SchemaSnapshot(s, Incarnation(i))),
             (any::<u64>(), any::<u64>()).prop_map(|(s, i)| ObjectName::Cluster(s, Incarnation(i))),
             (any::<u128>(), any::<u64>()).prop_map(|(r, n)| ObjectName::Restore(RestoreId(r), n)),
             any::<u128>().prop_map(ObjectName::Probe),

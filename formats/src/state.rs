@@ -405,17 +405,8 @@ impl State {
                     }
                 }
             }
-            Op::Schemas { object, covers } => {
-                if *covers >= commit.seq {
-                    return Err(Error::refused(format!("schemas cannot cover commit {covers} already")));
-                }
-                if let Some((_, known)) = self.schemas.as_ref().filter(|(_, known)| known > covers) {
-                    let message =
-                        format!("schemas that cover commit {covers} cannot follow those that cover {known}");
-                    return Err(Error::refused(message));
-                }
-                check_snapshot(commit, op, object)?;
-                self.schemas = Some((object.clone(), *covers));
+            Op::Schemas { object, after, covers } => {
+                self.continue_schemas(commit, op, object, after.as_ref(), *covers)?;
             }
             Op::Groups { object } => {
                 check_snapshot(commit, op, object)?;
@@ -426,6 +417,41 @@ impl State {
                 self.cluster = Some(object.clone());
             }
         }
+        Ok(())
+    }
+
+    fn continue_schemas(
+        &mut self,
+        commit: &Commit,
+        op: &Op,
+        object: &ObjectRef,
+        after: Option<&String>,
+        covers: u64,
+    ) -> Result<()> {
+        if covers >= commit.seq {
+            return Err(Error::refused(format!("schemas cannot cover commit {covers} already")));
+        }
+        let newest = self.schemas.as_ref();
+        if let Some((_, known)) = newest.filter(|(_, known)| *known > covers) {
+            let message =
+                format!("schemas that cover commit {covers} cannot follow those that cover {known}");
+            return Err(Error::refused(message));
+        }
+        if newest.is_none_or(|(known, _)| known != object) {
+            // A snapshot holds only what is new, so one that continued another would lose what came between.
+            let newest = newest.map(|(known, _)| &known.key);
+            if newest != after {
+                let shown = |key: Option<&String>| key.map_or_else(|| "none".to_owned(), Clone::clone);
+                return Err(Error::refused(format!(
+                    "{} continues schema snapshot {}, the newest is {}",
+                    object.key,
+                    shown(after),
+                    shown(newest)
+                )));
+            }
+            check_snapshot(commit, op, object)?;
+        }
+        self.schemas = Some((object.clone(), covers));
         Ok(())
     }
 
@@ -647,8 +673,8 @@ fn join_gaps(gaps: &mut Vec<Gap>) {
 /// A snapshot lies where its kind belongs, and is the writer's own: others' may be deleted as orphans.
 fn check_snapshot(commit: &Commit, op: &Op, object: &ObjectRef) -> Result<()> {
     let fits = match (op, ObjectName::parse(&object.key)) {
-        (Op::Schemas { .. }, Ok(ObjectName::SchemaRegistry(_))) => true,
-        (Op::Groups { .. }, Ok(ObjectName::Groups(_, incarnation)))
+        (Op::Schemas { .. }, Ok(ObjectName::SchemaSnapshot(_, incarnation)))
+        | (Op::Groups { .. }, Ok(ObjectName::Groups(_, incarnation)))
         | (Op::Cluster { .. }, Ok(ObjectName::Cluster(_, incarnation))) => incarnation == commit.incarnation,
         _ => false,
     };

@@ -78,6 +78,7 @@ pub fn hit_object(side: Side, key: &str, act: Act) {
         Ok(ObjectName::Cluster(..)) => "cluster",
         Ok(ObjectName::Restore(..)) => "restore_entry",
         Ok(ObjectName::Probe(_)) => "probe",
+        Ok(ObjectName::SchemaSnapshot(..)) => "schema_snapshot",
         Ok(ObjectName::SchemaRegistry(_)) => "schemas",
         Err(_) => return,
     };

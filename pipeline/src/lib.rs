@@ -13,6 +13,7 @@ pub mod failpoint;
 pub mod kafka;
 pub mod prune;
 pub mod restore;
+pub mod schemas;
 pub mod seam;
 pub mod secret;
 pub mod select;

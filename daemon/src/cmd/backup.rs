@@ -33,7 +33,10 @@ pub(crate) async fn run(args: BackupArgs, output: &Output) -> Result<u8> {
     let Job::Backup(job) = super::job::load(&args.config, &overrides)? else {
         return Err(Error::input(format!("{} is not a backup job", args.config.display())));
     };
-    let settings = components::backup_settings(&job)?;
+    let mut settings = components::backup_settings(&job)?;
+    if let Some(registry) = &job.schema_registry {
+        settings.schemas = Some(components::schema_settings(registry).await?);
+    }
     let store = components::backup_store(&job.storage, &job.backup_id)?;
     let stop = signals::stop_token()?;
     let seam = Seam::system();
@@ -74,6 +77,14 @@ fn as_json(backup_id: &formats::ids::BackupId, report: &BackupReport, code: u8) 
         "lineages": report.lineages.iter().map(lineage).collect::<Vec<_>>(),
         "held_back": report.held_back.iter().map(held).collect::<Vec<_>>(),
         "failed": report.failed.iter().map(failed).collect::<Vec<_>>(),
+        "schemas": report.schemas.as_ref().map(|schemas| json!({
+            "covers": schemas.covers,
+            "subjects": schemas.subjects,
+            "versions": schemas.versions,
+            "new": schemas.new,
+            "left_out": schemas.left_out,
+            "failed": schemas.failed,
+        })),
     })
 }
 
@@ -101,6 +112,21 @@ fn as_text(backup_id: &formats::ids::BackupId, report: &BackupReport) -> String 
     }
     for (partition, why) in &report.failed {
         lines.push(format!("failed: {partition}: {why}"));
+    }
+    if let Some(schemas) = &report.schemas {
+        lines.push(format!(
+            "schemas: {} of {}, {} new, for records up to commit {}",
+            count(schemas.versions, "version"),
+            count(schemas.subjects, "subject"),
+            schemas.new,
+            schemas.covers
+        ));
+        if let Some(why) = &schemas.failed {
+            lines.push(format!(
+                "schemas failed: records after commit {} may have schemas that are not in the backup: {why}",
+                schemas.covers
+            ));
+        }
     }
     if report.interrupted {
         lines.push(

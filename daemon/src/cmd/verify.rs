@@ -14,6 +14,7 @@ use serde::Serialize;
 use super::target::TargetArgs;
 use super::values;
 use crate::output::{Align, Output, Table, human_bytes};
+use crate::schemas::Parser;
 use crate::{exit, progress};
 
 /// Arguments of `verify`.
@@ -46,7 +47,12 @@ struct Outcome<'a> {
 /// Verifies a backup.
 pub(crate) async fn run(args: VerifyArgs, output: &Output) -> Result<u8> {
     let store = args.target.open().await?;
-    let mut settings = VerifySettings { deep: args.deep, expect: args.expect, ..VerifySettings::default() };
+    let mut settings = VerifySettings {
+        deep: args.deep,
+        expect: args.expect,
+        parser: Some(Arc::new(Parser)),
+        ..VerifySettings::default()
+    };
     settings.memory_limit = args.memory_limit;
     settings.parallel = args.parallel.unwrap_or(settings.parallel);
     let counters = Arc::new(VerifyProgress::default());

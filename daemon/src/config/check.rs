@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::str::FromStr;
 
 use formats::ids::{BackupId, LineageId, Topic};
+use pipeline::schemas::SchemaSelection;
 use pipeline::select::TopicSelection;
 
 use super::error::{At, Notice, Problems};
@@ -245,7 +246,7 @@ impl Checker<'_> {
         let items = match &node.data {
             Data::List(items) => items.as_slice(),
             // Kafka, and variables, write servers as one text with commas.
-            Data::Scalar(_) if servers => std::slice::from_ref(node),
+            Data::Scalar(_) if servers || matches!(inner, Kind::SubjectPattern) => std::slice::from_ref(node),
             _ => return self.mismatch(node, path, "a list"),
         };
         let mut values = Vec::new();
@@ -420,6 +421,7 @@ impl Checker<'_> {
                 return self.named(BackupId::new(text).map(drop).map_err(pipeline::Error::from), node, path);
             }
             Kind::TopicPattern => return self.named(TopicSelection::check_pattern(text), node, path),
+            Kind::SubjectPattern => return self.named(SchemaSelection::check_pattern(text), node, path),
             Kind::Lineage => {
                 return self.named(
                     LineageId::from_str(text).map(drop).map_err(pipeline::Error::from),
@@ -526,6 +528,15 @@ impl Section {
     /// Whether the file itself holds the key.
     pub(crate) fn is_written(&self, key: &str) -> bool {
         self.values.get(key).is_some_and(|given| given.written)
+    }
+
+    /// Whether the file says anything in this section or in one below it.
+    pub(crate) fn says_something(&self) -> bool {
+        let says = |given: &Given| match &given.value {
+            Value::Section(section) => section.says_something(),
+            _ => given.written,
+        };
+        !self.unsound.is_empty() || self.values.values().any(says)
     }
 
     /// Whether the file holds the key, with a sound value or not.
@@ -693,6 +704,7 @@ pub(crate) fn expected(kind: &Kind) -> String {
         Kind::Section(_) | Kind::Tagged { .. } => "a section of keys",
         Kind::Topic => "a topic's name",
         Kind::TopicPattern => "a topic's name, a glob or a ~regex",
+        Kind::SubjectPattern => "a subject's name or a glob",
         Kind::TopicPartition => "a topic and a partition such as orders-0",
         Kind::Server => "host:port of a broker",
         Kind::Host => "host or host:port",

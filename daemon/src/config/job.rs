@@ -13,9 +13,10 @@ use super::kafka::{CONNECTION, KAFKA, Kafka, SECURITY, TOPICS};
 use super::keys::{Kind, Table, oso, ours};
 use super::later::{
     ENCRYPTION_KEY, ENTERPRISE, ENTERPRISE_KEY, METRICS, METRICS_KEY, OFFSET_STORAGE, OFFSET_STORAGE_KEY,
-    REGISTRY_FILE_KEYS, SCHEMA_REGISTRY_KEY, VALIDATION_FILE_KEYS,
+    REGISTRY_FILE_KEYS, VALIDATION_FILE_KEYS,
 };
 use super::restore::{RESTORE, Restore};
+use super::schemas::{self, SCHEMA_REGISTRY, SchemaRegistry};
 use super::storage::{self, AZURE, FILESYSTEM, GCS, MEMORY, S3, STORAGE};
 
 /// The least memory that the stages can work in: a large batch, decompressed, while others are on their way.
@@ -51,7 +52,11 @@ pub(crate) static ROOT: Table = Table {
         OFFSET_STORAGE_KEY,
         METRICS_KEY,
         ENTERPRISE_KEY,
-        SCHEMA_REGISTRY_KEY,
+        oso(
+            "schema_registry",
+            Kind::Section(&SCHEMA_REGISTRY),
+            "the schema registry whose schemas belong to the data",
+        ),
         ENCRYPTION_KEY,
         REGISTRY_FILE_KEYS,
         VALIDATION_FILE_KEYS,
@@ -59,7 +64,7 @@ pub(crate) static ROOT: Table = Table {
 };
 
 /// Every table, in the order in which people read about them.
-pub(crate) static TABLES: [&Table; 15] = [
+pub(crate) static TABLES: [&Table; 22] = [
     &ROOT,
     &KAFKA,
     &TOPICS,
@@ -72,6 +77,13 @@ pub(crate) static TABLES: [&Table; 15] = [
     &MEMORY,
     &BACKUP,
     &RESTORE,
+    &SCHEMA_REGISTRY,
+    &schemas::AUTH,
+    &schemas::TLS,
+    &schemas::TAKEN,
+    &schemas::PROTOBUF,
+    &schemas::CONNECTION,
+    &schemas::RESTORED,
     &OFFSET_STORAGE,
     &METRICS,
     &ENTERPRISE,
@@ -120,6 +132,7 @@ pub(crate) struct BackupJob {
     pub(crate) source: Kafka,
     pub(crate) storage: StorageSettings,
     pub(crate) backup: Backup,
+    pub(crate) schema_registry: Option<SchemaRegistry>,
     /// The most payload in memory at once, in bytes.
     pub(crate) memory_limit: u64,
     /// What the operator should know, to be logged once.
@@ -216,9 +229,26 @@ pub(crate) fn build(
             let source = Kafka::build(root.section("source")?, "source", problems)?;
             let section = root.section("backup")?;
             let backup = Backup::build(section, overrides.continuous, memory_limit, problems, &mut notices)?;
-            Job::Backup(BackupJob { backup_id, source, storage, backup, memory_limit, notices })
+            let schema_registry = schema_registry(root, problems, &mut notices);
+            Job::Backup(BackupJob {
+                backup_id,
+                source,
+                storage,
+                backup,
+                schema_registry,
+                memory_limit,
+                notices,
+            })
         }
         Mode::Restore => {
+            if let Some(schemas) = schema_registry(root, problems, &mut notices) {
+                let message = format!("restoring schemas into {} is not yet supported", schemas.url);
+                problems.add(
+                    root.at("schema_registry"),
+                    message,
+                    "leave the section out, or set enabled: false in it",
+                );
+            }
             let target = Kafka::build(root.section("target")?, "target", problems)?;
             let mut restore = Restore::build(root.section("restore")?, problems, &mut notices)?;
             restore.dry_run |= overrides.dry_run;
@@ -226,4 +256,24 @@ pub(crate) fn build(
             Job::Restore(RestoreJob { backup_id, target, storage, restore, memory_limit, notices })
         }
     })
+}
+
+/// The registry, wherever its section stands.
+fn schema_registry(
+    root: &Section,
+    problems: &mut Problems,
+    notices: &mut Vec<Notice>,
+) -> Option<SchemaRegistry> {
+    let enterprise = root.section("enterprise").filter(|section| section.is_given("schema_registry"));
+    let (section, path) = match (root.is_given("schema_registry"), enterprise) {
+        (true, Some(enterprise)) => {
+            let message = "schema_registry and enterprise.schema_registry are one section in two places";
+            problems.add(enterprise.at("schema_registry"), message, "keep one of them");
+            return None;
+        }
+        (true, None) => (root.section("schema_registry")?, "schema_registry"),
+        (false, Some(enterprise)) => (enterprise.section("schema_registry")?, "enterprise.schema_registry"),
+        (false, None) => return None,
+    };
+    SchemaRegistry::build(section, path, problems, notices)
 }

@@ -116,6 +116,8 @@ pub(crate) enum Kind {
     Host,
     BackupId,
     Lineage,
+    /// A subject's name or a glob; a list of them may be one alone.
+    SubjectPattern,
     /// `earliest`, `latest`, or offsets by topic and partition.
     StartOffset,
     /// A config's value by its name, for all topics or by topic.

@@ -3,6 +3,7 @@
 //! They are listed so that a file that holds them is answered in words rather than with "unknown key".
 
 use super::keys::{Harmless, Key, Kind, Origin, Table, no_effect, oso, refused};
+use super::schemas::SCHEMA_REGISTRY;
 
 const OWN_FILE: &str = "not supported in a job: it belongs to the file of a schema registry";
 const OTHER_FILE: &str = "put it into a file of its own, for `replevin registry serve -c`";
@@ -37,12 +38,12 @@ pub(crate) static METRICS: Table = Table {
     ],
 };
 
-/// `enterprise`: its features are refused unless they are switched off.
+/// `enterprise`: features that do not exist here are refused unless they are switched off.
 pub(crate) static ENTERPRISE: Table = Table {
     path: "enterprise",
-    about: "OSO's licensed features.",
+    about: "OSO's licensed features. What works here needs no licence.",
     keys: &[
-        later("schema_registry", "not yet supported: schema registries"),
+        oso("schema_registry", Kind::Section(&SCHEMA_REGISTRY), "the schema registry, as at the top level"),
         later("apicurio_registry", "not yet supported: Apicurio registries"),
         later("confluent_rbac", "not yet supported: Confluent RBAC"),
         later("encryption", "not yet supported: encryption"),
@@ -67,10 +68,7 @@ pub(crate) const OFFSET_STORAGE_KEY: Key = no_effect(
 pub(crate) const METRICS_KEY: Key =
     no_effect("metrics", Kind::Section(&METRICS), "the metrics endpoint is not yet supported");
 pub(crate) const ENTERPRISE_KEY: Key =
-    oso("enterprise", Kind::Section(&ENTERPRISE), "OSO's licensed features: none is supported yet");
-pub(crate) const SCHEMA_REGISTRY_KEY: Key =
-    elsewhere("schema_registry", "not yet supported: schema registries", LEAVE_OUT)
-        .unless(Harmless::Disabled);
+    oso("enterprise", Kind::Section(&ENTERPRISE), "OSO's licensed features");
 pub(crate) const ENCRYPTION_KEY: Key =
     elsewhere("encryption", "not yet supported: encryption", LEAVE_OUT).unless(Harmless::Disabled);
 pub(crate) const REGISTRY_FILE_KEYS: Key = elsewhere("server", OWN_FILE, OTHER_FILE).also(REGISTRY_FILE);

@@ -18,6 +18,7 @@ mod kind;
 mod later;
 pub(crate) mod registry;
 mod restore;
+mod schemas;
 mod storage;
 mod unknown;
 mod value;
@@ -37,6 +38,7 @@ pub(crate) use job::{BackupJob, Job, Mode, Overrides, RestoreJob};
 pub(crate) use kafka::Kafka;
 use kind::FileKind;
 pub(crate) use restore::{ExistingTopicConfigPolicy, IntoNonEmpty, Journal, Retention};
+pub(crate) use schemas::{Auth as SchemaAuth, Cloud, SchemaRegistry};
 
 use check::Checker;
 use error::{At, Problems};

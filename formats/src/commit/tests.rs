@@ -59,7 +59,7 @@ fn every_op() -> Vec<Op> {
         Op::Drop { topic, partition, lineage, removed },
         Op::Retire { incarnation: Incarnation(u64::MAX) },
         Op::Deleted { objects: vec!["packs/x".into()] },
-        Op::Schemas { object: object.clone(), covers: 8 },
+        Op::Schemas { object: object.clone(), after: Some("before".into()), covers: 8 },
         Op::Groups { object: object.clone() },
         Op::Cluster { object },
     ]

@@ -436,22 +436,39 @@ fn a_rebuild_is_judged_by_its_records() {
 #[test]
 fn snapshots_lie_where_they_belong_and_cover_the_past_only() {
     let mut state = history();
-    let schemas = |key: &str, covers| vec![Op::Schemas { object: snapshot(key), covers }];
-    for covers in [4, 5, u64::MAX] {
-        assert!(refused(&state, schemas("schema-registry/s", covers)).contains("cannot cover"));
-    }
-    refused(&state, schemas("groups/s", 1));
     let key = |folder: &str, incarnation| format!("{folder}/{:020}-{incarnation}.json", 4);
+    let first = key("schema-registry/snapshots", ME);
+    let after = |key: &str, after: Option<&str>, covers| {
+        vec![Op::Schemas { object: snapshot(key), after: after.map(str::to_owned), covers }]
+    };
+    for covers in [4, 5, u64::MAX] {
+        assert!(refused(&state, after(&first, None, covers)).contains("cannot cover"));
+    }
+    let others = key("schema-registry/snapshots", OTHER);
+    for wrong in ["groups/s", "schema-registry/s", "schema-registry/_schemas.json", &others] {
+        refused(&state, after(wrong, None, 1));
+    }
     for wrong in [key("groups", OTHER), key("cluster", ME), "groups/x".into(), "../groups".into()] {
         refused(&state, vec![Op::Groups { object: snapshot(wrong) }]);
     }
     for wrong in [key("cluster", OTHER), key("groups", ME), "manifest.json".into()] {
         refused(&state, vec![Op::Cluster { object: snapshot(wrong) }]);
     }
-    commit(&mut state, schemas("schema-registry/snapshots/1.json", 3));
+    assert!(refused(&state, after(&first, Some("another"), 3)).contains("the newest is none"));
+    commit(&mut state, after(&first, None, 2));
+    let second = first.replace("004-", "005-");
+    assert!(refused(&state, after(&second, None, 3)).contains("continues schema snapshot none"));
+    assert!(refused(&state, after(&second, Some(&second), 3)).contains("the newest is"));
+    assert!(refused(&state, after(&second, Some(&first), 1)).contains("cannot follow"));
+    commit(&mut state, after(&second, Some(&first), 2));
+    assert!(refused(&state, after(&first, Some(&first), 3)).contains("the newest is"));
+    // Nothing is new but what it covers, whoever says so.
+    let again = after(&second, None, 3);
+    assert!(refusal(&state, &by(OTHER, &state, after(&first, None, 3))).contains("the newest is"));
+    state.apply(&by(OTHER, &state, again), Hash::of(b"again")).expect("the newest again");
     commit(&mut state, vec![Op::Groups { object: snapshot(key("groups", ME)) }]);
     commit(&mut state, vec![Op::Cluster { object: snapshot(key("cluster", ME)) }]);
-    assert_eq!(state.schemas, Some((snapshot("schema-registry/snapshots/1.json"), 3)));
+    assert_eq!(state.schemas, Some((snapshot(&second), 3)));
     assert_eq!(state.groups, Some(snapshot(key("groups", ME))));
     assert_eq!(state.cluster, Some(snapshot(key("cluster", ME))));
 }

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use formats::commit::{Gap, GapReason, ObjectRef};
-use formats::ids::{Incarnation, OffsetRange, TopicPartition};
+use formats::ids::{Incarnation, OffsetRange, Topic, TopicPartition};
 use formats::state::{PartitionState, State};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -44,6 +44,10 @@ pub(super) struct Plan {
 impl Plan {
     pub(super) fn partitions(&self) -> usize {
         self.placed.len()
+    }
+
+    pub(super) fn topics(&self) -> BTreeSet<Topic> {
+        self.selected.topics.keys().cloned().collect()
     }
 }
 

@@ -18,6 +18,7 @@ mod message;
 mod order;
 mod place;
 mod progress;
+mod schemas;
 mod upload;
 
 use std::collections::BTreeMap;
@@ -37,8 +38,10 @@ use crate::seam::Seam;
 use crate::select::TopicSelection;
 use crate::storage::{Store, probe};
 use crate::{Error, Result};
+use schemas::Follower;
 
 pub use progress::BackupProgress;
+pub use schemas::{SchemaReport, SchemaSettings};
 
 /// What a backup does.
 #[derive(Debug, Clone)]
@@ -71,6 +74,8 @@ pub struct BackupSettings {
     pub refresh_interval: Duration,
     /// The shortest time between two commits.
     pub commit_interval: Duration,
+    /// Schemas, where they are backed up too.
+    pub schemas: Option<SchemaSettings>,
 }
 
 /// Where a partition that the backup does not hold yet begins.
@@ -109,6 +114,8 @@ pub struct BackupReport {
     pub failed: Vec<(TopicPartition, String)>,
     /// A run that was to stop by itself was told to stop before it had reached the offsets seen at its start: exit code 130.
     pub interrupted: bool,
+    /// What was done about schemas, where they are backed up too.
+    pub schemas: Option<SchemaReport>,
 }
 
 impl BackupReport {
@@ -117,6 +124,7 @@ impl BackupReport {
         self.gaps.iter().any(|(_, gap)| gap.reason.is_loss())
             || !self.held_back.is_empty()
             || !self.failed.is_empty()
+            || self.schemas.as_ref().is_some_and(|schemas| schemas.failed.is_some())
     }
 }
 
@@ -149,7 +157,17 @@ pub async fn run(
     let plan = discover::plan(&settings, &client, &*store, log.state()).await?;
     BackupProgress::add(&progress.partitions, plan.partitions() as u64);
     let incarnation = log.incarnation();
+    let mut follower = None;
+    if let Some(schemas) = settings.schemas.clone() {
+        let new = Follower::open(schemas, &log, seam.clone(), Arc::clone(&progress)).await?;
+        follower.insert(new).announce(&mut log, &plan.topics()).await?;
+    }
     let committer = order::Committer::new(log, settings.commit_interval, Arc::clone(&progress));
+    let (fetched_all, data) = (CancellationToken::new(), committer.data());
+    let follow = follower.map(|follower| {
+        let follow = follower.run(data, to_order.clone(), fetched_all.clone());
+        tokio::spawn(guard(failed.clone(), follow))
+    });
     let commit = tokio::spawn(guard(failed.clone(), committer.run(from_upload)));
     let upload = upload::run(
         Arc::clone(&store),
@@ -179,9 +197,15 @@ pub async fn run(
     let cut = join(cut).await;
     let encode = encode.join().await;
     let upload = join(upload).await;
+    fetched_all.cancel();
+    let follow = match follow {
+        Some(follow) => join(follow).await.map(Some),
+        None => Ok(None),
+    };
     let commit = join(commit).await;
     // The stage nearest to the store knows best why: those before it only saw a closed queue.
-    let mut report = commit?;
+    let (mut report, mut log) = commit?;
+    let follower = follow?;
     upload?;
     encode?;
     cut?;
@@ -190,6 +214,10 @@ pub async fn run(
     report.held_back = fetched.held_back;
     report.failed = fetched.failed;
     report.interrupted = fetched.interrupted;
+    if let Some(follower) = follower {
+        report.schemas = Some(follower.finish(&mut log, report.interrupted).await?);
+        report.head = Some(log.head());
+    }
     Ok(report)
 }
 

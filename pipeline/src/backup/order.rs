@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use formats::commit::{Op, SegmentEntry};
 use formats::ids::TopicPartition;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, timeout_at};
 
 use super::BackupReport;
@@ -34,6 +34,8 @@ pub(super) struct Committer {
     ready_segments: usize,
     report: BackupReport,
     manifest_due: Instant,
+    /// The number of the last commit that added data.
+    data: watch::Sender<u64>,
 }
 
 #[derive(Default)]
@@ -44,7 +46,8 @@ struct Waiting {
 
 impl Committer {
     pub(super) fn new(log: CommitLog, interval: Duration, progress: Arc<BackupProgress>) -> Self {
-        let report = BackupReport { head: Some(log.head()), ..BackupReport::default() };
+        let head = log.head();
+        let report = BackupReport { head: Some(head), ..BackupReport::default() };
         Self {
             log,
             interval,
@@ -55,11 +58,20 @@ impl Committer {
             ready_segments: 0,
             report,
             manifest_due: Instant::now() + MANIFEST_INTERVAL,
+            data: watch::Sender::new(head.seq),
         }
     }
 
+    /// Tells the number of the last commit that added data, as it grows; before that of the newest commit.
+    pub(super) fn data(&self) -> watch::Receiver<u64> {
+        self.data.subscribe()
+    }
+
     /// Runs until every sender is gone, then commits what is left.
-    pub(super) async fn run(mut self, mut messages: mpsc::Receiver<ToOrder>) -> Result<BackupReport> {
+    pub(super) async fn run(
+        mut self,
+        mut messages: mpsc::Receiver<ToOrder>,
+    ) -> Result<(BackupReport, CommitLog)> {
         let mut due = Instant::now();
         loop {
             let idle = self.ready.is_empty() && self.ready_ops.is_empty();
@@ -79,7 +91,7 @@ impl Committer {
         }
         self.commit().await?;
         self.log.write_manifest().await;
-        Ok(self.report)
+        Ok((self.report, self.log))
     }
 
     /// Writes the view again now and then, so that the one of a run without end, or one that will be killed, is not that
@@ -140,6 +152,9 @@ impl Committer {
         self.report.segments += segments;
         BackupProgress::add(&self.progress.records_committed, records);
         BackupProgress::add(&self.progress.commits, 1);
+        if segments > 0 {
+            self.data.send_replace(committed.seq);
+        }
         Ok(())
     }
 }
@@ -204,7 +219,7 @@ mod tests {
         assert_eq!(seen.len(), 2, "{seen:?}");
         assert!(seen[0] > Some(first) && seen[1] >= seen[0].map(|seq| seq + 50), "{seen:?}");
         drop(sender);
-        let head = run.await.unwrap().unwrap().head.unwrap();
+        let head = run.await.unwrap().unwrap().0.head.unwrap();
         assert_eq!(shown(&*store).await, Some(head.seq));
     }
 }

@@ -33,6 +33,12 @@ pub struct BackupProgress {
     pub records_committed: AtomicU64,
     /// Commits made.
     pub commits: AtomicU64,
+    /// Walks through the registry that came to their end.
+    pub schema_walks: AtomicU64,
+    /// Walks that failed.
+    pub schema_failures: AtomicU64,
+    /// Versions of subjects that were new.
+    pub schemas_new: AtomicU64,
 }
 
 impl BackupProgress {

@@ -43,6 +43,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 
 pub(crate) use self::lists::ListSource;
 pub use self::lists::TopicLists;
+pub(crate) use self::put::create;
 pub(crate) use self::unnamed::NamedCheckpoints;
 use crate::failpoint;
 use crate::seam::Seam;

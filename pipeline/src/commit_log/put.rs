@@ -18,7 +18,7 @@ const ATTEMPTS: u32 = 12;
 /// # Errors
 /// What the store says; [`crate::ErrorKind::Permanent`] where it gives no clear answer for about half a minute. The
 /// bytes may still arrive then.
-pub(super) async fn create(
+pub(crate) async fn create(
     store: &dyn Store,
     rand: &dyn Rand,
     key: &str,

@@ -3,6 +3,7 @@
 //! ```text
 //! structure   repository.json; every commit from 1, applied from nothing, chained by hash; every checkpoint against the
 //!             state it claims; every live segment's object by name and size; anchors told by earlier runs
+//!             every snapshot of the schemas, every object that the newest names, every reference
 //! deep        in addition every byte of every live segment: BLAKE3, header, index, frames, batch CRCs, records,
 //!             counts, digests, markers
 //! ```
@@ -16,6 +17,7 @@ mod deep;
 mod finding;
 mod history;
 mod objects;
+mod schemas;
 #[cfg(test)]
 mod tests;
 
@@ -33,6 +35,7 @@ pub(crate) use finding::says_nothing_about_the_backup;
 pub use finding::{Finding, FindingKind};
 pub use objects::{Leftover, LeftoverClass, LeftoverTotal, Leftovers};
 pub(crate) use objects::{Named, topics};
+pub use schemas::SchemaParser;
 
 use crate::budget::Budget;
 use crate::storage::Store;
@@ -50,12 +53,14 @@ pub struct VerifySettings {
     pub memory_limit: usize,
     /// Segments read at once.
     pub parallel: usize,
+    /// Who understands schemas; with `deep`, each text is parsed again.
+    pub parser: Option<Arc<dyn SchemaParser>>,
 }
 
 impl Default for VerifySettings {
     fn default() -> Self {
         let parallel = std::thread::available_parallelism().map_or(2, usize::from);
-        Self { deep: false, expect: Vec::new(), memory_limit: 256 << 20, parallel }
+        Self { deep: false, expect: Vec::new(), memory_limit: 256 << 20, parallel, parser: None }
     }
 }
 

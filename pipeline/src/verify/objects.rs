@@ -1,12 +1,12 @@
 //! Compares what commits name with what lies in the store, topic by topic, and finds what no commit names.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
 use formats::commit::{ObjectRef, SegmentObject};
 use formats::hash::Hash;
 use formats::ids::{Incarnation, LineageId, OffsetRange, Topic, TopicPartition};
-use formats::paths::{CLUSTER, GROUPS, KAFKA, ObjectName, PACKS, PROBES, RESTORES};
+use formats::paths::{CLUSTER, GROUPS, KAFKA, ObjectName, PACKS, PROBES, RESTORES, SCHEMA_SNAPSHOTS};
 use formats::state::State;
 use futures::{StreamExt, TryStreamExt, stream};
 use serde::Serialize;
@@ -14,6 +14,7 @@ use serde::Serialize;
 use super::deep::{DeepTotals, check_segment};
 use super::finding::{FindingKind, Findings, says_nothing_about_the_backup};
 use super::history::History;
+use super::schemas;
 use super::{VerifyProgress, VerifySettings};
 use crate::budget::Budget;
 use crate::commit_log::{NamedCheckpoints, TopicLists};
@@ -288,15 +289,20 @@ impl Check<'_> {
         let newest =
             [state.schemas.as_ref().map(|(object, _)| object), state.groups.as_ref(), state.cluster.as_ref()];
         named.extend(newest.into_iter().flatten().map(|object| (object.key.clone(), object.clone())));
-        for folder in [GROUPS, CLUSTER] {
+        let mut schemas = HashSet::new();
+        if let Some((newest, _)) = &state.schemas {
+            let (deep, parser) = (self.settings.deep, self.settings.parser.as_deref());
+            schemas = schemas::check(&self.store, newest, deep, parser, self.findings).await?;
+        }
+        for folder in [GROUPS, CLUSTER, SCHEMA_SNAPSHOTS] {
             let mut listing = self.store.list(folder, None);
             while let Some(object) = listing.try_next().await? {
-                if !named.contains_key(&object.key) {
+                if !named.contains_key(&object.key) && !schemas.contains(&object.key) {
                     self.leftover(&object, leftovers);
                 }
             }
         }
-        for (key, object) in named {
+        for (key, object) in named.into_iter().filter(|(key, _)| !schemas.contains(key)) {
             if let Err(error) = self.snapshot(&object).await {
                 self.findings.object(&key, error)?;
             }

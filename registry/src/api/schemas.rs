@@ -53,7 +53,7 @@ pub(super) async fn by_id(call: &Call<'_>) -> Result<Made> {
         && let Made::Json(answer) = &made
         && let Some(key) = AnswerKey::of(&found)
     {
-        call.registry().finish(key, answer.clone());
+        call.registry().finish(key, answer);
     }
     Ok(made)
 }

@@ -18,6 +18,8 @@ pub enum ErrorKind {
     Absent,
     /// The registry understood, and refused: other 4xx.
     Refused,
+    /// Ask for less at once: the answer is larger than may be taken, or given.
+    TooLarge,
     /// Whoever answered is no registry, or a broken one.
     Strange,
 }
@@ -74,6 +76,11 @@ impl Error {
     /// What to do next.
     pub fn next_step(&self) -> Option<&str> {
         self.next_step.as_deref()
+    }
+
+    /// Whether less at once may be answered.
+    pub fn is_too_large(&self) -> bool {
+        self.kind == ErrorKind::TooLarge
     }
 
     /// There is no such thing, and that is all.

@@ -18,6 +18,9 @@ use std::hash::Hash;
 /// No registry makes its pages shorter than this on its own account, so a shorter one is the last.
 const SHORT: usize = 10;
 
+/// Two, of which one was seen on the page before.
+const LEAST_PAGE: usize = 2;
+
 /// Times that a list may change in a way that makes the reader go back.
 const MAX_STEPS_BACK: usize = 1000;
 
@@ -41,6 +44,8 @@ struct Reading<T, K> {
     farthest: usize,
     steps_back: usize,
     ended: bool,
+    /// Entries of a page. Fewer once a page was too large.
+    limit: usize,
 }
 
 impl Client {
@@ -167,7 +172,7 @@ impl Client {
     }
 
     /// All entries of a list. `key` says which entries are the same one.
-    fn all<T, K, F>(
+    pub(super) fn all<T, K, F>(
         &self,
         path: String,
         query: Vec<Asked>,
@@ -185,6 +190,7 @@ impl Client {
             farthest: 0,
             steps_back: 0,
             ended: false,
+            limit: self.page_size(),
         };
         stream::try_unfold((begin, path, query), move |(mut reading, path, query)| async move {
             loop {
@@ -194,11 +200,17 @@ impl Client {
                 if reading.ended {
                     return Ok(None);
                 }
-                let limit = self.page_size();
+                let limit = reading.limit;
                 let from = reading.offset.saturating_sub(1);
                 let mut asked = query.clone();
                 asked.extend([("offset", from.to_string()), ("limit", limit.to_string())]);
-                let page: Vec<T> = self.get(&path, &asked).await?;
+                let page: Vec<T> = match self.get(&path, &asked).await {
+                    Err(error) if error.is_too_large() && limit > LEAST_PAGE => {
+                        reading.limit = (limit / 2).max(LEAST_PAGE);
+                        continue;
+                    }
+                    page => page?,
+                };
                 reading.take(page, from, limit, key).map_err(|error| error.at(&self.name(), &path))?;
             }
         })
@@ -246,6 +258,7 @@ mod tests {
             farthest: 0,
             steps_back: 0,
             ended: false,
+            limit: 1000,
         };
         let mut pages = 0;
         while !reading.ended {
@@ -295,6 +308,7 @@ mod tests {
             farthest: 0,
             steps_back: 0,
             ended: false,
+            limit: 1000,
         };
         let mut pages = 0;
         while !reading.ended {

@@ -7,6 +7,7 @@
 //! It promises that memory and time are bounded whatever is answered, that no credentials are in what it says, and that nothing it
 //! repeats is done twice. It keeps nothing: what it was answered is the caller's.
 
+mod bulk;
 mod error;
 mod list;
 mod pace;

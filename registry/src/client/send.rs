@@ -181,7 +181,7 @@ impl Sender {
                 let limit = self.limits.answer_bytes;
                 let text = format!("{method} {url}: the answer is larger than {limit} bytes");
                 let error =
-                    Error::new(ErrorKind::Strange, text).hint("check that the URL is that of a registry");
+                    Error::new(ErrorKind::TooLarge, text).hint("check that the URL is that of a registry");
                 return Err(Failed { error, again: false, unknown: true, asked: None });
             }
             Err(Cut::Lost(why)) => {
@@ -257,6 +257,8 @@ impl Failed {
                 ErrorKind::Absent,
                 Some("check the path of the URL: who answers there does not seem to be a registry"),
             ),
+            // Our own registry, of a list.
+            422 if code == Some(42209) && *method == Method::GET => (ErrorKind::TooLarge, None),
             408 | 429 => (ErrorKind::Away, Some("try again later, or ask for less a second")),
             300..=399 => {
                 (ErrorKind::Strange, Some("give the URL that it leads to; this client follows no redirects"))

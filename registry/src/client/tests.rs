@@ -355,3 +355,71 @@ async fn subjects_of_a_context_are_found_where_only_its_own_path_lists_them() {
         ["plain", ":.pay:orders", ":.pay:bills"]
     );
 }
+
+#[tokio::test]
+async fn everything_is_had_from_one_list_in_pages_as_large_as_they_may_be_and_from_many_where_there_is_none()
+{
+    let whole = |_: usize, _: &Asked| None;
+    let small = |_: usize, asked: &Asked| {
+        let is_large =
+            asked.path == "/schemas" && !asked.query.contains("limit=2") && !asked.query.contains("limit=1");
+        is_large.then(|| json(422, r#"{"error_code":42209,"message":"too much"}"#))
+    };
+    let unlisted = |_: usize, asked: &Asked| {
+        (asked.path == "/schemas").then(|| json(404, r#"{"error_code":404,"message":"HTTP 404 Not Found"}"#))
+    };
+    let default_only = |_: usize, asked: &Asked| {
+        let is_asked = asked.path == "/schemas" && !asked.query.contains("subjectPrefix");
+        is_asked.then(|| json(200, "[]"))
+    };
+    let servers = [
+        Server::registry(whole).await,
+        Server::registry(small).await,
+        Server::registry(unlisted).await,
+        Server::registry(default_only).await,
+    ];
+    for (number, server) in servers.iter().enumerate() {
+        let client = client(settings(&[&server.url]));
+        let register = async |subject: &str, text: &str| {
+            let schema = Schema {
+                subject: subject.into(),
+                schema: text.into(),
+                schema_type: "AVRO".into(),
+                ..Schema::default()
+            };
+            client.register(&schema, Placed::Next).await.expect("registered");
+        };
+        for subject in ["a", "b", ":.eu:c"] {
+            client
+                .set_config(
+                    &Subject::parse(subject),
+                    &Settings::from_iter([("compatibility".to_owned(), "NONE".into())]),
+                )
+                .await
+                .expect("set");
+            for text in ["\"int\"", "\"long\"", "\"bytes\""] {
+                register(subject, text).await;
+            }
+        }
+        client.delete_version(&Subject::parse("a"), 2, Deletion::Soft).await.expect("deleted");
+        let mut all: Vec<Schema> = client.all_schemas().try_collect().await.expect("all of them");
+        all.sort_by_key(|schema| (schema.subject.clone(), schema.version));
+        let live = client.live_versions().await.expect("those that live");
+        let found: Vec<_> = all
+            .iter()
+            .map(|schema| {
+                let is_live = live.contains(&(Subject::parse(&schema.subject), schema.version));
+                assert!(schema.deleted.is_none_or(|deleted| deleted != is_live), "{number}: {schema:?}");
+                (schema.subject.as_str(), schema.version, schema.schema.as_str(), is_live)
+            })
+            .collect();
+        let versions = |subject, gone| {
+            [(1, "\"int\""), (2, "\"long\""), (3, "\"bytes\"")]
+                .map(|(version, text)| (subject, version, text, version != gone))
+        };
+        let wanted = [versions(":.eu:c", 0), versions("a", 2), versions("b", 0)].concat();
+        let wanted: Vec<_> =
+            wanted.into_iter().filter(|(subject, ..)| number != 3 || subject.starts_with(':')).collect();
+        assert_eq!(found, wanted, "{number}");
+    }
+}

@@ -70,8 +70,9 @@ impl Registry {
     }
 
     /// Keeps a finished answer.
-    pub fn finish(&self, key: AnswerKey, answer: Bytes) {
-        self.answers.answers.insert(key, answer);
+    pub fn finish(&self, key: AnswerKey, answer: &[u8]) {
+        // A copy: the buffer that an answer is written into may be twice as large.
+        self.answers.answers.insert(key, Bytes::copy_from_slice(answer));
     }
 
     /// How the cache of finished answers is used.

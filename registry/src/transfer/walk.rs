@@ -84,7 +84,7 @@ impl Walk<'_> {
     /// Shows everything to `visit`.
     pub async fn go(&self, visit: &mut (dyn FnMut(Item) -> Result<()> + Send)) -> Result<Oddities> {
         let mut oddities = Oddities::default();
-        let hidden = self.settings(visit, &mut oddities).await?;
+        let hidden = self.places(visit, &mut oddities).await?;
         let listed: Mutex<Vec<Numbered>> = Mutex::default();
         let take = || std::mem::take(&mut *listed.lock().unwrap_or_else(PoisonError::into_inner));
         let wanted = |subject: &Subject, numbers: &[(i32, bool)]| {
@@ -117,6 +117,13 @@ impl Walk<'_> {
         Ok(passed.oddities)
     }
 
+    /// Shows contexts, settings and modes, and no versions.
+    pub async fn settings(&self, visit: &mut (dyn FnMut(Item) -> Result<()> + Send)) -> Result<Oddities> {
+        let mut oddities = Oddities::default();
+        self.places(visit, &mut oddities).await?;
+        Ok(oddities)
+    }
+
     fn listed(
         &self,
         all: Vec<Numbered>,
@@ -142,7 +149,7 @@ impl Walk<'_> {
     }
 
     /// Contexts, settings and modes. Gives the subjects that an alias hides.
-    async fn settings(
+    async fn places(
         &self,
         visit: &mut (dyn FnMut(Item) -> Result<()> + Send),
         oddities: &mut Oddities,

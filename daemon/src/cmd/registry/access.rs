@@ -135,7 +135,7 @@ fn lines(text: &str) -> impl Iterator<Item = (String, String)> + '_ {
 }
 
 /// A client with the machine's randomness.
-pub(super) fn client(settings: ClientSettings) -> Result<Arc<Client>> {
+pub(crate) fn client(settings: ClientSettings) -> Result<Arc<Client>> {
     let rand = Seam::system().rand;
     let client = Client::new(settings, Arc::new(move || rand.next_u64()));
     client.map(Arc::new).map_err(|error| failed(error.into()))
@@ -221,7 +221,7 @@ pub(super) async fn put_back<T>(
 }
 
 /// The error of a command from that of the library.
-pub(super) fn failed(error: transfer::Error) -> Error {
+pub(crate) fn failed(error: transfer::Error) -> Error {
     let kind = match error.kind() {
         Kind::Input => ErrorKind::Input,
         Kind::Credentials => ErrorKind::Credentials,

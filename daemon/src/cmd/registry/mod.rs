@@ -10,6 +10,9 @@ mod serve;
 mod takeover;
 mod topic;
 
+pub(crate) use access::{client, failed};
+pub(crate) use topic::Place;
+
 use std::path::{Path, PathBuf};
 
 use pipeline::Result;

@@ -33,9 +33,9 @@ const LIMITS: http::Limits = http::Limits {
 };
 
 /// Where a registry is to be asked: at a URL (or in a file) as it was given, or for the topic that was.
-pub(super) struct Place {
+pub(crate) struct Place {
     /// The URL to be asked, or the file.
-    pub(super) url: String,
+    pub(crate) url: String,
     /// Serves the topic until this is dropped.
     topic: Option<Served>,
 }
@@ -53,7 +53,7 @@ impl Drop for Served {
 
 impl Place {
     /// Reads the topic, if it is one.
-    pub(super) async fn of(place: &str) -> Result<Self> {
+    pub(crate) async fn of(place: &str) -> Result<Self> {
         let Some(rest) = place.strip_prefix(SCHEME) else {
             return Ok(Self { url: place.to_owned(), topic: None });
         };
@@ -84,7 +84,7 @@ impl Place {
     }
 
     /// What it is called in reports, where that is not `name`.
-    pub(super) fn name(&self, name: String) -> String {
+    pub(crate) fn name(&self, name: String) -> String {
         self.topic.as_ref().map_or(name, |topic| topic.name.clone())
     }
 }

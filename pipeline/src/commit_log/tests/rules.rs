@@ -117,8 +117,9 @@ fn schemas_of_an_older_walk_do_not_follow_those_of_a_newer() {
         apply(&mut state, A, vec![lineage(&topic(0), number, 1, 0)]).expect("begins");
     }
     let schemas = |covers| {
-        let key = "schema-registry/snapshots/1.json".to_owned();
-        vec![Op::Schemas { object: ObjectRef { key, length: 1, blake3: Hash::ZERO }, covers }]
+        let key = ObjectName::SchemaSnapshot(1, A).key();
+        let object = ObjectRef { key, length: 1, blake3: Hash::ZERO };
+        vec![Op::Schemas { object, after: None, covers }]
     };
     apply(&mut state, A, schemas(3)).expect("covers what is there");
     apply(&mut state, B, schemas(2)).expect_err("a walk that began earlier came later");

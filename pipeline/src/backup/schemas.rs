@@ -1,0 +1,291 @@
+//! Schemas beside the data: the registry is looked at after data was committed, and what it has by then covers that data.
+//!
+//! A producer registers a schema before it sends a record with its id. So a walk through the registry that *begins* after a record was
+//! fetched sees the record's schema, unless the registry itself has lost it; and a walk that begins after commit n covers all data
+//! up to n. Data never waits for that, and a registry that is away stops nothing: how far the schemas have come is told instead.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use formats::commit::Op;
+use formats::ids::Topic;
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::message::ToOrder;
+use super::progress::BackupProgress;
+use crate::commit_log::CommitLog;
+use crate::schemas::{Depth, SchemaSelection, SchemaSource, SchemaWriter};
+use crate::seam::{Seam, backoff};
+use crate::{Error, ErrorKind, Result};
+
+/// A walk takes at most one part in so many of the time, however often data comes.
+const SHARE: u32 = 20;
+/// Between two walks that ask for settings and modes too, which cost a request or two a subject.
+const SETTINGS_INTERVAL: Duration = Duration::from_secs(300);
+/// Between two writings of the views for people, and no more of their bytes a second than this.
+const VIEWS_INTERVAL: Duration = Duration::from_secs(60);
+const VIEWS_RATE: u64 = 4096;
+/// How long a run that was told to stop still waits for the registry.
+const LAST_WALK: Duration = Duration::from_secs(5);
+/// How long a walk may take that is made before the first record is fetched.
+const FIRST_WALK: Duration = Duration::from_secs(60);
+/// Subjects that are named; more are counted.
+const NAMED: usize = 10;
+
+/// How schemas are backed up.
+#[derive(Debug, Clone)]
+pub struct SchemaSettings {
+    /// Where they come from.
+    pub source: Arc<dyn SchemaSource>,
+    /// Which of them.
+    pub selection: SchemaSelection,
+    /// The shortest time between two walks.
+    pub poll_interval: Duration,
+    /// How far what answers may lag behind what was registered.
+    pub read_delay: Duration,
+}
+
+/// What a backup did about schemas.
+#[derive(Debug, Clone, Default)]
+pub struct SchemaReport {
+    /// The last commit whose records have all their schemas in the backup, as far as the registry still had them.
+    pub covers: u64,
+    /// Subjects in the backup.
+    pub subjects: u64,
+    /// Versions in the backup, those that the registry has no more included.
+    pub versions: u64,
+    /// Versions that this run added.
+    pub new: u64,
+    /// Subjects of the backup's topics of which the selection leaves something out.
+    pub left_out: Vec<String>,
+    /// Why the last walk failed: records after `covers` may have schemas that are not in the backup.
+    pub failed: Option<String>,
+}
+
+/// Keeps the schemas of a running backup.
+pub(super) struct Follower {
+    settings: SchemaSettings,
+    writer: SchemaWriter,
+    seam: Seam,
+    progress: Arc<BackupProgress>,
+    /// The last commit that is covered, and whether anything ever was.
+    covers: Option<u64>,
+    report: SchemaReport,
+    settings_due: Instant,
+    views_due: Instant,
+}
+
+impl Follower {
+    pub(super) async fn open(
+        settings: SchemaSettings,
+        log: &CommitLog,
+        seam: Seam,
+        progress: Arc<BackupProgress>,
+    ) -> Result<Self> {
+        let known = log.state().schemas.as_ref();
+        let writer = SchemaWriter::open(
+            Arc::clone(log.store()),
+            seam.clone(),
+            log.incarnation(),
+            settings.selection.clone(),
+            known.map(|(newest, _)| newest),
+        );
+        let writer = writer.await.map_err(|error| error.at("the backup's schemas"))?;
+        let (report, now) = (SchemaReport::default(), Instant::now());
+        // The first walk asks for everything, in this run as in every other.
+        Ok(Self {
+            settings,
+            writer,
+            seam,
+            progress,
+            covers: None,
+            report,
+            settings_due: now,
+            views_due: now + VIEWS_INTERVAL,
+        })
+    }
+
+    /// Says what the selection leaves out of the topics that are backed up, before the first record is fetched. Costs a walk, and
+    /// only where something can be left out.
+    pub(super) async fn announce(&mut self, log: &mut CommitLog, topics: &BTreeSet<Topic>) -> Result<()> {
+        if self.settings.selection.is_everything() {
+            return Ok(());
+        }
+        let head = log.head().seq;
+        match timeout(FIRST_WALK, self.walk(head)).await {
+            Ok(Ok((op, left_out))) => {
+                self.report.left_out = of_topics(&left_out, topics);
+                say_left_out(&self.report.left_out, left_out.len());
+                if let Some(op) = op {
+                    log.commit(vec![op]).await?;
+                }
+            }
+            Ok(Err(error)) if is_final(&error) => return Err(error),
+            Ok(Err(error)) => self.say_failed(&error),
+            Err(_) => self.say_failed(&Error::retry(format!("no end after {} s", FIRST_WALK.as_secs()))),
+        }
+        Ok(())
+    }
+
+    /// Looks at the registry after data was committed, until `stop`. `data` is the number of the last commit with data.
+    pub(super) async fn run(
+        mut self,
+        mut data: watch::Receiver<u64>,
+        out: mpsc::Sender<ToOrder>,
+        stop: CancellationToken,
+    ) -> Result<Self> {
+        let (mut due, mut failures) = (Instant::now(), 0);
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return Ok(self),
+                () = sleep_until(due) => {}
+            }
+            let head = *data.borrow_and_update();
+            if self.covers.is_some_and(|covers| covers >= head) && Instant::now() < self.settings_due {
+                tokio::select! {
+                    () = stop.cancelled() => return Ok(self),
+                    () = sleep_until(self.settings_due) => {}
+                    // Without an end to wait for the run is over, and `stop` comes.
+                    changed = data.changed() => if changed.is_err() { stop.cancelled().await },
+                }
+                continue;
+            }
+            let began = Instant::now();
+            let walked = tokio::select! {
+                () = stop.cancelled() => return Ok(self),
+                walked = self.walk_late(head) => walked,
+            };
+            due = match walked {
+                Ok((op, _)) => {
+                    failures = 0;
+                    if let Some(op) = op
+                        && out.send(ToOrder::Op(op)).await.is_err()
+                    {
+                        return Ok(self);
+                    }
+                    self.renew_views().await;
+                    Instant::now() + self.settings.poll_interval.max(began.elapsed() * SHARE)
+                }
+                Err(error) if is_final(&error) => return Err(error),
+                Err(error) => {
+                    self.say_failed(&error);
+                    failures += 1;
+                    let pause =
+                        backoff(&*self.seam.rand, failures, Duration::from_secs(1), Duration::from_secs(60));
+                    Instant::now() + pause.max(self.settings.poll_interval)
+                }
+            };
+        }
+    }
+
+    /// The last walk, after the last data was committed.
+    pub(super) async fn finish(mut self, log: &mut CommitLog, interrupted: bool) -> Result<SchemaReport> {
+        let head = log.head().seq;
+        let walk = self.walk_late(head);
+        let walked = match interrupted {
+            false => walk.await,
+            true => timeout(LAST_WALK, walk).await.unwrap_or_else(|_| {
+                let text = format!("stopped after {} s, as the run was told to stop", LAST_WALK.as_secs());
+                Err(Error::retry(text))
+            }),
+        };
+        match walked {
+            Ok((op, _)) => {
+                if let Some(op) = op {
+                    log.commit(vec![op]).await?;
+                }
+            }
+            Err(error) if is_final(&error) => return Err(error),
+            Err(error) => self.say_failed(&error),
+        }
+        self.writer.write_views().await;
+        self.report.covers = log.state().schemas.as_ref().map_or(0, |(_, covers)| *covers);
+        let catalog = self.writer.catalog();
+        self.report.subjects = catalog.subjects.len() as u64;
+        self.report.versions = catalog.versions().count() as u64;
+        Ok(self.report)
+    }
+
+    async fn walk_late(&mut self, head: u64) -> Result<(Option<Op>, BTreeSet<String>)> {
+        sleep(self.settings.read_delay).await;
+        self.walk(head).await
+    }
+
+    async fn walk(&mut self, head: u64) -> Result<(Option<Op>, BTreeSet<String>)> {
+        let depth = if Instant::now() >= self.settings_due { Depth::Everything } else { Depth::Versions };
+        let source = Arc::clone(&self.settings.source);
+        let walked = self.writer.walk(&*source, depth, head).await?;
+        if depth == Depth::Everything {
+            self.settings_due = Instant::now() + SETTINGS_INTERVAL;
+        }
+        self.covers = Some(head);
+        self.report.new += walked.new;
+        self.report.failed = None;
+        BackupProgress::add(&self.progress.schema_walks, 1);
+        BackupProgress::add(&self.progress.schemas_new, walked.new);
+        Ok((walked.op, walked.left_out))
+    }
+
+    async fn renew_views(&mut self) {
+        if Instant::now() >= self.views_due {
+            let size = self.writer.write_views().await;
+            self.views_due =
+                Instant::now() + VIEWS_INTERVAL.max(Duration::from_secs(size as u64 / VIEWS_RATE));
+        }
+    }
+
+    fn say_failed(&mut self, error: &Error) {
+        tracing::warn!(%error, registry = self.settings.source.name(), "the schemas could not be read; data goes on without them");
+        BackupProgress::add(&self.progress.schema_failures, 1);
+        self.report.failed = Some(error.to_string());
+    }
+}
+
+/// Whether the backup itself cannot go on. What only the registry says never ends it.
+fn is_final(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::Fenced | ErrorKind::Damaged)
+}
+
+/// Those subjects that records of these topics use, as far as their names tell.
+fn of_topics(subjects: &BTreeSet<String>, topics: &BTreeSet<Topic>) -> Vec<String> {
+    let is_used = |subject: &&String| {
+        let name = subject.rsplit_once(':').map_or(subject.as_str(), |(_, name)| name);
+        topics.iter().any(|topic| name.strip_prefix(topic.as_str()).is_some_and(|rest| rest.starts_with('-')))
+    };
+    subjects.iter().filter(is_used).cloned().collect()
+}
+
+fn say_left_out(used: &[String], all: usize) {
+    if !used.is_empty() {
+        let more = used.len().saturating_sub(NAMED);
+        let named = used[..used.len() - more].join(", ");
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        tracing::warn!(
+            "schemas that records of this backup's topics use are left out: of {named}{more}. What bears their ids cannot be read \
+             where the registry is lost: take all subjects and versions"
+        );
+    } else if all > 0 {
+        tracing::info!(
+            subjects = all,
+            "schemas are left out; by their names no topic of this backup uses them"
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_topics_subjects_are_known_by_their_names() {
+        let subjects =
+            ["orders-value", "orders-key", ":.eu:orders-com.x.Order", "ordersx-value", "com.x.Order"];
+        let subjects = subjects.iter().map(|subject| (*subject).to_owned()).collect();
+        let topics = [Topic::new("orders").unwrap()].into();
+        let used = of_topics(&subjects, &topics);
+        assert_eq!(used, [":.eu:orders-com.x.Order", "orders-key", "orders-value"]);
+    }
+}

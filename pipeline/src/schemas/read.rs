@@ -1,0 +1,119 @@
+//! Reads the schemas of a backup.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use formats::commit::ObjectRef;
+use formats::hash::Hash;
+use formats::schemas::{Catalog, FileRef, MAX_SNAPSHOT, SchemaSnapshot, VersionRow};
+
+use crate::storage::Store;
+use crate::{Error, Result};
+
+/// Snapshots of one account; a writer begins a new one long before.
+const MAX_CHAIN: usize = 100_000;
+
+/// The schemas of a backup, as one of its snapshots has them.
+#[derive(Debug, Clone)]
+pub struct SchemaArchive {
+    store: Arc<dyn Store>,
+    /// What there is.
+    pub catalog: Catalog,
+    /// The snapshot.
+    pub newest: ObjectRef,
+    /// Snapshots since the account began.
+    pub(super) chain: usize,
+}
+
+impl SchemaArchive {
+    /// Reads what snapshots say, up to `newest`.
+    ///
+    /// # Errors
+    /// Damage; a newer format; whatever the store says.
+    pub async fn open(store: Arc<dyn Store>, newest: &ObjectRef) -> Result<Self> {
+        let (mut chain, mut next) = (Vec::new(), Some(newest.clone()));
+        while let Some(object) = next {
+            let snapshot = read_snapshot(&*store, &object).await?;
+            if chain.len() >= MAX_CHAIN {
+                return Err(Error::damaged(format!(
+                    "the account of the schemas has more than {MAX_CHAIN} snapshots"
+                )));
+            }
+            next = if snapshot.begins { None } else { snapshot.before.clone() };
+            chain.push(snapshot);
+        }
+        let length = chain.len();
+        let mut catalog = Catalog::default();
+        chain.into_iter().rev().for_each(|snapshot| catalog.apply(snapshot));
+        Ok(Self { store, catalog, newest: newest.clone(), chain: length })
+    }
+
+    /// The snapshot that was the newest at a time (ms since 1970 UTC): what the registry held then. The first one where the time is
+    /// before all of them.
+    ///
+    /// # Errors
+    /// As [`SchemaArchive::open`].
+    pub async fn newest_at(store: &dyn Store, newest: &ObjectRef, time_ms: i64) -> Result<ObjectRef> {
+        let mut at = newest.clone();
+        for _ in 0..MAX_CHAIN {
+            let snapshot = read_snapshot(store, &at).await?;
+            match snapshot.before {
+                Some(before) if snapshot.time_ms > time_ms => at = before,
+                _ => return Ok(at),
+            }
+        }
+        Err(Error::damaged("the snapshots of the schemas have no beginning"))
+    }
+
+    /// A version's text, checked.
+    ///
+    /// # Errors
+    /// Damage, or whatever the store says.
+    pub async fn text(&self, row: &VersionRow) -> Result<Bytes> {
+        read_file(&*self.store, row, &row.text).await
+    }
+
+    /// A version's metadata and rules, checked; nothing where it has none.
+    ///
+    /// # Errors
+    /// As [`SchemaArchive::text`].
+    pub async fn labels(&self, row: &VersionRow) -> Result<Option<Bytes>> {
+        match &row.labels {
+            Some(labels) => read_file(&*self.store, row, labels).await.map(Some),
+            None => Ok(None),
+        }
+    }
+}
+
+/// A snapshot, checked.
+///
+/// # Errors
+/// Damage, or whatever the store says.
+pub(crate) async fn read_snapshot(store: &dyn Store, object: &ObjectRef) -> Result<SchemaSnapshot> {
+    let read = async {
+        let stored = checked(store, &object.key, object.length.min(MAX_SNAPSHOT), object.blake3).await?;
+        Ok(SchemaSnapshot::decode(&stored)?)
+    };
+    read.await.map_err(|error: Error| error.at(&object.key))
+}
+
+/// An object of a version, checked.
+///
+/// # Errors
+/// Damage, or whatever the store says.
+pub(crate) async fn read_file(store: &dyn Store, row: &VersionRow, file: &FileRef) -> Result<Bytes> {
+    let key = row.key(file);
+    checked(store, &key, file.length, file.blake3).await.map_err(|error| error.at(key))
+}
+
+async fn checked(store: &dyn Store, key: &str, length: u64, blake3: Hash) -> Result<Bytes> {
+    let missing = || {
+        Error::damaged("the object is missing")
+            .hint("restore it from a copy of the store; `replevin verify` shows what else is wrong")
+    };
+    let stored = store.get(key, length).await?.ok_or_else(missing)?;
+    if Hash::of(&stored) != blake3 {
+        return Err(Error::damaged("its BLAKE3 is not the one that the backup recorded"));
+    }
+    Ok(stored)
+}

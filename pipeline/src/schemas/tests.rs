@@ -1,0 +1,377 @@
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use formats::commit::{ObjectRef, Op};
+use formats::ids::Incarnation;
+use formats::schemas::{Catalog, OtherRow, PlaceRow, ReferenceRow, VersionState};
+use serde_json::{Map, Value, json};
+use tokio::sync::mpsc;
+
+use super::*;
+use crate::seam::Seam;
+use crate::storage::Store;
+use crate::storage::memory::MemoryStore;
+use crate::{Error, Result};
+
+/// A registry that holds what a test puts into it.
+#[derive(Debug, Default)]
+struct Shelf {
+    versions: Mutex<BTreeMap<(String, i32), FoundVersion>>,
+    places: Mutex<Vec<PlaceRow>>,
+    others: Mutex<Vec<OtherRow>>,
+    /// Things that are given before the walk fails.
+    breaks_after: Mutex<Option<usize>>,
+    /// Whether versions say themselves that they are deleted.
+    is_silent: bool,
+}
+
+impl Shelf {
+    fn put(&self, subject: &str, version: i32, id: u32, text: &str) {
+        self.change(FoundVersion {
+            subject: subject.into(),
+            version,
+            id,
+            guid: None,
+            schema_type: "AVRO".into(),
+            deleted: Some(false),
+            text: Bytes::copy_from_slice(text.as_bytes()),
+            labels: None,
+            references: Vec::new(),
+            ts: None,
+        });
+    }
+
+    fn change(&self, version: FoundVersion) {
+        let key = (version.subject.clone(), version.version);
+        self.versions.lock().unwrap().insert(key, version);
+    }
+
+    fn remove(&self, subject: &str, version: i32) {
+        self.versions.lock().unwrap().remove(&(subject.into(), version));
+    }
+
+    fn get(&self, subject: &str, version: i32) -> FoundVersion {
+        self.versions.lock().unwrap()[&(subject.to_owned(), version)].clone()
+    }
+}
+
+#[async_trait]
+impl SchemaSource for Shelf {
+    fn name(&self) -> String {
+        "http://shelf".into()
+    }
+
+    async fn walk(&self, depth: Depth, found: mpsc::Sender<Found>) -> Result<()> {
+        let mut all = Vec::new();
+        for version in self.versions.lock().unwrap().values() {
+            let deleted = version.deleted.filter(|_| !self.is_silent);
+            all.push(Found::Version(FoundVersion { deleted, ..version.clone() }));
+            if self.is_silent && depth == Depth::Everything && version.deleted == Some(true) {
+                all.push(Found::Deleted(version.subject.clone(), version.version));
+            }
+        }
+        if depth == Depth::Everything {
+            all.extend(self.places.lock().unwrap().iter().cloned().map(Found::Place));
+            all.extend(self.others.lock().unwrap().iter().cloned().map(Found::Other));
+            all.push(Found::RegistryVersion("7.5.0".into()));
+        }
+        let breaks_after = *self.breaks_after.lock().unwrap();
+        for (number, one) in all.into_iter().enumerate() {
+            if breaks_after.is_some_and(|after| number >= after) {
+                return Err(Error::retry("the shelf broke"));
+            }
+            let _ = found.send(one).await;
+        }
+        Ok(())
+    }
+
+    async fn version(&self, subject: &str, version: i32) -> Result<Option<FoundVersion>> {
+        Ok(self.versions.lock().unwrap().get(&(subject.to_owned(), version)).cloned())
+    }
+}
+
+struct Bench {
+    store: Arc<dyn Store>,
+    shelf: Shelf,
+    selection: SchemaSelection,
+    committed: Option<ObjectRef>,
+    runs: u64,
+}
+
+impl Bench {
+    fn new(selection: SchemaSelection) -> Self {
+        let store: Arc<dyn Store> = Arc::new(MemoryStore::new(Seam::system().clock));
+        Self { store, shelf: Shelf::default(), selection, committed: None, runs: 0 }
+    }
+
+    async fn writer(&mut self) -> SchemaWriter {
+        self.runs += 1;
+        let (me, selection) = (Incarnation(self.runs), self.selection.clone());
+        let newest = self.committed.as_ref();
+        SchemaWriter::open(Arc::clone(&self.store), Seam::system(), me, selection, newest).await.unwrap()
+    }
+
+    /// A run of its own: opens what was committed, walks, commits. Says what is new.
+    async fn walk(&mut self, depth: Depth) -> u64 {
+        let mut writer = self.writer().await;
+        let walked = writer.walk(&self.shelf, depth, 5).await.unwrap();
+        self.commit(walked.op);
+        writer.write_views().await;
+        assert_eq!(self.read().await, *writer.catalog());
+        walked.new
+    }
+
+    fn commit(&mut self, op: Option<Op>) {
+        let Some(Op::Schemas { object, after, covers }) = op else { return };
+        let is_new = self.committed.as_ref() != Some(&object);
+        let before = self.committed.as_ref().map(|before| before.key.clone());
+        assert_eq!((after, covers), (before.filter(|_| is_new), 5));
+        self.committed = Some(object);
+    }
+
+    async fn archive(&self) -> SchemaArchive {
+        SchemaArchive::open(Arc::clone(&self.store), self.committed.as_ref().unwrap()).await.unwrap()
+    }
+
+    async fn read(&self) -> Catalog {
+        match &self.committed {
+            Some(_) => self.archive().await.catalog,
+            None => Catalog::default(),
+        }
+    }
+
+    async fn states(&self, subject: &str) -> Vec<(i32, u32, VersionState)> {
+        let catalog = self.read().await;
+        let rows = catalog.subjects.get(subject).cloned().unwrap_or_default();
+        rows.iter().map(|row| (row.version, row.id, row.state)).collect()
+    }
+
+    async fn view(&self, key: &str) -> Value {
+        let stored = self.store.get(&format!("schema-registry/{key}"), 1 << 20).await.unwrap();
+        serde_json::from_slice(&stored.unwrap_or_else(|| panic!("{key} is not there"))).unwrap()
+    }
+}
+
+use VersionState::{Active, Deleted, Gone};
+
+#[tokio::test]
+async fn what_is_unchanged_is_stored_once() {
+    let mut bench = Bench::new(SchemaSelection::all());
+    assert_eq!((bench.walk(Depth::Everything).await, bench.committed.clone()), (0, None));
+    bench.shelf.put("orders-value", 1, 1, "\"int\"");
+    bench.shelf.put(":.eu:odd name", 1, 1, "\"long\"");
+    assert_eq!(bench.walk(Depth::Versions).await, 2);
+    let first = bench.committed.clone();
+    assert_eq!(bench.walk(Depth::Versions).await, 0);
+    assert_eq!(bench.committed, first, "the same snapshot covers more");
+    bench.shelf.put("orders-value", 2, 5, "\"bytes\"");
+    assert_eq!(bench.walk(Depth::Versions).await, 1);
+    let archive = bench.archive().await;
+    assert_eq!(archive.chain, 2);
+    let row = archive.catalog.version("orders-value", 2).unwrap();
+    assert_eq!(row.key(&row.text), "schema-registry/subjects/orders-value/v2.avsc");
+    assert_eq!(archive.text(row).await.unwrap(), "\"bytes\"");
+    let odd = archive.catalog.version(":.eu:odd name", 1).unwrap();
+    assert_eq!(odd.key(&odd.text), "schema-registry/subjects/%3A.eu%3Aodd%20name/v1.avsc");
+}
+
+#[tokio::test]
+async fn nothing_that_was_there_is_lost_to_later_walks() {
+    for is_silent in [false, true] {
+        let mut bench = Bench::new(SchemaSelection::all());
+        bench.shelf.is_silent = is_silent;
+        bench.shelf.put("s", 1, 1, "\"int\"");
+        bench.shelf.put("s", 2, 2, "\"long\"");
+        bench.walk(Depth::Everything).await;
+        bench.shelf.change(FoundVersion { deleted: Some(true), ..bench.shelf.get("s", 1) });
+        bench.walk(Depth::Everything).await;
+        assert_eq!(bench.states("s").await, [(1, 1, Deleted), (2, 2, Active)]);
+        // A walk that is told nothing of it leaves it as it is.
+        bench.shelf.put("t", 1, 9, "\"string\"");
+        bench.walk(Depth::Versions).await;
+        assert_eq!(bench.states("s").await, [(1, 1, Deleted), (2, 2, Active)]);
+        bench.shelf.change(FoundVersion { deleted: Some(false), ..bench.shelf.get("s", 1) });
+        bench.shelf.remove("s", 2);
+        bench.walk(Depth::Everything).await;
+        assert_eq!(bench.states("s").await, [(1, 1, Active), (2, 2, Gone)]);
+        // The whole subject is made again: other schemas have the numbers, one the same.
+        bench.shelf.put("s", 1, 3, "\"bytes\"");
+        bench.shelf.put("s", 2, 2, "\"long\"");
+        assert_eq!(bench.walk(Depth::Everything).await, 1);
+        assert_eq!(bench.states("s").await, [(1, 1, Gone), (1, 3, Active), (2, 2, Active)]);
+        let archive = bench.archive().await;
+        let texts = archive.catalog.subjects["s"].iter().map(|row| archive.text(row));
+        let texts = futures::future::try_join_all(texts).await.unwrap();
+        assert_eq!(texts, ["\"int\"", "\"bytes\"", "\"long\""]);
+        assert!(archive.catalog.subjects["s"][1].text.file.starts_with("v1."), "a name of its own");
+        assert_ne!(archive.catalog.subjects["s"][1].text.file, "v1.avsc");
+    }
+}
+
+#[tokio::test]
+async fn settings_modes_labels_and_what_is_unknown_are_kept() {
+    let mut bench = Bench::new(SchemaSelection::all());
+    bench.shelf.put("s", 1, 1, "\"int\"");
+    let labels = Bytes::from_static(br#"{"metadata":{"properties":{"owner":"a"}}}"#);
+    bench.shelf.change(FoundVersion { labels: Some(labels.clone()), ..bench.shelf.get("s", 1) });
+    let place = |place: &str, level: &str, mode: Option<&str>| PlaceRow {
+        place: place.into(),
+        config: Some(Map::from_iter([("compatibilityLevel".to_owned(), json!(level))])),
+        mode: mode.map(str::to_owned),
+    };
+    *bench.shelf.places.lock().unwrap() = vec![
+        place("", "FULL", Some("READWRITE")),
+        place("s", "NONE", None),
+        place(":.eu:", "BACKWARD", None),
+    ];
+    let kek =
+        OtherRow { source: "dek-registry".into(), key: json!({"kek": "k"}), value: json!({"name": "k"}) };
+    *bench.shelf.others.lock().unwrap() = vec![kek.clone()];
+    bench.walk(Depth::Everything).await;
+    let archive = bench.archive().await;
+    assert_eq!((archive.catalog.places.len(), archive.catalog.others.values().next()), (3, Some(&kek)));
+    let row = archive.catalog.version("s", 1).unwrap();
+    assert_eq!(archive.labels(row).await.unwrap(), Some(labels));
+    let metadata = bench.view("subjects/s/metadata.json").await;
+    assert_eq!((&metadata["compatibility"], &metadata["versions"][0]["id"]), (&json!("NONE"), &json!(1)));
+    let global = bench.view("config/global.json").await;
+    assert_eq!((&global["compatibilityLevel"], &global["mode"]), (&json!("FULL"), &json!("READWRITE")));
+    assert_eq!(global["contexts"][":.eu:"]["config"]["compatibilityLevel"], "BACKWARD");
+    let manifest = bench.view("_schemas.json").await;
+    assert_eq!(
+        (&manifest["schema_registry_version"], &manifest["id_mapping"]["1"]),
+        (&json!("7.5.0"), &json!("subjects/s/v1.avsc"))
+    );
+    let subject = &manifest["subjects"][0];
+    assert_eq!(
+        (&subject["name"], &subject["compatibility"], &subject["schema_type"]),
+        (&json!("s"), &json!("NONE"), &json!("AVRO"))
+    );
+    assert_eq!(subject["versions"][0], json!({"version": 1, "id": 1, "schema_file": "subjects/s/v1.avsc"}));
+    // A walk through versions alone takes no settings away; one through everything does.
+    *bench.shelf.places.lock().unwrap() = Vec::new();
+    bench.shelf.others.lock().unwrap().clear();
+    bench.walk(Depth::Versions).await;
+    assert_eq!(bench.read().await.places.len(), 3);
+    bench.walk(Depth::Everything).await;
+    let catalog = bench.read().await;
+    assert!(catalog.places.is_empty() && catalog.others.is_empty());
+}
+
+#[tokio::test]
+async fn what_a_taken_schema_refers_to_is_taken_with_it() {
+    let selection =
+        |include: &[&str], exclude: &[&str]| SchemaSelection::new(include, exclude, &[], true).unwrap();
+    let reference =
+        |subject: &str, version| ReferenceRow { name: "n".into(), subject: subject.into(), version };
+    for (selection, wanted) in [
+        (
+            selection(&["orders-*"], &[]),
+            vec![("common", 1), ("deep", 2), ("orders-value", 1), ("orders-value", 2)],
+        ),
+        (
+            SchemaSelection::new(&["orders-*"], &[], &["avro"], false).unwrap(),
+            vec![("orders-value", 1), ("orders-value", 2)],
+        ),
+        (SchemaSelection::new(&[], &[], &["json"], true).unwrap(), vec![]),
+        (selection(&["*"], &["orders-*", "common"]), vec![("deep", 1), ("deep", 2), ("other", 1)]),
+    ] {
+        let mut bench = Bench::new(selection);
+        for (number, (subject, version)) in
+            [("common", 1), ("deep", 1), ("deep", 2), ("orders-value", 1), ("orders-value", 2), ("other", 1)]
+                .into_iter()
+                .enumerate()
+        {
+            bench.shelf.put(subject, version, 1 + number as u32, &format!("\"{subject}{version}\""));
+        }
+        let with = |subject, version, references| {
+            bench.shelf.change(FoundVersion { references, ..bench.shelf.get(subject, version) });
+        };
+        with("orders-value", 2, vec![reference("common", 1), reference("nowhere", 7)]);
+        with("common", 1, vec![reference("deep", 2)]);
+        let mut writer = bench.writer().await;
+        let walked = writer.walk(&bench.shelf, Depth::Everything, 5).await.unwrap();
+        let taken: Vec<_> =
+            writer.catalog().versions().map(|row| (row.subject.as_str(), row.version)).collect();
+        assert_eq!((taken, walked.new, walked.seen), (wanted.clone(), wanted.len() as u64, 6));
+        assert!(!walked.left_out.is_empty());
+        bench.commit(walked.op);
+        assert_eq!(bench.walk(Depth::Versions).await, 0, "and stays");
+        // Whatever is left out from now on, what is in the backup is not gone.
+        bench.selection = SchemaSelection::new(&["none"], &[], &[], true).unwrap();
+        bench.walk(Depth::Everything).await;
+        assert!(bench.read().await.versions().all(|row| row.state == Active));
+    }
+}
+
+#[tokio::test]
+async fn a_walk_that_fails_leaves_no_trace_and_the_next_one_finds_its_objects() {
+    for breaks_after in 0..4 {
+        let mut bench = Bench::new(SchemaSelection::all());
+        for number in 1..=3 {
+            bench.shelf.put("s", number, number as u32, &format!("\"t{number}\""));
+        }
+        *bench.shelf.breaks_after.lock().unwrap() = Some(breaks_after);
+        let mut writer = bench.writer().await;
+        let error = writer.walk(&bench.shelf, Depth::Everything, 5).await.expect_err("it broke");
+        assert!(error.is_retriable());
+        assert_eq!(*writer.catalog(), Catalog::default());
+        *bench.shelf.breaks_after.lock().unwrap() = None;
+        let walked = writer.walk(&bench.shelf, Depth::Everything, 5).await.unwrap();
+        assert_eq!(walked.new, 3);
+        // The process died before its commit: another one does it all again, to the same objects.
+        drop(walked);
+        assert_eq!(bench.walk(Depth::Everything).await, 3);
+        let files: Vec<_> = bench.read().await.versions().map(|row| row.text.file.clone()).collect();
+        assert_eq!(files, ["v1.avsc", "v2.avsc", "v3.avsc"]);
+    }
+}
+
+#[tokio::test]
+async fn long_accounts_are_begun_anew_and_times_are_found_in_all_of_them() {
+    let mut bench = Bench::new(SchemaSelection::all());
+    for number in 1..=200 {
+        bench.shelf.put("s", number, number as u32, &format!("\"t{number}\""));
+        bench.walk(Depth::Versions).await;
+    }
+    let archive = bench.archive().await;
+    assert!(archive.chain <= 65, "{}", archive.chain);
+    assert_eq!(archive.catalog.versions().count(), 200);
+    let newest = bench.committed.clone().unwrap();
+    assert_eq!(SchemaArchive::newest_at(&*bench.store, &newest, i64::MAX).await.unwrap(), newest);
+    let first = SchemaArchive::newest_at(&*bench.store, &newest, 0).await.unwrap();
+    let then = SchemaArchive::open(Arc::clone(&bench.store), &first).await.unwrap();
+    assert_eq!(then.catalog.versions().count(), 1);
+}
+
+#[tokio::test]
+async fn many_versions_go_into_several_snapshots() {
+    let mut bench = Bench::new(SchemaSelection::all());
+    for number in 0..45_000 {
+        bench.shelf.put(&format!("s{}", number / 10), 1 + number % 10, 1 + number as u32, "\"int\"");
+    }
+    assert_eq!(bench.walk(Depth::Versions).await, 45_000);
+    let archive = bench.archive().await;
+    assert_eq!((archive.chain, archive.catalog.versions().count()), (3, 45_000));
+}
+
+#[tokio::test]
+async fn damage_is_found_by_whoever_reads() {
+    let mut bench = Bench::new(SchemaSelection::all());
+    bench.shelf.put("s", 1, 1, "\"int\"");
+    bench.walk(Depth::Everything).await;
+    let archive = bench.archive().await;
+    let row = archive.catalog.version("s", 1).unwrap().clone();
+    let key = row.key(&row.text);
+    bench.store.replace_view(&key, Bytes::from_static(b"\"inx\"")).await.unwrap();
+    let error = archive.text(&row).await.expect_err("damaged");
+    assert!(error.to_string().contains(&key) && error.kind() == crate::ErrorKind::Damaged, "{error}");
+    bench.store.delete(&key).await.unwrap();
+    assert!(archive.text(&row).await.expect_err("missing").to_string().contains("missing"));
+    let newest = bench.committed.clone().unwrap();
+    bench.store.replace_view(&newest.key, Bytes::from_static(b"{}")).await.unwrap();
+    let error = SchemaArchive::open(Arc::clone(&bench.store), &newest).await.expect_err("damaged");
+    assert!(error.to_string().contains(&newest.key), "{error}");
+}

@@ -1,0 +1,130 @@
+//! Views of the schemas for people and `jq`, in the shape that guides describe. No program reads them back.
+//!
+//! `_schemas.json` (the schema manifest), `config/global.json` and `subjects/<subject>/metadata.json`, made again from the catalog
+//! whenever something has changed. A store that lets nothing be overwritten keeps the first ones.
+
+use std::time::{Duration, UNIX_EPOCH};
+
+use formats::paths::SCHEMA_REGISTRY;
+use formats::schemas::{Catalog, FileRef, VersionRow, VersionState, in_context, subject_folder};
+use serde_json::{Map, Value, json};
+
+use crate::storage::Store;
+
+/// Writes the views of these subjects, and those of the whole. Says how many bytes they have.
+pub(super) async fn write(
+    store: &dyn Store,
+    catalog: &Catalog,
+    subjects: impl Iterator<Item = &String>,
+) -> usize {
+    let mut size = 0;
+    for subject in subjects {
+        let key = format!("{SCHEMA_REGISTRY}subjects/{}/metadata.json", subject_folder(subject));
+        size += put(store, &key, &metadata(catalog, subject)).await;
+    }
+    size += put(store, &format!("{SCHEMA_REGISTRY}config/global.json"), &global(catalog)).await;
+    size + put(store, &format!("{SCHEMA_REGISTRY}_schemas.json"), &manifest(catalog)).await
+}
+
+async fn put(store: &dyn Store, key: &str, view: &Value) -> usize {
+    let text = serde_json::to_vec_pretty(view).unwrap_or_default();
+    let size = text.len();
+    if let Err(error) = store.replace_view(key, text.into()).await {
+        tracing::debug!(%error, key, "a view of the schemas was not written");
+    }
+    size
+}
+
+/// `:.context:7` or, in the default context, `7`.
+fn id_of(row: &VersionRow) -> String {
+    match in_context(&row.subject) {
+        (".", _) => row.id.to_string(),
+        (context, _) => format!(":{context}:{}", row.id),
+    }
+}
+
+fn path(row: &VersionRow, file: &FileRef) -> String {
+    format!("subjects/{}/{}", subject_folder(&row.subject), file.file)
+}
+
+fn compatibility(catalog: &Catalog, place: &str) -> Option<Value> {
+    let config = catalog.places.get(place)?.config.as_ref()?;
+    config.get("compatibilityLevel").or_else(|| config.get("compatibility")).cloned()
+}
+
+fn manifest(catalog: &Catalog) -> Value {
+    let subject = |(name, rows): (&String, &Vec<VersionRow>)| {
+        let there: Vec<&VersionRow> = rows.iter().filter(|row| row.state != VersionState::Gone).collect();
+        let last = there.last()?;
+        let version = |row: &&VersionRow| {
+            let mut shown = Map::from_iter([
+                ("version".to_owned(), json!(row.version)),
+                ("id".to_owned(), json!(row.id)),
+                ("schema_file".to_owned(), json!(path(row, &row.text))),
+            ]);
+            if row.state == VersionState::Deleted {
+                shown.insert("deleted".to_owned(), json!(true));
+            }
+            Value::Object(shown)
+        };
+        Some(json!({
+            "name": name,
+            "schema_type": last.schema_type,
+            "compatibility": compatibility(catalog, name).or_else(|| compatibility(catalog, "")),
+            "versions": there.iter().map(version).collect::<Vec<_>>(),
+        }))
+    };
+    let ids = catalog.versions().map(|row| (id_of(row), json!(path(row, &row.text))));
+    json!({
+        "note": "a view; the truth is in snapshots/",
+        "schema_registry": catalog.registry,
+        "schema_registry_version": catalog.registry_version,
+        "backup_timestamp": utc(catalog.time_ms),
+        "subjects": catalog.subjects.iter().filter_map(subject).collect::<Vec<_>>(),
+        "id_mapping": ids.collect::<Map<_, _>>(),
+    })
+}
+
+fn global(catalog: &Catalog) -> Value {
+    let root = catalog.places.get("");
+    let mut shown = root.and_then(|root| root.config.clone()).unwrap_or_default();
+    shown.insert("mode".to_owned(), json!(root.and_then(|root| root.mode.clone())));
+    let is_context = |place: &String| place.starts_with(":.") && place.ends_with(':');
+    let contexts = catalog.places.iter().filter(|(place, _)| is_context(place));
+    let contexts: Map<_, _> = contexts
+        .map(|(place, row)| (place.clone(), json!({ "config": row.config, "mode": row.mode })))
+        .collect();
+    shown.insert("contexts".to_owned(), Value::Object(contexts));
+    Value::Object(shown)
+}
+
+fn metadata(catalog: &Catalog, subject: &str) -> Value {
+    let place = catalog.places.get(subject);
+    let version = |row: &VersionRow| {
+        json!({
+            "version": row.version,
+            "id": row.id,
+            "guid": row.guid,
+            "schema_type": row.schema_type,
+            "schema_file": row.text.file,
+            "labels_file": row.labels.as_ref().map(|labels| &labels.file),
+            "state": row.state,
+            "references": row.references,
+            "ts": row.ts,
+        })
+    };
+    let rows = catalog.subjects.get(subject).map_or(&[][..], Vec::as_slice);
+    json!({
+        "subject": subject,
+        "compatibility": compatibility(catalog, subject),
+        "mode": place.and_then(|place| place.mode.clone()),
+        "config": place.and_then(|place| place.config.clone()),
+        "versions": rows.iter().map(version).collect::<Vec<_>>(),
+    })
+}
+
+/// RFC 3339, to the second.
+fn utc(ms: i64) -> String {
+    let since = Duration::from_millis(u64::try_from(ms).unwrap_or(0));
+    humantime::format_rfc3339_seconds(UNIX_EPOCH + since).to_string()
+}

@@ -1,0 +1,465 @@
+//! Writes what a walk finds: texts first, then the snapshot that names them; the commit that makes it true is the caller's.
+//!
+//! An object of a version is created once. Where its name is taken by other bytes (the number was given to another schema, or two
+//! subjects share a folder on a file system that ignores case) the beginning of its hash makes it another name. So a run that died
+//! leaves objects that the next one finds, and nothing to clean up.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use formats::commit::{ObjectRef, Op};
+use formats::hash::Hash;
+use formats::ids::Incarnation;
+use formats::paths::ObjectName;
+use formats::schemas::{
+    Catalog, FileRef, OtherRow, PlaceRow, ReferenceRow, SchemaSnapshot, VersionRow, VersionState, extension,
+    file_name, reference_target,
+};
+use futures::stream::{FuturesUnordered, StreamExt};
+use tokio::sync::mpsc;
+
+use super::read::SchemaArchive;
+use super::select::SchemaSelection;
+use super::source::{Depth, Found, FoundVersion, SchemaSource};
+use super::views;
+use crate::commit_log::create;
+use crate::seam::Seam;
+use crate::storage::Store;
+use crate::{Error, Result};
+
+/// Objects that are being written at once.
+const WRITES: usize = 16;
+/// Things found that wait to be written.
+const WAITING: usize = 64;
+/// Rows after which a snapshot is ended and another one goes on: about 8 MB.
+const ROWS: usize = 20_000;
+/// Snapshots after which an account is begun anew, so that a reader need not read all that ever were.
+const LONGEST: usize = 64;
+
+/// Keeps the schemas of a backup.
+#[derive(Debug)]
+pub struct SchemaWriter {
+    store: Arc<dyn Store>,
+    seam: Seam,
+    incarnation: Incarnation,
+    selection: SchemaSelection,
+    catalog: Catalog,
+    /// The newest snapshot that a commit names, or will.
+    newest: Option<ObjectRef>,
+    /// Snapshots since the account began.
+    chain: usize,
+    /// The number of the next snapshot's key.
+    seq: u64,
+    /// Subjects whose view is old.
+    stale: BTreeSet<String>,
+    is_stale: bool,
+}
+
+/// What a walk came to.
+#[derive(Debug, Default)]
+pub struct Walked {
+    /// What to commit: nothing where there is no schema at all.
+    pub op: Option<Op>,
+    /// Versions that are new in the backup.
+    pub new: u64,
+    /// Versions that the registry has.
+    pub seen: u64,
+    /// Subjects of which something is left out by the selection.
+    pub left_out: BTreeSet<String>,
+}
+
+impl SchemaWriter {
+    /// Goes on with what the backup holds: `newest` is its newest snapshot.
+    ///
+    /// # Errors
+    /// Damage, or whatever the store says.
+    pub async fn open(
+        store: Arc<dyn Store>,
+        seam: Seam,
+        incarnation: Incarnation,
+        selection: SchemaSelection,
+        newest: Option<&ObjectRef>,
+    ) -> Result<Self> {
+        let (catalog, chain) = match newest {
+            Some(newest) => {
+                let archive = SchemaArchive::open(Arc::clone(&store), newest).await?;
+                (archive.catalog, archive.chain)
+            }
+            None => (Catalog::default(), 0),
+        };
+        let newest = newest.cloned();
+        let (stale, is_stale) = (BTreeSet::new(), false);
+        Ok(Self { store, seam, incarnation, selection, catalog, newest, chain, seq: 0, stale, is_stale })
+    }
+
+    /// What the backup holds, and what the last walk added.
+    pub fn catalog(&self) -> &Catalog {
+        &self.catalog
+    }
+
+    /// Walks through the source and writes what is new; `covers` is the last commit before the walk began. Nothing
+    /// is true before the operation is committed, and a failed walk leaves no trace.
+    ///
+    /// # Errors
+    /// What the source or the store says.
+    pub async fn walk(&mut self, source: &dyn SchemaSource, depth: Depth, covers: u64) -> Result<Walked> {
+        let before = self.newest.clone();
+        let mut pass = Pass::new(self, source, self.seam.clock.now_ms());
+        pass.run(depth).await?;
+        let Pass { changes, new, seen, left_out, .. } = pass;
+        let left_out = left_out.into_iter().map(|(subject, _)| subject).collect();
+        self.seq = self.seq.max(covers + 1);
+        if !changes.is_empty() {
+            self.store(changes).await?;
+        }
+        let op = self.newest.clone().map(|object| {
+            let is_new = before.as_ref() != Some(&object);
+            let after = before.filter(|_| is_new).map(|before| before.key);
+            Op::Schemas { object, after, covers }
+        });
+        Ok(Walked { op, new, seen: seen.len() as u64, left_out })
+    }
+
+    /// Writes what has changed as one snapshot or several.
+    async fn store(&mut self, changes: SchemaSnapshot) -> Result<()> {
+        for row in &changes.versions {
+            self.stale.insert(row.subject.clone());
+        }
+        let is_subject = |place: &&String| self.catalog.subjects.contains_key(*place);
+        self.stale.extend(changes.places.iter().map(|row| &row.place).filter(is_subject).cloned());
+        self.is_stale = true;
+        let mut catalog = self.catalog.clone();
+        catalog.apply(SchemaSnapshot { begins: false, ..changes.clone() });
+        let begins = self.chain == 0 || self.chain >= LONGEST + catalog.subjects.len() / 1000;
+        let whole = if begins { account_of(&catalog, changes.time_ms) } else { changes };
+        let (mut newest, mut chain) = (self.newest.clone(), if begins { 0 } else { self.chain });
+        for mut part in parts(whole) {
+            part.begins = begins && chain == 0;
+            part.before = newest;
+            newest = Some(self.put_snapshot(&part).await?);
+            chain += 1;
+        }
+        (self.catalog, self.newest, self.chain) = (catalog, newest, chain);
+        Ok(())
+    }
+
+    async fn put_snapshot(&mut self, snapshot: &SchemaSnapshot) -> Result<ObjectRef> {
+        let stored = Bytes::from(snapshot.encode()?);
+        let key = ObjectName::SchemaSnapshot(self.seq, self.incarnation).key();
+        self.seq += 1;
+        let object = ObjectRef { key, length: stored.len() as u64, blake3: Hash::of(&stored) };
+        match create(&*self.store, &*self.seam.rand, &object.key, &stored).await? {
+            None => Ok(object),
+            // A walk of this very writer that failed before its commit.
+            Some(_) => Err(Error::retry(format!("{} is there already", object.key))),
+        }
+    }
+
+    /// Makes the objects of a version durable.
+    async fn put_version(&self, found: FoundVersion) -> Result<VersionRow> {
+        let FoundVersion { subject, version, id, guid, schema_type, text, labels, references, ts, .. } =
+            found;
+        let empty = FileRef { file: String::new(), length: 0, blake3: Hash::ZERO };
+        let extra = serde_json::Map::new();
+        let mut row = VersionRow {
+            subject,
+            version,
+            id,
+            guid,
+            schema_type,
+            state: VersionState::Active,
+            text: empty,
+            labels: None,
+            references,
+            ts,
+            extra,
+        };
+        row.text = self.put_file(&row, extension(&row.schema_type), text).await?;
+        if let Some(labels) = labels {
+            row.labels = Some(self.put_file(&row, "labels.json", labels).await?);
+        }
+        Ok(row)
+    }
+
+    async fn put_file(&self, row: &VersionRow, ending: &str, stored: Bytes) -> Result<FileRef> {
+        let blake3 = Hash::of(&stored);
+        for distinct in [None, Some(blake3)] {
+            let name = file_name(row.version, distinct, ending);
+            let file = FileRef { file: name, length: stored.len() as u64, blake3 };
+            if create(&*self.store, &*self.seam.rand, &row.key(&file), &stored).await?.is_none() {
+                return Ok(file);
+            }
+        }
+        let (subject, version) = (&row.subject, row.version);
+        Err(Error::damaged(format!("{subject} version {version}: other objects have both its names"))
+            .hint("`replevin verify --deep` shows which objects are damaged"))
+    }
+
+    /// Writes the views for people again where something has changed since. Says how many bytes they have.
+    pub async fn write_views(&mut self) -> usize {
+        if !std::mem::take(&mut self.is_stale) {
+            return 0;
+        }
+        let stale = std::mem::take(&mut self.stale);
+        views::write(&*self.store, &self.catalog, stale.iter()).await
+    }
+}
+
+/// All that there is, as one account.
+fn account_of(catalog: &Catalog, time_ms: i64) -> SchemaSnapshot {
+    SchemaSnapshot {
+        registry_version: catalog.registry_version.clone(),
+        places: catalog.places.values().cloned().collect(),
+        versions: catalog.versions().cloned().collect(),
+        others: catalog.others.values().cloned().collect(),
+        ..SchemaSnapshot::new(catalog.registry.clone(), time_ms, None)
+    }
+}
+
+/// The same in pieces that are small enough to be read one at a time.
+fn parts(mut whole: SchemaSnapshot) -> Vec<SchemaSnapshot> {
+    let mut versions = std::mem::take(&mut whole.versions);
+    let mut rest = versions.split_off(versions.len().min(ROWS));
+    let empty = SchemaSnapshot { places: Vec::new(), others: Vec::new(), ..whole.clone() };
+    let mut parts = vec![SchemaSnapshot { versions, ..whole }];
+    while !rest.is_empty() {
+        let after = rest.split_off(rest.len().min(ROWS));
+        parts.push(SchemaSnapshot { versions: rest, ..empty.clone() });
+        rest = after;
+    }
+    parts
+}
+
+/// One walk.
+struct Pass<'a> {
+    writer: &'a SchemaWriter,
+    source: &'a dyn SchemaSource,
+    changes: SchemaSnapshot,
+    /// The versions that the source has, by fingerprint, and whether they are deleted softly, where they say so.
+    seen: HashMap<u128, Option<bool>>,
+    /// Versions that were told to be deleted softly.
+    deleted: HashSet<Numbered>,
+    places: HashSet<String>,
+    others: HashSet<(String, String)>,
+    /// Versions that the selection leaves out.
+    left_out: HashSet<Numbered>,
+    /// What taken schemas refer to.
+    referred: HashSet<Numbered>,
+    new: u64,
+}
+
+/// A version by its subject and number.
+type Numbered = (String, i32);
+
+impl<'a> Pass<'a> {
+    fn new(writer: &'a SchemaWriter, source: &'a dyn SchemaSource, time_ms: i64) -> Self {
+        Self {
+            writer,
+            source,
+            changes: SchemaSnapshot::new(source.name(), time_ms, None),
+            seen: HashMap::new(),
+            deleted: HashSet::new(),
+            places: HashSet::new(),
+            others: HashSet::new(),
+            left_out: HashSet::new(),
+            referred: HashSet::new(),
+            new: 0,
+        }
+    }
+
+    async fn run(&mut self, depth: Depth) -> Result<()> {
+        let (sender, found) = mpsc::channel(WAITING);
+        let source = self.source;
+        tokio::try_join!(source.walk(depth, sender), self.receive(found))?;
+        loop {
+            let wanted: Vec<Numbered> = self.referred.intersection(&self.left_out).cloned().collect();
+            if wanted.is_empty() {
+                break;
+            }
+            self.fetch(wanted).await?;
+        }
+        self.settle(depth);
+        Ok(())
+    }
+
+    async fn receive(&mut self, mut found: mpsc::Receiver<Found>) -> Result<()> {
+        let writer = self.writer;
+        let mut writes = FuturesUnordered::new();
+        loop {
+            tokio::select! {
+                Some(row) = writes.next(), if !writes.is_empty() => self.changes.versions.push(row?),
+                next = found.recv(), if writes.len() < WRITES => match next {
+                    Some(Found::Version(version)) if self.is_selected(&version) => {
+                        writes.extend(self.take(version).map(|version| writer.put_version(version)));
+                    }
+                    Some(other) => self.note(other),
+                    None => break,
+                },
+            }
+        }
+        while let Some(row) = writes.next().await {
+            self.changes.versions.push(row?);
+        }
+        Ok(())
+    }
+
+    /// Takes versions that the walk has left out.
+    async fn fetch(&mut self, wanted: Vec<Numbered>) -> Result<()> {
+        for numbered in wanted {
+            self.left_out.remove(&numbered);
+            let (subject, version) = numbered;
+            if let Some(version) = self.source.version(&subject, version).await?
+                && let Some(version) = self.take(version)
+            {
+                self.changes.versions.push(self.writer.put_version(version).await?);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a version is taken as it comes; if not it is noted.
+    fn is_selected(&mut self, found: &FoundVersion) -> bool {
+        if self.writer.selection.takes(found) {
+            return true;
+        }
+        self.seen.insert(fingerprint_of(found), found.deleted);
+        self.left_out.insert((found.subject.clone(), found.version));
+        false
+    }
+
+    /// Notes a version that is taken; gives it back where it is new.
+    fn take(&mut self, found: FoundVersion) -> Option<FoundVersion> {
+        let fingerprint = fingerprint_of(&found);
+        self.seen.insert(fingerprint, found.deleted);
+        if self.writer.selection.takes_references_of(&found.schema_type) {
+            let targets = found
+                .references
+                .iter()
+                .map(|reference| (reference_target(&found.subject, &reference.subject), reference.version));
+            self.referred.extend(targets);
+        }
+        let rows = self.writer.catalog.subjects.get(&found.subject);
+        let same = |row: &&VersionRow| row.version == found.version && fingerprint_of_row(row) == fingerprint;
+        if rows.into_iter().flatten().any(|row| same(&row)) {
+            return None;
+        }
+        self.new += 1;
+        Some(found)
+    }
+
+    fn note(&mut self, found: Found) {
+        let catalog = &self.writer.catalog;
+        match found {
+            Found::Version(_) => {}
+            Found::Deleted(subject, version) => drop(self.deleted.insert((subject, version))),
+            Found::Place(row) => {
+                self.places.insert(row.place.clone());
+                if catalog.places.get(&row.place) != Some(&row) {
+                    self.changes.places.push(row);
+                }
+            }
+            Found::Other(row) => {
+                let key = (row.source.clone(), row.key.to_string());
+                if catalog.others.get(&key) != Some(&row) {
+                    self.changes.others.push(row);
+                }
+                self.others.insert(key);
+            }
+            Found::RegistryVersion(version) => {
+                self.changes.registry_version =
+                    Some(version).filter(|version| catalog.registry_version.as_ref() != Some(version));
+            }
+        }
+    }
+
+    /// Notes what became of versions that were known, and what the source has no more.
+    fn settle(&mut self, depth: Depth) {
+        let catalog = &self.writer.catalog;
+        let mut changed = Vec::new();
+        for row in catalog.versions() {
+            let state = match self.seen.get(&fingerprint_of_row(row)) {
+                None => VersionState::Gone,
+                Some(told) => self.state(row, *told, depth),
+            };
+            if state != row.state {
+                changed.push(VersionRow { state, ..row.clone() });
+            }
+        }
+        // In front: where a number was given again, what has it now comes after.
+        for row in std::mem::take(&mut self.changes.versions) {
+            let told = self.seen.get(&fingerprint_of_row(&row)).copied().flatten();
+            changed.push(VersionRow { state: self.state(&row, told, depth), ..row });
+        }
+        changed.sort_by(|a, b| (&a.subject, a.version).cmp(&(&b.subject, b.version)));
+        self.changes.versions = changed;
+        if depth == Depth::Everything {
+            let places = catalog.places.keys().filter(|place| !self.places.contains(*place));
+            let cleared = places.map(|place| PlaceRow { place: place.clone(), ..PlaceRow::default() });
+            self.changes.places.extend(cleared);
+            let others = catalog.others.iter().filter(|(key, _)| !self.others.contains(*key));
+            let removed = others.map(|(_, row)| OtherRow { value: serde_json::Value::Null, ..row.clone() });
+            self.changes.others.extend(removed);
+        }
+    }
+
+    fn state(&self, row: &VersionRow, told: Option<bool>, depth: Depth) -> VersionState {
+        let deleted = match told {
+            Some(deleted) => deleted,
+            None if depth == Depth::Everything => self.deleted.contains(&(row.subject.clone(), row.version)),
+            None => row.state == VersionState::Deleted,
+        };
+        if deleted { VersionState::Deleted } else { VersionState::Active }
+    }
+}
+
+/// What makes a version the one that it is: what [`VersionRow::is_same`] compares.
+fn fingerprint_of(found: &FoundVersion) -> u128 {
+    let labels = found.labels.as_deref().map(Hash::of);
+    let text = Hash::of(&found.text);
+    fingerprint(
+        (&found.subject, found.version, found.id),
+        &found.schema_type,
+        text,
+        labels,
+        &found.references,
+    )
+}
+
+fn fingerprint_of_row(row: &VersionRow) -> u128 {
+    let labels = row.labels.as_ref().map(|labels| labels.blake3);
+    fingerprint(
+        (&row.subject, row.version, row.id),
+        &row.schema_type,
+        row.text.blake3,
+        labels,
+        &row.references,
+    )
+}
+
+fn fingerprint(
+    (subject, version, id): (&str, i32, u32),
+    schema_type: &str,
+    text: Hash,
+    labels: Option<Hash>,
+    references: &[ReferenceRow],
+) -> u128 {
+    let mut hash = blake3::Hasher::new();
+    let mut add = |part: &[u8]| {
+        hash.update(&(part.len() as u64).to_le_bytes()).update(part);
+    };
+    add(subject.as_bytes());
+    add(&version.to_le_bytes());
+    add(&id.to_le_bytes());
+    add(schema_type.as_bytes());
+    add(&text.0);
+    add(&labels.unwrap_or(Hash::ZERO).0);
+    for reference in references {
+        add(reference.name.as_bytes());
+        add(reference.subject.as_bytes());
+        add(&reference.version.to_le_bytes());
+    }
+    let mut first = [0; 16];
+    first.copy_from_slice(&hash.finalize().as_bytes()[..16]);
+    u128::from_le_bytes(first)
+}
