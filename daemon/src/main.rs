@@ -28,7 +28,7 @@ pub(crate) struct Cli {
     #[command(subcommand)]
     command: Command,
     /// How results are printed to stdout.
-    #[arg(short, long, global = true, value_enum, default_value_t = Format::Text)]
+    #[arg(short, long, global = true, value_enum, default_value_t = Format::Text, visible_alias = "format")]
     output: Format,
     /// How logs are printed to stderr. RUST_LOG chooses what is logged.
     #[arg(long, global = true, value_enum)]

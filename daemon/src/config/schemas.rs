@@ -81,7 +81,7 @@ pub(crate) static TAKEN: Table = Table {
     about: "What a backup takes. Of a subject that is taken it keeps every version, deleted ones too: records may bear the id of any of them. \
             What taken schemas leave out of the backup's own topics is said before the first record is fetched.",
     keys: &[
-        oso("subjects", Kind::List(&Kind::SubjectPattern), "subjects to take: names or globs, `:.context:name` in other contexts than the default one").default("[\"*\"]"),
+        oso("subjects", Kind::List(&Kind::SubjectPattern), "subjects to take: names or globs, `:.context:name` in other contexts than the default one; an empty list takes all").default("[]"),
         oso("exclude", Kind::List(&Kind::SubjectPattern), "subjects to leave out, whatever subjects says").default("[]"),
         oso("include_references", Kind::Bool, "take what taken schemas refer to, whatever is said above").default("true"),
         oso("include_soft_deleted", Kind::Bool, "whether a restore registers versions that were deleted softly (and deletes them softly again); the backup has them in any case").default("false"),
