@@ -115,7 +115,7 @@ fn client_settings(registry: &config::SchemaRegistry, url: &str) -> Result<Clien
             Auth::Basic { user: username.clone(), password: secret(password) }
         }
         config::SchemaAuth::Bearer { token, cloud } => Auth::Bearer(bearer(cloud), secret(token)),
-        config::SchemaAuth::OAuth { token_url, client_id, client_secret, scope, cloud } => {
+        config::SchemaAuth::ClientCredentials { token_url, client_id, client_secret, scope, cloud } => {
             let oauth = OAuth {
                 token_url: token_url.clone(),
                 client_id: client_id.clone(),

@@ -132,7 +132,7 @@ pub(crate) struct BackupJob {
     pub(crate) source: Kafka,
     pub(crate) storage: StorageSettings,
     pub(crate) backup: Backup,
-    pub(crate) schema_registry: Option<SchemaRegistry>,
+    pub(crate) schema_registry: Option<Box<SchemaRegistry>>,
     /// The most payload in memory at once, in bytes.
     pub(crate) memory_limit: u64,
     /// What the operator should know, to be logged once.
@@ -229,7 +229,7 @@ pub(crate) fn build(
             let source = Kafka::build(root.section("source")?, "source", problems)?;
             let section = root.section("backup")?;
             let backup = Backup::build(section, overrides.continuous, memory_limit, problems, &mut notices)?;
-            let schema_registry = schema_registry(root, problems, &mut notices);
+            let schema_registry = schema_registry(root, problems, &mut notices).map(Box::new);
             Job::Backup(BackupJob {
                 backup_id,
                 source,

@@ -167,9 +167,22 @@ pub(crate) struct SchemaRegistry {
 #[derive(Debug, Clone)]
 pub(crate) enum Auth {
     None,
-    Basic { username: String, password: Secret },
-    Bearer { token: Secret, cloud: Cloud },
-    OAuth { token_url: String, client_id: String, client_secret: Secret, scope: Option<String>, cloud: Cloud },
+    Basic {
+        username: String,
+        password: Secret,
+    },
+    Bearer {
+        token: Secret,
+        cloud: Cloud,
+    },
+    /// OAuth 2.0.
+    ClientCredentials {
+        token_url: String,
+        client_id: String,
+        client_secret: Secret,
+        scope: Option<String>,
+        cloud: Cloud,
+    },
 }
 
 /// What Confluent Cloud wants to know beside a token.
@@ -297,7 +310,7 @@ impl Auth {
             "oauth" => {
                 let (token_url, client_id) = (needed("token_url"), needed("client_id"));
                 let client_secret = Secret::new(needed("client_secret")?);
-                Some(Self::OAuth {
+                Some(Self::ClientCredentials {
                     token_url: token_url?,
                     client_id: client_id?,
                     client_secret,
