@@ -21,11 +21,13 @@ pub mod rebuild;
 pub mod record;
 pub mod record_batch;
 pub mod repository;
+pub mod rewrite;
 #[cfg(test)]
 mod sample;
 pub mod segment;
 pub mod state;
 pub mod transactions;
 pub mod varint;
+pub mod wire;
 
 pub use error::{Error, ErrorKind, Result};
