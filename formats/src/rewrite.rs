@@ -17,7 +17,7 @@
 //! [`IdRules`]. An id that the rules do not know stays and is reported with its record's offset: failing, keeping and
 //! leaving out single records (by feeding the batch to [`crate::rebuild::Rebuilder`]) are all open to the caller.
 //!
-//! A batch whose ids change gets a new CRC, which would hide damage; so its old one is checked first.
+//! A batch whose ids change gets a new CRC, which would hide damage; so the old one is checked first.
 
 mod report;
 mod rules;
@@ -73,8 +73,8 @@ impl Rewriter {
     /// Appends `batch` with its ids as `rules` say to `out`, or nothing where none changes ([`Report::changed`]).
     ///
     /// # Errors
-    /// A batch that cannot be read or decompressed within the cap, one whose CRC is wrong though something in it would
-    /// change or is unknown, or one that grows beyond 2 GiB; with the batch's offsets. `out` is as it was then.
+    /// A batch whose CRC is wrong, one that cannot be read or decompressed within the cap, or one that grows beyond 2 GiB;
+    /// with the batch's offsets. `out` is as it was then.
     pub fn rewrite<R: IdRules>(
         &mut self,
         batch: &RecordBatch<'_>,
@@ -84,11 +84,10 @@ impl Rewriter {
         if batch.attributes().control() || batch.record_count() == 0 {
             return Ok(Report::default());
         }
+        // First, and not only where something changes: it also brings the bytes into the cache, in order.
+        batch.verify_crc()?;
         self.patches.clear();
         let report = self.find(batch, rules).map_err(|error| batch.locate(error))?;
-        if report.changed || !report.unknown.is_empty() {
-            batch.verify_crc()?;
-        }
         if report.changed {
             let before = out.len();
             let written = self.write(batch, out);

@@ -112,9 +112,11 @@ impl<'w, R: IdRules> Walk<'w, R> {
 
     /// Notes new bytes for what follows the first byte of `found`, a piece of the records.
     fn patch(&mut self, found: &[u8], new: &[u8]) {
-        let at = found.as_ptr().addr() - self.records.as_ptr().addr() + 1;
-        let patches = new.as_chunks::<4>().0.iter().zip((at..).step_by(4));
-        self.patches.extend(patches.map(|(bytes, at)| Patch { at, bytes: *bytes }));
+        let mut at = found.as_ptr().addr() - self.records.as_ptr().addr() + 1;
+        for bytes in new.as_chunks().0 {
+            self.patches.push(Patch { at, bytes: *bytes });
+            at += bytes.len();
+        }
     }
 
     #[cold]
