@@ -47,7 +47,8 @@ impl<'w, R: IdRules> Walk<'w, R> {
         self.report
     }
 
-    /// Takes the next record, which borrows from `records`.
+    /// Takes the next record, which borrows from `records`. Inlined, so that the record need not be laid out in memory.
+    #[inline(always)]
     pub(super) fn record(&mut self, record: &Record<'w>) {
         let offset = self.base_offset + i64::from(record.offset_delta);
         let mut overruled = [false; 2];
