@@ -40,7 +40,7 @@ impl IdRules for Neighbours {
 fn records(batch: &RecordBatch<'_>) -> Vec<u8> {
     let (codec, mut out) = (batch.attributes().codec().expect("a known codec"), Vec::new());
     Decompressor::new()
-        .decompress(codec, batch.records_payload(), CAP, &mut out)
+        .decompress(codec, batch.records_payload(), usize::MAX, &mut out)
         .expect("what was rewritten can be decompressed");
     out
 }
