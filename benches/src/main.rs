@@ -66,6 +66,8 @@ enum Command {
     },
     /// Restore from a folder, against the minimal loop and a librdkafka producer.
     Restore(Scale),
+    /// Schema ids changed in batches, against the codec alone.
+    Rewrite(Scale),
     /// A figure of the schema registry.
     Registry {
         figure: registry::Figure,
@@ -110,6 +112,7 @@ fn run(command: &Command) -> Result<()> {
         Command::Archive(scale) => figures::archive::run(scale),
         Command::Day { hours } => figures::archive::day(*hours),
         Command::Restore(scale) => figures::restore::run(scale),
+        Command::Rewrite(scale) => figures::rewrite::run(scale),
         Command::Registry { figure, runs, minutes } => registry::run(*figure, *runs, *minutes),
         Command::BareHttp(args) => registry::serve_bare(args),
         Command::Measured { file, program } => measure::middle(file, program),

@@ -128,6 +128,20 @@ pub(crate) fn middle(file: &Path, program: &[OsString]) -> Result<()> {
     Ok(())
 }
 
+/// What some work in this very thread costs: for figures of a function, which no process wraps. Memory is not told.
+///
+/// # Errors
+/// Those of the work.
+pub(crate) fn thread(work: impl FnOnce() -> Result<()>) -> Result<Usage> {
+    let seconds = |time: nix::sys::time::TimeVal| time.num_microseconds() as f64 / 1e6;
+    let (started, before) = (Instant::now(), getrusage(UsageWho::RUSAGE_THREAD)?);
+    work()?;
+    let (wall, after) = (started.elapsed().as_secs_f64(), getrusage(UsageWho::RUSAGE_THREAD)?);
+    let user = seconds(after.user_time()) - seconds(before.user_time());
+    let system = seconds(after.system_time()) - seconds(before.system_time());
+    Ok(Usage { user, system, wall, peak: 0 })
+}
+
 /// The middle one of some numbers.
 pub(crate) fn median(numbers: impl IntoIterator<Item = f64>) -> f64 {
     let mut sorted: Vec<f64> = numbers.into_iter().collect();

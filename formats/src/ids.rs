@@ -102,6 +102,33 @@ impl fmt::Display for TopicId {
     }
 }
 
+/// The number of a schema in one context of a registry: 1 to 2^31-1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SchemaId(u32);
+
+impl SchemaId {
+    /// The id with a number; `None` for 0 and beyond 2^31-1, which no registry gives.
+    pub fn new(number: u32) -> Option<Self> {
+        (1..=i32::MAX.unsigned_abs()).contains(&number).then_some(Self(number))
+    }
+
+    /// The number.
+    pub fn number(self) -> u32 {
+        self.0
+    }
+
+    /// As it stands in keys, values and headers.
+    pub(crate) fn to_be_bytes(self) -> [u8; 4] {
+        self.0.to_be_bytes()
+    }
+}
+
+impl fmt::Display for SchemaId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
 /// Offsets from `first` up to, but not including, `end`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct OffsetRange {

@@ -21,6 +21,7 @@ pub mod rebuild;
 pub mod record;
 pub mod record_batch;
 pub mod repository;
+pub mod rewrite;
 #[cfg(test)]
 mod sample;
 pub mod schemas;
@@ -28,5 +29,6 @@ pub mod segment;
 pub mod state;
 pub mod transactions;
 pub mod varint;
+pub mod wire;
 
 pub use error::{Error, ErrorKind, Result};

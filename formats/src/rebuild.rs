@@ -214,13 +214,7 @@ impl Rebuilder {
         }
         let records = self.decompressor.records(batch, self.settings.decompressed_cap, &mut self.scratch)?;
         for record in records {
-            let record = record.map_err(|error| {
-                error.at(format_args!(
-                    "record batch at offsets [{},{})",
-                    batch.base_offset(),
-                    batch.next_offset()
-                ))
-            })?;
+            let record = record.map_err(|error| batch.locate(error))?;
             let offset = batch.base_offset() + i64::from(record.offset_delta);
             let timestamp = batch.effective_timestamp(record.timestamp_delta);
             if keep(offset, timestamp, &record) && !self.builder.push(offset, timestamp, &record)? {

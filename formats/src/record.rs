@@ -53,6 +53,7 @@ impl<'a> Record<'a> {
     }
 
     /// Reads a whole record without its length field.
+    #[inline(always)]
     fn parse(mut bytes: &'a [u8]) -> Result<Self> {
         let Some((attributes, rest)) = bytes.split_first() else {
             return Err(Error::corrupt("has no attributes"));
@@ -79,6 +80,7 @@ pub struct Headers<'a> {
 
 impl<'a> Headers<'a> {
     /// Takes over the end of a record: the count, then the headers and nothing else.
+    #[inline(always)]
     fn parse(mut bytes: &'a [u8]) -> Result<Self> {
         let count = read_varint(&mut bytes)?;
         let fits = bytes.len() / MIN_HEADER;
@@ -104,6 +106,7 @@ impl<'a> Headers<'a> {
 impl<'a> Iterator for Headers<'a> {
     type Item = (&'a [u8], Option<&'a [u8]>);
 
+    #[inline]
     fn next(&mut self) -> Option<Self::Item> {
         self.left = self.left.checked_sub(1)?;
         read_header(&mut self.raw).ok()
@@ -142,6 +145,7 @@ impl<'a> Records<'a> {
         Self { rest: payload, declared: count, read: 0, least_delta: 0, last_offset_delta, done: false }
     }
 
+    #[inline(always)]
     fn step(&mut self) -> Result<Option<Record<'a>>> {
         if self.read == self.declared {
             if !self.rest.is_empty() {
@@ -153,31 +157,22 @@ impl<'a> Records<'a> {
             }
             return Ok(None);
         }
+        // What is left of the count, at its least, against what is left of the bytes.
         let left = i64::from(self.declared) - i64::from(self.read);
-        if left < 0 || self.rest.len() as u64 / (MIN_RECORD as u64) < left as u64 {
-            return Err(Error::corrupt(format!(
-                "batch counts {} records but ends {} bytes after record {}",
-                self.declared,
-                self.rest.len(),
-                self.read
-            )));
+        if left < 0 || left * MIN_RECORD as i64 > self.rest.len() as i64 {
+            return Err(miscounted(self.declared, self.rest.len(), self.read));
         }
-        let at = |error: Error| error.at(format_args!("record {} of {}", self.read, self.declared));
+        let (read, declared) = (self.read, self.declared);
+        let at = |error| in_record(read, declared, error);
         let length = read_varint(&mut self.rest).map_err(at)?;
         let whole = usize::try_from(length).ok().and_then(|length| self.rest.split_at_checked(length));
         let Some((bytes, rest)) = whole else {
-            return Err(at(Error::corrupt(format!(
-                "has a length of {length}, {} bytes are left",
-                self.rest.len()
-            ))));
+            return Err(at(too_long("", length, self.rest.len())));
         };
         let record = Record::parse(bytes).map_err(at)?;
         let delta = i64::from(record.offset_delta);
         if delta < self.least_delta || delta > i64::from(self.last_offset_delta) {
-            return Err(at(Error::corrupt(format!(
-                "has offset delta {delta}, possible are {} to {}",
-                self.least_delta, self.last_offset_delta
-            ))));
+            return Err(at(misplaced(delta, self.least_delta, self.last_offset_delta)));
         }
         self.rest = rest;
         self.least_delta = delta + 1;
@@ -186,16 +181,35 @@ impl<'a> Records<'a> {
     }
 }
 
+// Reading a record is inlined into its caller's loop, because handing it over in memory costs as much as reading it. Errors
+// are made elsewhere from plain values, so that what they tell need not lie in memory for every record either.
+
+#[cold]
+fn in_record(read: i32, declared: i32, error: Error) -> Error {
+    error.at(format_args!("record {read} of {declared}"))
+}
+
+#[cold]
+fn miscounted(declared: i32, left: usize, read: i32) -> Error {
+    Error::corrupt(format!("batch counts {declared} records but ends {left} bytes after record {read}"))
+}
+
+#[cold]
+fn misplaced(delta: i64, least: i64, last: i32) -> Error {
+    Error::corrupt(format!("has offset delta {delta}, possible are {least} to {last}"))
+}
+
 impl<'a> Iterator for Records<'a> {
     type Item = Result<Record<'a>>;
 
+    #[inline(always)]
     fn next(&mut self) -> Option<Self::Item> {
         if self.done {
             return None;
         }
-        let item = self.step().transpose();
-        self.done = !matches!(item, Some(Ok(_)));
-        item
+        let item = self.step();
+        self.done = !matches!(item, Ok(Some(_)));
+        item.transpose()
     }
 }
 
@@ -206,18 +220,23 @@ fn read_header<'a>(bytes: &mut &'a [u8]) -> Result<(&'a [u8], Option<&'a [u8]>)>
     Ok((key, read_nullable(bytes, "header value")?))
 }
 
+#[inline(always)]
 fn read_nullable<'a>(bytes: &mut &'a [u8], what: &str) -> Result<Option<&'a [u8]>> {
     let length = read_varint(bytes)?;
-    if length == -1 {
-        return Ok(None);
-    }
     let found = usize::try_from(length).ok().and_then(|length| bytes.split_at_checked(length));
-    let Some((found, rest)) = found else {
-        return Err(Error::corrupt(format!(
-            "has a {what} of length {length}, {} bytes are left",
-            bytes.len()
-        )));
-    };
-    *bytes = rest;
-    Ok(Some(found))
+    match found {
+        Some((found, rest)) => {
+            *bytes = rest;
+            Ok(Some(found))
+        }
+        None if length == -1 => Ok(None),
+        None => Err(too_long(what, length, bytes.len())),
+    }
+}
+
+/// The error of a length beyond the bytes that are left; `what` is empty for that of the record itself.
+#[cold]
+fn too_long(what: &str, length: i32, left: usize) -> Error {
+    let what = if what.is_empty() { "length of".to_owned() } else { format!("{what} of length") };
+    Error::corrupt(format!("has a {what} {length}, {left} bytes are left"))
 }

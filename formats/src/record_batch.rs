@@ -36,6 +36,7 @@ use crate::{Error, Result};
 
 pub use batches::Batches;
 pub use header::BatchHeader;
+pub(crate) use header::seal;
 pub use produce::{Producer, patch_for_produce};
 
 /// Bytes of a batch before its records.
@@ -267,6 +268,11 @@ impl<'a> RecordBatch<'a> {
     pub(crate) fn whole_crc(&self) -> u32 {
         let (header, rest) = self.bytes.split_at(ATTRIBUTES_AT);
         checksum::append(checksum::crc32c(header), self.crc(), rest.len())
+    }
+
+    /// An error in this batch, with its offsets.
+    pub(crate) fn locate(&self, error: Error) -> Error {
+        error.at(format_args!("record batch at offsets [{},{})", self.base_offset(), self.next_offset()))
     }
 
     /// Checks the CRC-32C over the whole batch.

@@ -9,6 +9,7 @@ use crate::{Error, Result};
 ///
 /// # Errors
 /// Bytes that end inside it, or more than 32 bits.
+#[inline]
 pub fn read_varint(bytes: &mut &[u8]) -> Result<i32> {
     let raw = read_unsigned(bytes, 5, u64::from(u32::MAX))? as u32;
     Ok(((raw >> 1) as i32) ^ -((raw & 1) as i32))
@@ -18,6 +19,7 @@ pub fn read_varint(bytes: &mut &[u8]) -> Result<i32> {
 ///
 /// # Errors
 /// Bytes that end inside it, or more than 64 bits.
+#[inline]
 pub fn read_varlong(bytes: &mut &[u8]) -> Result<i64> {
     let raw = read_unsigned(bytes, 10, u64::MAX)?;
     Ok(((raw >> 1) as i64) ^ -((raw & 1) as i64))
@@ -54,12 +56,21 @@ fn zigzag(value: i64) -> u64 {
     ((value << 1) ^ (value >> 63)) as u64
 }
 
+#[inline(always)]
 fn read_unsigned(bytes: &mut &[u8], longest: usize, greatest: u64) -> Result<u64> {
-    // One byte is by far the commonest case: lengths and deltas below 64.
-    if let [byte @ 0..=0x7f, rest @ ..] = *bytes {
-        *bytes = rest;
-        return Ok(u64::from(*byte));
-    }
+    // One byte or two are nearly all that there are in records: lengths and deltas below 8192. They are read where the
+    // call stands, and the rest elsewhere by value, so that `bytes` can stay in registers.
+    let (value, rest) = match *bytes {
+        [byte @ 0..=0x7f, rest @ ..] => (u64::from(*byte), rest),
+        [low, high @ 0..=0x7f, rest @ ..] => (u64::from(*low & 0x7f) | u64::from(*high) << 7, rest),
+        _ => read_long(bytes, longest, greatest)?,
+    };
+    *bytes = rest;
+    Ok(value)
+}
+
+#[cold]
+fn read_long(bytes: &[u8], longest: usize, greatest: u64) -> Result<(u64, &[u8])> {
     let mut value = 0u64;
     for (index, byte) in bytes.iter().take(longest).enumerate() {
         let bits = u64::from(byte & 0x7f);
@@ -69,8 +80,7 @@ fn read_unsigned(bytes: &mut &[u8], longest: usize, greatest: u64) -> Result<u64
         }
         value |= shifted;
         if byte & 0x80 == 0 {
-            *bytes = &bytes[index + 1..];
-            return Ok(value);
+            return Ok((value, &bytes[index + 1..]));
         }
     }
     if bytes.len() < longest {

@@ -6,6 +6,7 @@ pub(crate) mod compress;
 pub(crate) mod consumer;
 pub(crate) mod memory;
 pub(crate) mod restore;
+pub(crate) mod rewrite;
 
 use std::path::Path;
 

@@ -169,19 +169,12 @@ impl Decompressor {
         cap: usize,
         scratch: &'a mut Vec<u8>,
     ) -> Result<Records<'a>> {
-        let at = |error: Error| {
-            error.at(format_args!(
-                "record batch at offsets [{},{})",
-                batch.base_offset(),
-                batch.next_offset()
-            ))
-        };
-        let codec = batch.attributes().codec().map_err(at)?;
+        let codec = batch.attributes().codec().map_err(|error| batch.locate(error))?;
         // The cleaner keeps empty batches with their codec bits but without a compressed stream.
         if codec == Codec::None || batch.records_payload().is_empty() {
             return Ok(batch.records(batch.records_payload()));
         }
-        self.decompress(codec, batch.records_payload(), cap, scratch).map_err(at)?;
+        self.decompress(codec, batch.records_payload(), cap, scratch).map_err(|error| batch.locate(error))?;
         Ok(batch.records(scratch))
     }
 }

@@ -34,15 +34,8 @@ impl BatchHeader {
     /// # Errors
     /// A buffer without that room, or with more bytes than a batch can have (2 GiB).
     pub fn write_to(&self, batch: &mut [u8]) -> Result<()> {
-        let length = batch.len().checked_sub(LOG_OVERHEAD).and_then(|length| i32::try_from(length).ok());
-        let (Some(length), true) = (length, batch.len() >= HEADER_LEN) else {
-            return Err(Error::invalid(format!(
-                "a record batch cannot have {} bytes: {HEADER_LEN} to 2147483659 are possible",
-                batch.len()
-            )));
-        };
+        length_field(batch)?;
         batch[..LENGTH_AT].copy_from_slice(&self.base_offset.to_be_bytes());
-        batch[LENGTH_AT..LEADER_EPOCH_AT].copy_from_slice(&length.to_be_bytes());
         batch[LEADER_EPOCH_AT..MAGIC_AT].copy_from_slice(&self.leader_epoch.to_be_bytes());
         batch[MAGIC_AT] = 2;
         batch[ATTRIBUTES_AT..LAST_OFFSET_DELTA_AT].copy_from_slice(&self.attributes.0.to_be_bytes());
@@ -53,8 +46,29 @@ impl BatchHeader {
         batch[PRODUCER_EPOCH_AT..BASE_SEQUENCE_AT].copy_from_slice(&self.producer.epoch.to_be_bytes());
         batch[BASE_SEQUENCE_AT..RECORD_COUNT_AT].copy_from_slice(&self.producer.base_sequence.to_be_bytes());
         batch[RECORD_COUNT_AT..HEADER_LEN].copy_from_slice(&self.record_count.to_be_bytes());
-        let crc = checksum::crc32c(&batch[ATTRIBUTES_AT..]);
-        batch[CRC_AT..ATTRIBUTES_AT].copy_from_slice(&crc.to_be_bytes());
-        Ok(())
+        seal(batch)
+    }
+}
+
+/// Writes the length and the CRC of a batch whose payload and other header fields are in place.
+///
+/// # Errors
+/// As [`BatchHeader::write_to`].
+pub(crate) fn seal(batch: &mut [u8]) -> Result<()> {
+    let length = length_field(batch)?;
+    batch[LENGTH_AT..LEADER_EPOCH_AT].copy_from_slice(&length.to_be_bytes());
+    let crc = checksum::crc32c(&batch[ATTRIBUTES_AT..]);
+    batch[CRC_AT..ATTRIBUTES_AT].copy_from_slice(&crc.to_be_bytes());
+    Ok(())
+}
+
+fn length_field(batch: &[u8]) -> Result<i32> {
+    let length = batch.len().checked_sub(LOG_OVERHEAD).and_then(|length| i32::try_from(length).ok());
+    match length {
+        Some(length) if batch.len() >= HEADER_LEN => Ok(length),
+        _ => Err(Error::invalid(format!(
+            "a record batch cannot have {} bytes: {HEADER_LEN} to 2147483659 are possible",
+            batch.len()
+        ))),
     }
 }
