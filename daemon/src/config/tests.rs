@@ -116,6 +116,32 @@ fn every_example_loads() {
     }
 }
 
+/// The samples of the guide to schemas in backups are pieces of a job; the rest of one is put around them, and a URL where they have
+/// none.
+#[test]
+fn every_sample_of_the_guide_to_schemas_loads() {
+    let files = yaml_files(&configs().join("../tests/guide/schema-backup"));
+    assert!(files.len() >= 20, "{files:?}");
+    for path in files {
+        let mut text = std::fs::read_to_string(&path).expect("it can be read");
+        if !text.contains("url: https://schema-registry") {
+            text = text.replace(
+                "  schema_registry:\n",
+                "  schema_registry:\n    url: https://schema-registry:8081\n",
+            );
+        }
+        let name = path.display().to_string();
+        let job = if text.contains("mode:") {
+            parse(&name, &text, &Overrides::default(), &Samples).unwrap_or_else(|error| panic!("{error}"))
+        } else {
+            Job::Backup(backup(&text))
+        };
+        let Job::Backup(job) = job else { panic!("{name} is no backup") };
+        let registry = job.schema_registry.unwrap_or_else(|| panic!("{name} has no registry"));
+        assert_eq!(registry.url, "https://schema-registry:8081", "{name}");
+    }
+}
+
 #[test]
 fn every_broken_file_gets_the_error_beside_it() {
     let files = yaml_files(&configs().join("wrong"));

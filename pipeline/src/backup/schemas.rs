@@ -184,6 +184,9 @@ impl Follower {
     /// The last walk, after the last data was committed.
     pub(super) async fn finish(mut self, log: &mut CommitLog, interrupted: bool) -> Result<SchemaReport> {
         let head = log.head().seq;
+        if !interrupted {
+            self.settings_due = Instant::now();
+        }
         let walk = self.walk_late(head);
         let walked = match interrupted {
             false => walk.await,

@@ -7,9 +7,13 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use formats::paths::SCHEMA_REGISTRY;
 use formats::schemas::{Catalog, FileRef, VersionRow, VersionState, in_context, subject_folder};
+use futures::future::join_all;
 use serde_json::{Map, Value, json};
 
 use crate::storage::Store;
+
+/// Views that are being written at once.
+const WRITES: usize = 16;
 
 /// Writes the views of these subjects, and those of the whole. Says how many bytes they have.
 pub(super) async fn write(
@@ -17,13 +21,20 @@ pub(super) async fn write(
     catalog: &Catalog,
     subjects: impl Iterator<Item = &String>,
 ) -> usize {
+    // A subject that has settings only has no versions, and no folder.
+    let own: Vec<&String> = subjects.filter(|subject| catalog.subjects.contains_key(*subject)).collect();
     let mut size = 0;
-    for subject in subjects {
-        let key = format!("{SCHEMA_REGISTRY}subjects/{}/metadata.json", subject_folder(subject));
-        size += put(store, &key, &metadata(catalog, subject)).await;
+    for some in own.chunks(WRITES) {
+        let writes = some.iter().map(|subject| put_metadata(store, catalog, subject));
+        size += join_all(writes).await.into_iter().sum::<usize>();
     }
     size += put(store, &format!("{SCHEMA_REGISTRY}config/global.json"), &global(catalog)).await;
     size + put(store, &format!("{SCHEMA_REGISTRY}_schemas.json"), &manifest(catalog)).await
+}
+
+async fn put_metadata(store: &dyn Store, catalog: &Catalog, subject: &str) -> usize {
+    let key = format!("{SCHEMA_REGISTRY}subjects/{}/metadata.json", subject_folder(subject));
+    put(store, &key, &metadata(catalog, subject)).await
 }
 
 async fn put(store: &dyn Store, key: &str, view: &Value) -> usize {

@@ -123,24 +123,28 @@ impl SchemaWriter {
 
     /// Writes what has changed as one snapshot or several.
     async fn store(&mut self, changes: SchemaSnapshot) -> Result<()> {
-        for row in &changes.versions {
-            self.stale.insert(row.subject.clone());
-        }
-        let is_subject = |place: &&String| self.catalog.subjects.contains_key(*place);
-        self.stale.extend(changes.places.iter().map(|row| &row.place).filter(is_subject).cloned());
-        self.is_stale = true;
-        let mut catalog = self.catalog.clone();
-        catalog.apply(SchemaSnapshot { begins: false, ..changes.clone() });
-        let begins = self.chain == 0 || self.chain >= LONGEST + catalog.subjects.len() / 1000;
-        let whole = if begins { account_of(&catalog, changes.time_ms) } else { changes };
+        let begins = self.chain == 0 || self.chain >= LONGEST + self.catalog.subjects.len() / 1000;
+        let parts = match begins {
+            false => parts(changes.clone()),
+            true => {
+                let mut all = self.catalog.clone();
+                all.apply(SchemaSnapshot { begins: false, ..changes.clone() });
+                parts(account_of(all, changes.time_ms))
+            }
+        };
         let (mut newest, mut chain) = (self.newest.clone(), if begins { 0 } else { self.chain });
-        for mut part in parts(whole) {
+        for mut part in parts {
             part.begins = begins && chain == 0;
             part.before = newest;
             newest = Some(self.put_snapshot(&part).await?);
             chain += 1;
         }
-        (self.catalog, self.newest, self.chain) = (catalog, newest, chain);
+        // Only now: what is not durable is found again by the next walk.
+        (self.newest, self.chain) = (newest, chain);
+        self.stale.extend(changes.versions.iter().map(|row| row.subject.clone()));
+        self.stale.extend(changes.places.iter().map(|row| row.place.clone()));
+        self.is_stale = true;
+        self.catalog.apply(SchemaSnapshot { begins: false, ..changes });
         Ok(())
     }
 
@@ -207,13 +211,13 @@ impl SchemaWriter {
 }
 
 /// All that there is, as one account.
-fn account_of(catalog: &Catalog, time_ms: i64) -> SchemaSnapshot {
+fn account_of(catalog: Catalog, time_ms: i64) -> SchemaSnapshot {
     SchemaSnapshot {
-        registry_version: catalog.registry_version.clone(),
-        places: catalog.places.values().cloned().collect(),
-        versions: catalog.versions().cloned().collect(),
-        others: catalog.others.values().cloned().collect(),
-        ..SchemaSnapshot::new(catalog.registry.clone(), time_ms, None)
+        registry_version: catalog.registry_version,
+        places: catalog.places.into_values().collect(),
+        versions: catalog.subjects.into_values().flatten().collect(),
+        others: catalog.others.into_values().collect(),
+        ..SchemaSnapshot::new(catalog.registry, time_ms, None)
     }
 }
 
