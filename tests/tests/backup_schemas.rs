@@ -330,3 +330,39 @@ fn no_covered_record_lacks_its_schema_wherever_the_backup_is_killed() {
     });
     job.verify();
 }
+
+#[test]
+fn a_backup_that_dies_around_a_write_of_schemas_is_run_again() {
+    let (registry, bootstrap) = (Registry::start(), cluster().bootstrap());
+    client::create_topic(&bootstrap, "dies", 1, 1, &[]);
+    Producer::new(&bootstrap, &[]).send("dies", &[NewRecord::new("k", "v")]);
+    for number in 0..4 {
+        let path = format!("/subjects/dies-{number}/versions");
+        ask(&registry, "POST", &path, &json!({ "schema": "\"string\"" }));
+    }
+    for point in [
+        "before_schemas_put",
+        "after_schemas_put:3",
+        "before_schema_snapshot_put",
+        "after_schema_snapshot_put",
+        // The writer's own, the data's, and that of the schemas are one to four commits.
+        "before_commit_put:2",
+        "after_commit_put:2",
+        "before_commit_put:3",
+        "after_commit_put:3",
+        // The views, after everything is true.
+        "after_schemas_put:5",
+    ] {
+        let scratch = Scratch::new("dies");
+        let job = Job::new("dies", &bootstrap, &folder(scratch.path())).topics(&["dies"]);
+        let job = job.top(&section(&registry.url(), &[]));
+        let died = job.once().env("REPLEVIN_FAILPOINT", point).run();
+        assert!(died.code().is_none(), "{point} is not reached: {}", died.stderr);
+        let report = job.back_up(0);
+        assert_eq!(report["schemas"]["versions"], 4, "{point}");
+        job.verify();
+        let texts = files(&scratch.path().join("dies/schema-registry/subjects"));
+        let texts = texts.keys().filter(|path| path.extension().is_some_and(|ending| ending == "avsc"));
+        assert_eq!(texts.count(), 4, "{point}: what a killed run wrote is found again");
+    }
+}
