@@ -106,7 +106,7 @@ mod tests {
             edges.iter().filter(|(one, other)| other < one).for_each(|(one, other)| ahead[*one].push(*other));
             let (order, left) = sorted(&ahead, &[None; 30]);
             prop_assert!(left.is_empty());
-            let mut seen = vec![false; 30];
+            let mut seen = [false; 30];
             for place in order {
                 prop_assert!(ahead[place].iter().all(|other| seen[*other]));
                 seen[place] = true;

@@ -95,7 +95,7 @@ pub struct IdMap {
     pub ids: BTreeMap<ContextId, ContextId>,
     /// GUIDs that are others in the target.
     pub guids: BTreeMap<String, String>,
-    /// Versions.
+    /// Versions, but for those that were gone from the source.
     pub versions: BTreeMap<Key, Key>,
     /// Ids of the archive that nothing in the target stands for: their schemas were not restored.
     pub unmapped: BTreeSet<ContextId>,

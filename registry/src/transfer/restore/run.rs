@@ -109,7 +109,8 @@ pub(super) fn map(plan: &Plan, landed: &[Option<Landed>]) -> IdMap {
         {
             map.guids.insert(own.to_string(), theirs.to_string());
         }
-        if let Some(number) = landed.version {
+        // Any version of its schema stands for one that is gone: only its id counts.
+        if let Some(number) = landed.version.filter(|_| !version.gone) {
             let key = Key { subject: Arc::clone(&version.target_subject), version: number };
             map.versions.insert(version.key(), key);
         }
@@ -140,8 +141,15 @@ pub(super) async fn run(restore: &Restore<'_>, plan: &Plan, journal: &mut Journa
     if let Some(first) = plan.obstacles.first() {
         let version = first.version.map_or(String::new(), |version| format!(" version {version}"));
         let text = format!(
-            "{} things are in the way of restoring schemas to {}: {}{version}: {}",
-            plan.obstacle_count, plan.target, first.subject, first.why
+            "schemas cannot be restored to {}, {} in the way: {}{version}: {}",
+            plan.target,
+            if plan.obstacle_count == 1 {
+                "1 thing is".to_owned()
+            } else {
+                format!("{} things are", plan.obstacle_count)
+            },
+            first.subject,
+            first.why
         );
         return Err(Error::new(Kind::Input, text).hint(first.next_step.clone()));
     }

@@ -53,6 +53,7 @@ proptest! {
         overwrite in any::<bool>(),
         skip in any::<bool>(),
         renamed in any::<bool>(),
+        ids in 0..3_u8,
     ) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         runtime.block_on(async {
@@ -76,11 +77,22 @@ proptest! {
                 true => [("a".to_owned(), "z".to_owned())].into(),
                 false => BTreeMap::new(),
             };
-            let settings = Settings { strategy, subject_mapping: mapping, ..Settings::default() };
+            let given = || {
+                let of = |entry: &crate::transfer::Entry| entry.id;
+                let ids: BTreeSet<u32> = from.index.versions.values().map(of).filter(|id| id % 2 == 0).collect();
+                let context = crate::names::Context::default_context;
+                ids.into_iter().map(|id| (ContextId { context: context(), id }, id + 400)).collect()
+            };
+            let ids = match ids {
+                0 => Ids::Mapped,
+                1 => Ids::Forced,
+                _ => Ids::Given(given()),
+            };
+            let settings = Settings { strategy, ids, subject_mapping: mapping, ..Settings::default() };
             let plan = bed.plan(&from, &settings).await;
-            // What the target refers to, or what is skipped and referred to, may be in the way.
+            // What the target refers to, or what is skipped and referred to, may be in the way; and where ids are told, others.
             if !plan.obstacles.is_empty() {
-                assert!(strategy != super::Strategy::Preserve, "{plan:?}");
+                assert!(strategy != super::Strategy::Preserve || settings.ids != Ids::Mapped, "{plan:?}");
                 return;
             }
             let (_, outcome) = bed.restored(&from, &settings).await;
