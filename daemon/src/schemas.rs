@@ -49,7 +49,7 @@ impl RegistrySource {
             let (place, config, mode) = match item {
                 Item::Config(place, config) => (place, Some(config), None),
                 Item::Mode(place, mode) => (place, None, Some(mode.to_string())),
-                Item::Context(_) | Item::Listed(..) | Item::Version(_) => return Ok(()),
+                Item::Context(_) | Item::Listed(..) | Item::Version(_) | Item::Gone(_) => return Ok(()),
             };
             let row =
                 places.entry(place.clone()).or_insert_with(|| PlaceRow { place, ..PlaceRow::default() });

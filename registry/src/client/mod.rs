@@ -25,7 +25,7 @@ mod token;
 pub use error::{Error, ErrorKind, Result};
 pub use properties::{PropertyError, from_properties};
 pub use settings::{Auth, Bearer, ClientSettings, Limits, OAuth, Random, Tls, Trust};
-pub use shape::{IdInContext, Registered, Schema, Settings};
+pub use shape::{Fit, IdInContext, Registered, Schema, Settings};
 
 use crate::names::Subject;
 use crate::service::Deletion;
@@ -147,6 +147,21 @@ impl Client {
         self.ask(Method::POST, &path, &[], Some(body(&asked(schema, placed))?)).await
     }
 
+    /// Whether a schema may follow the versions that a subject has, as the level that counts for it asks; nothing where the registry
+    /// cannot be asked that. Nothing is registered.
+    pub async fn check(&self, subject: &Subject, schema: &Schema) -> Result<Option<Fit>> {
+        let body = body(&asked(schema, Placed::Next))?;
+        let all = format!("/compatibility{}", versions_path(subject));
+        // Karapace compares with one version at a time.
+        for path in [all.clone(), format!("{all}/latest")] {
+            match self.ask(Method::POST, &path, &[flag("verbose")], Some(body.clone())).await {
+                Err(error) if error.is_absent() => {}
+                answer => return answer.map(Some),
+            }
+        }
+        Ok(None)
+    }
+
     /// Deletes a version. One that was deleted the same way already stays so.
     pub async fn delete_version(&self, subject: &Subject, number: i32, how: Deletion) -> Result<()> {
         self.delete(&format!("{}/{number}", versions_path(subject)), how).await
@@ -177,6 +192,11 @@ impl Client {
     /// settings of its own.
     pub async fn config(&self, of: &Subject) -> Result<Option<Settings>> {
         optional(self.get(&setting("config", of), &[]).await)
+    }
+
+    /// The settings that count for a subject, a context or the registry, wherever they are set.
+    pub async fn config_in_scope(&self, of: &Subject) -> Result<Settings> {
+        self.get(&setting("config", of), &[flag("defaultToGlobal")]).await
     }
 
     /// Sets what the settings name, and clears what is null in them. The level is named as in answers: `compatibilityLevel`.

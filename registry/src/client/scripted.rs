@@ -26,6 +26,8 @@ pub(crate) enum Reply {
     Full(u16, &'static str, Vec<u8>),
     /// The connection is closed.
     Gone,
+    /// What was asked is done, and nobody hears of it. Only of a registry.
+    Lost,
 }
 
 pub(crate) fn json(status: u16, body: &str) -> Reply {
@@ -77,7 +79,8 @@ impl Server {
         Self::start(move |n, asked| {
             let (api, reply) = (Arc::clone(&api), first(n, &asked));
             Box::pin(async move {
-                if let Some(reply) = reply {
+                let is_lost = matches!(reply, Some(Reply::Lost));
+                if let Some(reply) = reply.filter(|_| !is_lost) {
                     return reply;
                 }
                 let request = Request {
@@ -90,6 +93,9 @@ impl Server {
                     body: asked.body.into(),
                 };
                 let answer = api.answer(&request).await;
+                if is_lost {
+                    return Reply::Gone;
+                }
                 Reply::Full(answer.status, "Content-Type: application/json\r\n", answer.body.to_vec())
             })
         })

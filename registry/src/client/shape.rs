@@ -85,6 +85,20 @@ pub struct Registered {
     pub guid: Option<String>,
 }
 
+/// Whether a schema fits, and why not.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Fit {
+    /// It does.
+    pub is_compatible: bool,
+    /// Why not, in the registry's words.
+    #[serde(default, deserialize_with = "or_empty_texts")]
+    pub messages: Vec<String>,
+}
+
+fn or_empty_texts<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Vec<String>, D::Error> {
+    Ok(Option::deserialize(from)?.unwrap_or_default())
+}
+
 /// A place where a GUID is known.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct IdInContext {

@@ -1,26 +1,22 @@
 //! Carries out a plan: modes borrowed, versions, settings, modes put back.
 
 use super::Progress;
-use super::content::labels;
+use super::content::said;
 use super::error::{Error, Kind, Result};
 use super::index::{Entry, Index, Key, Place, root};
 use super::journal::Modes;
 use super::plan::{Plan, Planned, entry};
 use super::source::Side;
-use crate::client::{self, Client, Placed, Settings};
+use super::turns::{self, Turn};
+use crate::client::{self, Client, Placed, Registered, Schema, Settings};
 use crate::names::Subject;
 use crate::service::Deletion;
 use crate::settings::Mode;
 use futures::FutureExt;
-use futures::future::BoxFuture;
-use futures::stream::{FuturesUnordered, StreamExt};
 use serde::Serialize;
-use std::collections::{BTreeSet, HashSet, VecDeque};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-
-/// Versions ahead of the first unfinished one that may be begun.
-const WINDOW: usize = 256;
 
 /// Whom a plan concerns.
 pub struct Run<'a> {
@@ -75,7 +71,7 @@ pub(super) async fn write(plan: &Plan, run: &Run<'_>, there: &Index, modes: &mut
         return Ok(applied);
     }
     run.progress.wanted.fetch_add(plan.versions.len() as u64, Relaxed);
-    modes.borrow(run.to, places(plan, there)).await?;
+    modes.journal.borrow(run.to, places(plan, there)).await?;
     for place in &plan.aliases {
         let lifted = Settings::from_iter([("alias".to_owned(), serde_json::Value::Null)]);
         let done = run.to.set_config(&Subject::parse(place), &lifted).await;
@@ -94,8 +90,8 @@ pub(super) async fn write(plan: &Plan, run: &Run<'_>, there: &Index, modes: &mut
     }
     for (place, mode) in &plan.modes {
         let subject = Subject::parse(place);
-        let done = match (modes.has(place), mode) {
-            (true, mode) => modes.settle(place, *mode),
+        let done = match (modes.journal.has(place), mode) {
+            (true, mode) => modes.journal.settle(place, *mode).await,
             (false, Some(mode)) => run.to.set_mode(&subject, *mode).await.map_err(Error::from),
             (false, None) => run.to.delete_mode(&subject).await.map_err(Error::from),
         };
@@ -132,60 +128,31 @@ fn places(plan: &Plan, there: &Index) -> BTreeSet<Place> {
     contexts.map(root).chain(own.map(str::to_owned)).collect()
 }
 
-/// What is under way.
-struct Ended {
-    subject: Arc<str>,
-    what: Result<Applied>,
-}
-
 /// Writes versions, several at once: each after those that stand before it and have its subject, or one that it refers to. What is only
 /// deleted is so alone, in the order of the plan: a registry refuses that while anything refers to it.
 async fn versions(plan: &Plan, run: &Run<'_>, applied: &mut Applied) -> Result<()> {
-    let mut ahead: VecDeque<&Planned> = plan.versions.iter().collect();
-    let mut busy: HashSet<Arc<str>> = HashSet::new();
-    let mut running: FuturesUnordered<BoxFuture<'_, Ended>> = FuturesUnordered::new();
-    let (mut failed, mut alone) = (None, false);
-    loop {
-        if failed.is_none() {
-            failed = check(run).err();
-        }
-        while failed.is_none() && !alone && running.len() < run.to.in_flight() {
-            let Some(next) = ready(&ahead, &busy, run.from).and_then(|at| ahead.remove(at)) else { break };
-            alone = !matches!(next, Planned::Register(_));
-            let subject = Arc::clone(&next.key().subject);
-            busy.insert(Arc::clone(&subject));
-            running.push(async move { Ended { subject, what: one(next, run).await } }.boxed());
-        }
-        // What was begun is finished, also after a failure: then nothing is half done when modes are put back.
-        let Some(Ended { subject, what }) = running.next().await else { break };
-        busy.remove(&subject);
-        alone = false;
-        run.progress.written.fetch_add(1, Relaxed);
-        match what {
-            Ok(done) => applied.add(done),
-            Err(error) => failed = failed.or(Some(error)),
-        }
-    }
-    failed.map_or(Ok(()), Err)
-}
-
-/// The first version that waits for nothing.
-fn ready(ahead: &VecDeque<&Planned>, busy: &HashSet<Arc<str>>, from: &Side) -> Option<usize> {
-    let mut blocked: HashSet<&str> = busy.iter().map(|subject| &**subject).collect();
-    for (at, planned) in ahead.iter().take(WINDOW).enumerate() {
-        if !matches!(planned, Planned::Register(_)) {
-            return (at == 0 && busy.is_empty()).then_some(at);
-        }
+    let turn = |planned: &Planned| {
         let key = planned.key();
-        let references = entry(from, key).map_or(&[][..], |entry| &entry.references);
-        let free = !blocked.contains(&*key.subject)
-            && references.iter().all(|reference| !blocked.contains(&*reference.subject));
-        if free {
-            return Some(at);
+        let references = entry(run.from, key).map_or(&[][..], |entry| &entry.references);
+        Turn {
+            subject: Arc::clone(&key.subject),
+            waits_for: references.iter().map(|reference| Arc::clone(&reference.subject)).collect(),
+            is_alone: !matches!(planned, Planned::Register(_)),
         }
-        blocked.insert(&key.subject);
-    }
-    None
+    };
+    let done = |done: Applied| {
+        run.progress.written.fetch_add(1, Relaxed);
+        applied.add(done);
+    };
+    turns::take(
+        &plan.versions,
+        turn,
+        run.to.in_flight(),
+        || check(run),
+        |planned| one(planned, run).boxed(),
+        done,
+    )
+    .await
 }
 
 async fn one(planned: &Planned, run: &Run<'_>) -> Result<Applied> {
@@ -223,53 +190,68 @@ async fn register(key: &Key, known: &Entry, run: &Run<'_>) -> Result<bool> {
     let schema = run.from.schema(key).await?;
     // One with another id is another schema that has this number meanwhile: whoever looks again sees it.
     let Some(schema) = schema.filter(|schema| schema.id == known.id) else { return Ok(false) };
-    let registered = run.to.register(&schema, Placed::Same).await.map_err(|error| {
+    place(&schema, run.to).await.map(|_| true)
+}
+
+/// Registers a schema under its number and id, and sees to it that the registry has kept both, and its labels.
+pub(super) async fn place(schema: &Schema, to: &Client) -> Result<Registered> {
+    let key = Key { subject: schema.subject.as_str().into(), version: schema.version };
+    let registered = to.register(schema, Placed::Same).await.map_err(|error| {
         let in_mode = error.code() == Some(42205);
-        let error = Error::from(error).at(key);
+        let error = Error::from(error).at(&key);
         if in_mode {
             error.hint("another mode was set meanwhile, or the id is taken; run the same command again")
         } else {
             error
         }
     })?;
-    let not_kept = |what: &str, why: String| {
-        let text = format!("{key}: {} {why}", run.to.name());
-        Error::new(Kind::Failed, text).hint(format!(
-            "that registry does not keep {what}; delete what it has, and take another one, or a newer one"
-        ))
-    };
-    if registered.id != known.id {
-        let why = format!("gave it id {}, and not its own, {}", registered.id, known.id);
-        return Err(not_kept("ids", why));
+    if registered.id != schema.id {
+        let why = format!("gave it id {}, and not its own, {}", registered.id, schema.id);
+        return Err(not_kept(&key, to, "ids", &why));
     }
     if let Some(version) = registered.version.filter(|version| *version != key.version) {
-        return Err(not_kept("numbers of versions", format!("made it version {version}")));
+        return Err(not_kept(&key, to, "numbers of versions", &format!("made it version {version}")));
     }
     // What an answer does not tell is read back: older registries take numbers and labels, and forget them.
     if registered.version.is_none() || schema.metadata.is_some() || schema.rule_set.is_some() {
-        let kept = match run.to.version(&key.subject(), key.version).await {
+        let kept = match to.version(&key.subject(), key.version).await {
             Err(error) if error.is_absent() => None,
-            kept => Some(kept.map_err(|error| Error::from(error).at(key))?),
+            kept => Some(kept.map_err(|error| Error::from(error).at(&key))?),
         };
-        let Some(kept) = kept.filter(|kept| kept.id == known.id) else {
+        let Some(kept) = kept.filter(|kept| kept.id == schema.id) else {
             return Err(not_kept(
+                &key,
+                to,
                 "numbers of versions",
-                "took it, and has no such version of its id".to_owned(),
+                "took it, and has no such version of its id",
             ));
         };
-        if labels(&kept) != labels(&schema) {
-            return Err(not_kept(
-                "metadata and rules",
-                "took it, and has not kept its metadata or rules".to_owned(),
-            ));
+        require_labels(&key, schema, &kept, to)?;
+    }
+    Ok(registered)
+}
+
+/// Refuses where the registry has forgotten labels.
+pub(super) fn require_labels(key: &Key, schema: &Schema, kept: &Schema, to: &Client) -> Result<()> {
+    match said(kept) == said(schema) {
+        true => Ok(()),
+        false => {
+            let why = "took it, and has not kept its metadata or rules";
+            Err(not_kept(key, to, "metadata and rules", why))
         }
     }
-    Ok(true)
+}
+
+fn not_kept(key: &Key, to: &Client, what: &str, why: &str) -> Error {
+    let text = format!("{key}: {} {why}", to.name());
+    Error::new(Kind::Failed, text).hint(format!(
+        "that registry does not keep {what}; delete what it has, and take another one, or a newer one"
+    ))
 }
 
 impl Client {
     /// Deletes a version; one that is not there stays so.
-    async fn delete_version_of(&self, key: &Key, how: Deletion) -> client::Result<()> {
+    pub(super) async fn delete_version_of(&self, key: &Key, how: Deletion) -> client::Result<()> {
         match self.delete_version(&key.subject(), key.version, how).await {
             Err(error) if error.is_absent() && error.code().is_some() => Ok(()),
             done => done,

@@ -91,11 +91,11 @@ impl<W: Write> ArchiveWriter<W> {
         Ok(writer)
     }
 
-    /// Adds what was found. The numbers of a subject's versions are no part of a file.
+    /// Adds what was found. The numbers of a subject's versions are no part of a file, and neither is what is gone.
     pub fn add(&mut self, item: Item) -> Result<()> {
         let counts = &mut self.counts;
         let line = match item {
-            Item::Listed(..) => return Ok(()),
+            Item::Listed(..) | Item::Gone(_) => return Ok(()),
             Item::Context(context) => {
                 counts.contexts += 1;
                 Line::Context { context }

@@ -28,6 +28,36 @@ pub(super) fn fingerprint(schema: &Schema) -> Fingerprint {
     short
 }
 
+/// The same for schemas that differ only in where their references lead, under the same names, and in labels that say nothing.
+pub(super) fn outline(schema: &Schema) -> Fingerprint {
+    outline_of(schema, &schema.schema)
+}
+
+/// As [`outline`], of a text that stands for that of the schema.
+pub(super) fn outline_of(schema: &Schema, text: &str) -> Fingerprint {
+    let mut hash = blake3::Hasher::new();
+    let names = schema.references.iter().map(|reference| reference.name.as_str());
+    for part in [schema.schema_type.as_str(), text, &said(schema)].into_iter().chain(names) {
+        hash.update(&(part.len() as u64).to_le_bytes());
+        hash.update(part.as_bytes());
+    }
+    let mut short = Fingerprint::default();
+    short.copy_from_slice(&hash.finalize().as_bytes()[..16]);
+    short
+}
+
+/// Metadata and rules in one form; those that say nothing are none.
+pub(super) fn said(schema: &Schema) -> String {
+    let said = |value: Option<&Value>| value.map(settled).filter(|value| !is_nothing(value));
+    let rules = schema.rule_set.as_ref().map(told);
+    format!("{} {}", Value::from(said(schema.metadata.as_ref())), Value::from(said(rules.as_ref())))
+}
+
+/// Neither metadata nor rules say anything.
+pub(super) fn label_free(schema: &Schema) -> bool {
+    said(schema) == "null null"
+}
+
 /// Metadata and rules in one form.
 pub(super) fn labels(schema: &Schema) -> String {
     let metadata = schema.metadata.as_ref().map(settled);
@@ -78,12 +108,12 @@ fn is_nothing(value: &Value) -> bool {
     }
 }
 
-/// A text as our own registry would store it; why it is no schema else.
-pub(super) fn canonical(schema: &Schema, texts: &[(String, String)]) -> Result<String, String> {
+/// What a text means; why it is no schema else.
+pub(super) fn parsed(schema: &Schema, texts: &[(String, String)]) -> Result<Parsed, String> {
     let known: SchemaType = schema.schema_type.parse()?;
     let dependencies: Vec<_> = texts.iter().map(|(name, text)| Dependency { name, text }).collect();
     let parsed = Parsed::parse(known, &schema.schema, &dependencies, Strictness::Stored);
-    parsed.map(|parsed| parsed.canonical().to_owned()).map_err(|problem| problem.to_string())
+    parsed.map_err(|problem| problem.to_string())
 }
 
 #[cfg(test)]

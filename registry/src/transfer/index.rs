@@ -1,8 +1,9 @@
 //! What a registry holds, without its texts: enough to compare, and to say in which order things can be written.
 
-use super::content::{Fingerprint, fingerprint};
+use super::content::{Fingerprint, fingerprint, label_free, outline};
 use crate::client::{Schema, Settings};
 use crate::names::{Context, Subject};
+use crate::schema::SchemaType;
 use crate::settings::Mode;
 use indexmap::IndexMap;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -40,13 +41,21 @@ pub struct Entry {
     pub id: u32,
     /// Its GUID, where the registry has any.
     pub guid: Option<Box<str>>,
-    /// Softly deleted.
+    /// Its language, where it is one that is known here.
+    pub schema_type: Option<SchemaType>,
+    /// Softly deleted, or gone.
     pub deleted: bool,
+    /// Not at the source any more; it is kept because records may have its id.
+    pub gone: bool,
+    /// It has metadata or rules.
+    pub labelled: bool,
     /// What it refers to.
     pub references: Box<[Key]>,
     /// Where its line begins, in a file.
     pub offset: u64,
     pub(super) fingerprint: Fingerprint,
+    /// The same, without what the references lead to.
+    pub(super) outline: Fingerprint,
 }
 
 /// What a registry holds.
@@ -102,10 +111,14 @@ impl Index {
         let entry = Entry {
             id: schema.id,
             guid: schema.guid.as_deref().map(Into::into),
+            schema_type: schema.schema_type.parse().ok(),
             deleted: schema.deleted.unwrap_or(false),
+            gone: false,
+            labelled: !label_free(schema),
             references,
             offset,
             fingerprint: fingerprint(schema),
+            outline: outline(schema),
         };
         let key = self.key(&schema.subject, schema.version);
         self.contexts.insert(key.subject().context.to_string());

@@ -1,83 +1,104 @@
-//! Modes that are borrowed: IMPORT while something is written, and afterwards again what they were.
+//! Modes and settings that are borrowed: changed while something is written, and afterwards again what they were.
 //!
-//! What they were is written to a file before the first of them is changed, and the file goes when all are put back. So a process
-//! that was killed leaves both the registry in IMPORT and the file that says what to put back; the same command again does that.
+//! What they were is stored before the first of them is changed, and the journal goes when all are put back. So a process that was
+//! killed leaves both a changed registry and the journal that says what to put back; the same command again does that.
 
 use super::error::{Error, Kind, Result};
 use super::index::{Index, Place};
-use crate::client::Client;
+use super::intents::{InFile, Intents};
+use crate::client::{Client, Settings};
 use crate::names::Subject;
 use crate::settings::Mode;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
-use std::io::Write;
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-/// Modes of one registry that are borrowed.
-#[derive(Debug)]
-pub struct Modes {
-    path: PathBuf,
+/// What of one registry is borrowed, and where that is written down.
+pub struct Journal {
+    intents: Box<dyn Intents>,
     written: Written,
 }
 
-/// The file.
+/// What is stored.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 struct Written {
     /// The registry, without credentials.
     registry: String,
     /// What each place is put back to; null where it had no mode of its own.
     modes: BTreeMap<Place, Option<Mode>>,
+    /// What each place is put back to, with null for what is cleared; null where it had no settings of its own.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    configs: BTreeMap<Place, Option<Settings>>,
+    /// How the target was when a restore that has not come to its end began.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    began: Option<Began>,
 }
 
-impl Modes {
-    /// Modes of a registry, with what an earlier run that was cut short has left in the file.
-    pub fn open(path: PathBuf, registry: &Client) -> Result<Self> {
-        let name = registry.name();
-        let written = match std::fs::read(&path) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                Written { registry: name, ..Written::default() }
-            }
-            Err(error) => {
-                return Err(Error::new(Kind::Input, format!("{} cannot be read: {error}", path.display())));
-            }
-            Ok(bytes) => {
-                let written: Written = serde_json::from_slice(&bytes).map_err(|error| {
-                    let text = format!("{} is no journal of modes: {error}", path.display());
-                    Error::new(Kind::Input, text).hint("name another file with --journal")
-                })?;
-                if written.registry != name {
-                    let text = format!(
-                        "{} holds modes of {}, which an earlier run did not put back",
-                        path.display(),
-                        written.registry
-                    );
-                    let next = format!(
-                        "run the earlier command again, or name another file than that of {name} with --journal"
-                    );
-                    return Err(Error::new(Kind::Input, text).hint(next));
-                }
-                written
-            }
+/// How a target was before a restore touched it first. A later look cannot tell what was there from what the restore has brought.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Began {
+    /// Contexts that had no version.
+    pub(super) empty: BTreeSet<String>,
+    /// No context had any.
+    pub(super) all_empty: bool,
+    /// Subjects that had no version.
+    pub(super) absent: BTreeSet<String>,
+    /// Versions of the source that are to be softly deleted once they are registered.
+    pub(super) deletions: BTreeSet<(String, i32)>,
+}
+
+impl std::fmt::Debug for Journal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Journal").field("kept", &self.intents.name()).field("written", &self.written).finish()
+    }
+}
+
+impl Journal {
+    /// The journal of a registry, with what an earlier run that was cut short has left in it.
+    pub async fn open(intents: Box<dyn Intents>, registry: &Client) -> Result<Self> {
+        let bytes = intents.load().await?;
+        Self::read(intents, bytes, registry)
+    }
+
+    fn read(intents: Box<dyn Intents>, bytes: Option<Vec<u8>>, registry: &Client) -> Result<Self> {
+        let (name, place) = (registry.name(), intents.name());
+        let Some(bytes) = bytes else {
+            return Ok(Self { intents, written: Written { registry: name, ..Written::default() } });
         };
-        Ok(Self { path, written })
+        let written: Written = serde_json::from_slice(&bytes).map_err(|error| {
+            let text = format!("{place} is no journal of modes: {error}");
+            Error::new(Kind::Input, text).hint("name another file with --journal")
+        })?;
+        if written.registry != name {
+            let text =
+                format!("{place} holds modes of {}, which an earlier run did not put back", written.registry);
+            let next = format!(
+                "run the earlier command again, or name another file than that of {name} with --journal"
+            );
+            return Err(Error::new(Kind::Input, text).hint(next));
+        }
+        Ok(Self { intents, written })
     }
 
     /// An earlier run was cut short.
     pub fn is_left_over(&self) -> bool {
-        !self.written.modes.is_empty()
+        let Written { modes, configs, began, .. } = &self.written;
+        !modes.is_empty() || !configs.is_empty() || began.is_some()
     }
 
-    /// The file.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// Shows modes as they are when all are put back.
+    /// Shows modes and settings as they are when all are put back.
     pub fn show_in(&self, index: &mut Index) {
         for (place, mode) in &self.written.modes {
             match mode {
                 Some(mode) => index.modes.insert(place.clone(), *mode),
                 None => index.modes.remove(place),
+            };
+        }
+        for (place, config) in &self.written.configs {
+            match config {
+                Some(config) => index.configs.insert(place.clone(), without_nulls(config)),
+                None => index.configs.remove(place),
             };
         }
     }
@@ -90,75 +111,155 @@ impl Modes {
     ) -> Result<()> {
         let mut new = Vec::new();
         for place in places {
-            if !self.written.modes.contains_key(&place) {
-                let before = before(client, &place).await?;
-                self.written.modes.insert(place.clone(), before);
-            }
+            self.note_mode(client, &place).await?;
             new.push(place);
         }
         if new.is_empty() {
             return Ok(());
         }
-        self.write()?;
+        self.store().await?;
         for place in new {
             client.set_mode(&Subject::parse(&place), Mode::Import).await?;
         }
         Ok(())
     }
 
-    /// Whether a place is borrowed.
+    /// Notes the mode of a place, unless it is noted. Nothing is stored yet.
+    pub(super) async fn note_mode(&mut self, client: &Client, place: &str) -> Result<()> {
+        if !self.has(place) {
+            let before = before(client, place).await?;
+            self.written.modes.insert(place.to_owned(), before);
+        }
+        Ok(())
+    }
+
+    /// Notes what the mode of a place was, unless something is noted. Nothing is stored yet.
+    pub(super) fn note_known_mode(&mut self, place: &str, before: Option<Mode>) {
+        self.written.modes.entry(place.to_owned()).or_insert(before);
+    }
+
+    /// Notes what a place is set to, with null for what a run is about to set besides, unless it is noted. Nothing is stored yet.
+    pub(super) fn note_config(&mut self, place: &str, before: Option<Settings>) {
+        self.written.configs.entry(place.to_owned()).or_insert(before);
+    }
+
+    /// How the target was when the restore began that is under way.
+    pub(super) fn began(&self) -> Option<&Began> {
+        self.written.began.as_ref()
+    }
+
+    /// Notes how the target is, or that the restore has come to its end. Nothing is stored yet.
+    pub(super) fn begin(&mut self, began: Option<Began>) {
+        self.written.began = began;
+    }
+
+    /// Whether the mode of a place is borrowed.
     pub(super) fn has(&self, place: &str) -> bool {
         self.written.modes.contains_key(place)
     }
 
     /// A borrowed place is put back to something else than it was.
-    pub(super) fn settle(&mut self, place: &str, mode: Option<Mode>) -> Result<()> {
+    pub(super) async fn settle(&mut self, place: &str, mode: Option<Mode>) -> Result<()> {
         self.written.modes.insert(place.to_owned(), mode);
-        self.write()
+        self.store().await
     }
 
-    /// Puts all modes back, and removes the file.
+    /// What places are put back to, whatever they were. Nothing is stored yet.
+    pub(super) fn settle_all(
+        &mut self,
+        modes: &BTreeMap<Place, Option<Mode>>,
+        configs: &BTreeMap<Place, Option<Settings>>,
+    ) {
+        self.written.modes.extend(modes.iter().map(|(place, mode)| (place.clone(), *mode)));
+        self.written.configs.extend(configs.iter().map(|(place, config)| (place.clone(), config.clone())));
+    }
+
+    /// Puts everything back, settings before modes, and removes the journal; of a restore that has not come to its end it keeps how
+    /// that began.
     pub async fn put_back(&mut self, client: &Client) -> Result<()> {
+        let failed = |what: &str, error: crate::client::Error, journal: &str| {
+            let text = format!("{what} of {} is not put back: {error}", client.name());
+            let next = format!("run the same command again: {journal} says what it was");
+            Error::new(Kind::Failed, text).hint(next)
+        };
+        while let Some((place, config)) = self.written.configs.last_key_value() {
+            let subject = Subject::parse(place);
+            let set = match config {
+                Some(config) => client.set_config(&subject, config).await,
+                None => client.delete_config(&subject).await,
+            };
+            set.map_err(|error| failed(&format!("the settings of {place:?}"), error, &self.intents.name()))?;
+            self.written.configs.pop_last();
+        }
         // Subjects before their contexts: a context that is writable again must not find its subjects in IMPORT.
         while let Some((place, mode)) = self.written.modes.last_key_value() {
             let set = match mode {
                 Some(mode) => client.set_mode(&Subject::parse(place), *mode).await,
                 None => client.delete_mode(&Subject::parse(place)).await,
             };
-            set.map_err(|error| {
-                let text = format!("a mode of {} is not put back: {error}", client.name());
-                let next = format!("run the same command again: {} says what it was", self.path.display());
-                Error::new(Kind::Failed, text).hint(next)
-            })?;
-            let place = place.clone();
-            self.written.modes.remove(&place);
-        }
-        match std::fs::remove_file(&self.path) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                Err(Error::new(Kind::Failed, format!("{} cannot be removed: {error}", self.path.display())))
+            if let Err(error) = set {
+                // A registry that lets no mode be changed has not let it be borrowed either.
+                let refused = error.status().is_some_and(|status| status < 500);
+                if !refused || client.mode(&Subject::parse(place)).await.ok().as_ref() != Some(mode) {
+                    return Err(failed("a mode", error, &self.intents.name()));
+                }
             }
-            _ => Ok(()),
+            self.written.modes.pop_last();
+        }
+        match self.written.began {
+            Some(_) => self.store().await,
+            None => self.intents.remove().await,
         }
     }
 
-    /// Writes the file so that it is either the old one or the new one, and on the disk.
-    fn write(&self) -> Result<()> {
-        let mut beside = self.path.clone().into_os_string();
-        beside.push(".new");
-        let beside = PathBuf::from(beside);
-        let write = || {
-            let mut file = std::fs::File::create(&beside)?;
-            file.write_all(&serde_json::to_vec_pretty(&self.written)?)?;
-            file.sync_all()?;
-            std::fs::rename(&beside, &self.path)?;
-            let folder = self.path.parent().filter(|folder| !folder.as_os_str().is_empty());
-            std::fs::File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
-        };
-        write().map_err(|error| {
-            let text = format!("{} cannot be written: {error}", self.path.display());
-            Error::new(Kind::Input, text)
-                .hint("name another file with --journal; what was borrowed is put back")
-        })
+    /// Stores what is noted.
+    pub(super) async fn store(&self) -> Result<()> {
+        let bytes = serde_json::to_vec_pretty(&self.written).map_err(|error| {
+            Error::new(Kind::Failed, format!("{} cannot be written: {error}", self.intents.name()))
+        })?;
+        self.intents.store(&bytes).await
+    }
+}
+
+/// What settings say, without what they only clear.
+fn without_nulls(config: &Settings) -> Settings {
+    let kept = config.iter().filter(|(_, value)| !value.is_null());
+    kept.map(|(name, value)| (name.clone(), Value::clone(value))).collect()
+}
+
+/// Modes of one registry that are borrowed, with a file for journal.
+#[derive(Debug)]
+pub struct Modes {
+    path: PathBuf,
+    pub(super) journal: Journal,
+}
+
+impl Modes {
+    /// Modes of a registry, with what an earlier run that was cut short has left in the file.
+    pub fn open(path: PathBuf, registry: &Client) -> Result<Self> {
+        let intents = InFile(path.clone());
+        let bytes = intents.read()?;
+        Ok(Self { path, journal: Journal::read(Box::new(intents), bytes, registry)? })
+    }
+
+    /// An earlier run was cut short.
+    pub fn is_left_over(&self) -> bool {
+        self.journal.is_left_over()
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Shows modes as they are when all are put back.
+    pub fn show_in(&self, index: &mut Index) {
+        self.journal.show_in(index);
+    }
+
+    /// Puts all modes back, and removes the file.
+    pub async fn put_back(&mut self, client: &Client) -> Result<()> {
+        self.journal.put_back(client).await
     }
 }
 

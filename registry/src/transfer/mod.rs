@@ -5,6 +5,7 @@
 //!                                                 |
 //!                                       plan (what is missing, what is in the way)  ->  apply (IMPORT mode, journal)
 //!                                       diff (what differs)       check (what is wrong in itself)
+//!   backup (texts kept elsewhere)  ->  restore: into a registry that may hold anything, with a map of ids
 //! ```
 //! Texts pass through; what stays in memory is an index of about a hundred bytes a version. Nothing that is in the way is written
 //! over: it is named before anything is touched.
@@ -17,11 +18,15 @@ mod diff;
 mod error;
 mod follow;
 mod index;
+mod intents;
 mod journal;
+mod order;
 mod plan;
+pub mod restore;
 mod source;
 #[cfg(test)]
 mod tests;
+mod turns;
 mod walk;
 
 pub use apply::{Applied, Run, apply};
@@ -31,9 +36,10 @@ pub use diff::{Difference, Differences, Guids, diff};
 pub use error::{Error, Kind, Result};
 pub use follow::{Follow, MassDeletion, Proof};
 pub use index::{Entry, Index, Key, Place};
-pub use journal::Modes;
+pub use intents::{InFile, Intents};
+pub use journal::{Journal, Modes};
 pub use plan::{Conflict, Plan, Planned, plan};
-pub use source::{Side, Source};
+pub use source::{Side, Source, Texts};
 pub use walk::{Item, Known, Oddities, Walk};
 
 use std::sync::atomic::AtomicU64;

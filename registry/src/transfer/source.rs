@@ -1,27 +1,41 @@
-//! Where a registry's content comes from: a registry that answers, or a file.
+//! Where a registry's content comes from: a registry that answers, a file, or whatever else keeps texts.
 
 use super::Progress;
 use super::archive::Archive;
-use super::content::canonical;
+use super::content::{fingerprint, parsed};
 use super::error::{Error, Kind, Result};
 use super::index::{Index, Key, references};
 use super::walk::{Item, Oddities, Walk};
 use crate::client::{Client, Schema};
 use crate::names::Context;
-use std::collections::HashSet;
+use crate::parse::Parsed;
+use async_trait::async_trait;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 
 /// Schemas that the references of one may lead to; more is taken for a mistake.
 const MAX_DEPENDENCIES: usize = 5000;
 
-/// A registry, or a file.
+/// Schemas that are kept elsewhere, as in a backup.
+#[async_trait]
+pub trait Texts: Send + Sync {
+    /// A version with its text; nothing where there is none. The index says what it must be: number, id and deletion are taken from there.
+    async fn schema(&self, key: &Key) -> Result<Option<Schema>>;
+
+    /// What the place is called in reports, without credentials.
+    fn name(&self) -> String;
+}
+
+/// A registry, a file, or what keeps texts.
 #[derive(Clone)]
 pub enum Source {
     /// A registry that answers.
     Live(Arc<Client>),
     /// A file.
     File(Arc<Archive>),
+    /// Schemas that are kept elsewhere.
+    Kept(Arc<dyn Texts>),
 }
 
 /// A source with its index.
@@ -55,11 +69,34 @@ impl Side {
         Ok(Self { source: Source::File(Arc::new(archive)), index, oddities: Oddities::default() })
     }
 
+    /// What is kept elsewhere, with everything that is there in whatever order. A version that is gone and whose number is another
+    /// one's now comes under a number that its subject does not have, and `texts` answers for that.
+    pub fn kept(texts: Arc<dyn Texts>, items: impl IntoIterator<Item = Item>) -> Result<Self> {
+        let mut index = Index::default();
+        let name = texts.name();
+        for item in items {
+            let key = match &item {
+                Item::Version(schema) | Item::Gone(schema) => {
+                    Some(index.key(&schema.subject, schema.version))
+                }
+                _ => None,
+            };
+            if let Some(key) = key.filter(|key| index.versions.contains_key(key)) {
+                let text = format!("{key} of {name} comes twice");
+                return Err(Error::new(Kind::Damaged, text).hint("verify the backup"));
+            }
+            index.take(item)?;
+        }
+        index.sort();
+        Ok(Self { source: Source::Kept(texts), index, oddities: Oddities::default() })
+    }
+
     /// What it is called in reports.
     pub fn name(&self) -> String {
         match &self.source {
             Source::Live(client) => client.name(),
             Source::File(archive) => archive.path().display().to_string(),
+            Source::Kept(texts) => texts.name(),
         }
     }
 
@@ -76,16 +113,30 @@ impl Side {
                 Err(error) => Err(error.into()),
             },
             Source::File(archive) => entry.map(|entry| archive.version(key, entry.offset)).transpose(),
+            Source::Kept(texts) => {
+                let Some(entry) = entry else { return Ok(None) };
+                let Some(schema) = texts.schema(key).await? else { return Ok(None) };
+                if fingerprint(&schema) != entry.fingerprint {
+                    let text = format!("{key} of {} is not what it was when it was read first", self.name());
+                    return Err(Error::new(Kind::Damaged, text).hint("verify the backup"));
+                }
+                let (subject, version) = (key.subject.to_string(), key.version);
+                Ok(Some(Schema { subject, version, id: entry.id, deleted: Some(entry.deleted), ..schema }))
+            }
         }
     }
 
     /// The text of a schema as our own registry would store it; why it is no schema else.
     pub(super) async fn canonical(&self, schema: &Schema) -> Result<Result<String, String>> {
-        let texts = match self.dependencies(schema).await? {
-            Ok(texts) => texts,
-            Err(missing) => return Ok(Err(missing)),
-        };
-        Ok(canonical(schema, &texts))
+        Ok(self.parsed(schema).await?.map(|parsed| parsed.canonical().to_owned()))
+    }
+
+    /// What a schema means; why it is no schema else.
+    pub(super) async fn parsed(&self, schema: &Schema) -> Result<Result<Parsed, String>> {
+        Ok(match self.dependencies(schema).await? {
+            Ok(texts) => parsed(schema, &texts),
+            Err(missing) => Err(missing),
+        })
     }
 
     /// The texts that a schema's references lead to, each before what refers to it; else what is missing.
@@ -176,7 +227,31 @@ impl Index {
                 }
                 self.insert(&schema, 0);
             }
+            Item::Gone(schema) => {
+                let key = self.key(&schema.subject, schema.version);
+                self.take(Item::Version(schema))?;
+                if let Some(entry) = self.versions.get_mut(&key) {
+                    (entry.deleted, entry.gone) = (true, true);
+                }
+            }
         }
         Ok(())
+    }
+
+    /// Puts what is referred to before what refers to it. What refers to itself in the end stays behind.
+    fn sort(&mut self) {
+        let places: HashMap<&Key, usize> =
+            self.versions.keys().enumerate().map(|(place, key)| (key, place)).collect();
+        let ahead = |entry: &super::index::Entry| {
+            entry.references.iter().filter_map(|reference| places.get(reference).copied()).collect()
+        };
+        let ahead: Vec<Vec<usize>> = self.versions.values().map(ahead).collect();
+        let (order, left) = super::order::sorted(&ahead, &vec![None; ahead.len()]);
+        let mut rank = vec![0; ahead.len()];
+        for (at, place) in order.into_iter().chain(left).enumerate() {
+            rank[place] = at;
+        }
+        let ranks: HashMap<Key, usize> = self.versions.keys().cloned().zip(rank).collect();
+        self.versions.sort_by(|one, _, other, _| ranks[one].cmp(&ranks[other]));
     }
 }

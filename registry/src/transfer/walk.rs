@@ -47,6 +47,8 @@ pub enum Item {
     Listed(Subject, Vec<(i32, bool)>),
     /// A version.
     Version(Schema),
+    /// A version that is not at the source any more, and whose id may still be in records. Only a backup has such ones.
+    Gone(Schema),
 }
 
 /// What is odd about a registry: its references, its modes, its lists.

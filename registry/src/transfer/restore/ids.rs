@@ -1,0 +1,218 @@
+//! Which id of the target stands for which id of the archive: as a file that people write, and as the result of a restore.
+
+use crate::names::{Context, Subject};
+use crate::transfer::error::{Error, Kind, Result};
+use crate::transfer::index::Key;
+use serde_json::{Map, Value, json};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// An id of a context.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ContextId {
+    /// The context.
+    pub context: Context,
+    /// The id there.
+    pub id: u32,
+}
+
+/// `5` in the default context, `:.context:5` in another one.
+impl std::fmt::Display for ContextId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}{}", self.context.prefix(), self.id)
+    }
+}
+
+impl ContextId {
+    /// The id of a version.
+    pub(super) fn of(key: &Key, id: u32) -> Self {
+        Self { context: key.subject().context, id }
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let subject = Subject::parse(text);
+        let id: u32 = subject.name.parse().ok().filter(|id| is_id(*id))?;
+        // "+1" and "01" are no ids.
+        (id.to_string() == *subject.name).then_some(Self { context: subject.context, id })
+    }
+}
+
+/// What fits the four bytes in front of a record as clients read them.
+fn is_id(id: u32) -> bool {
+    id > 0 && i32::try_from(id).is_ok()
+}
+
+/// Ids of the target by those of the archive, as somebody says they are to be.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Given(BTreeMap<ContextId, u32>);
+
+impl Given {
+    /// Reads `{"1": 100, ":.context:1": 101}`, or the richer form that [`IdMap::to_json`] gives.
+    pub fn parse(text: &str) -> Result<Self> {
+        let wrong = |why: String| {
+            Error::new(Kind::Input, format!("the mapping of ids {why}")).hint(
+                "write it as {\"1\": 100}: an id of the archive, and the id that it is to have in the target",
+            )
+        };
+        let value: Value =
+            serde_json::from_str(text).map_err(|error| wrong(format!("is no JSON: {error}")))?;
+        let ids = match value.get("ids").unwrap_or(&value) {
+            Value::Object(ids) => ids,
+            _ => return Err(wrong("is no object of ids".to_owned())),
+        };
+        let pair = |(from, to): (&String, &Value)| {
+            let key = ContextId::parse(from)
+                .ok_or_else(|| wrong(format!("has {from:?}, which is no id between 1 and {}", i32::MAX)))?;
+            let id = to.as_u64().and_then(|id| u32::try_from(id).ok()).filter(|id| is_id(*id));
+            let id = id.ok_or_else(|| {
+                wrong(format!("has {to} for {from:?}, which is no id between 1 and {}", i32::MAX))
+            })?;
+            Ok((key, id))
+        };
+        Ok(Self(ids.iter().map(pair).collect::<Result<_>>()?))
+    }
+
+    /// The id that one of the archive is to have.
+    pub fn get(&self, id: &ContextId) -> Option<u32> {
+        self.0.get(id).copied()
+    }
+
+    /// All pairs.
+    pub fn iter(&self) -> impl Iterator<Item = (&ContextId, u32)> {
+        self.0.iter().map(|(from, to)| (from, *to))
+    }
+}
+
+impl FromIterator<(ContextId, u32)> for Given {
+    fn from_iter<T: IntoIterator<Item = (ContextId, u32)>>(pairs: T) -> Self {
+        Self(pairs.into_iter().collect())
+    }
+}
+
+/// What of the archive is what in the target.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct IdMap {
+    /// Ids. Two of the archive may be one in the target, where their schemas are the same.
+    pub ids: BTreeMap<ContextId, ContextId>,
+    /// GUIDs that are others in the target.
+    pub guids: BTreeMap<String, String>,
+    /// Versions, but for those that were gone from the source.
+    pub versions: BTreeMap<Key, Key>,
+    /// Ids of the archive that nothing in the target stands for: their schemas were not restored.
+    pub unmapped: BTreeSet<ContextId>,
+}
+
+impl IdMap {
+    /// The ids alone: `{"1": 100, ":.context:1": 101}`. This can be given back as a mapping of ids.
+    pub fn to_file(&self) -> Value {
+        let pairs = self.ids.iter().map(|(from, to)| (from.to_string(), Value::from(to.id)));
+        Value::Object(pairs.collect())
+    }
+
+    /// Everything. This can be given back as a mapping of ids too. Contexts are told of ids that have another one in the target.
+    pub fn to_json(&self) -> Value {
+        let moved = self.ids.iter().filter(|(from, to)| from.context != to.context);
+        let contexts: Map<String, Value> =
+            moved.map(|(from, to)| (from.to_string(), Value::from(to.context.as_str()))).collect();
+        let versions = self.versions.iter().map(|(from, to)| {
+            json!({
+                "subject": from.subject, "version": from.version,
+                "target_subject": to.subject, "target_version": to.version,
+            })
+        });
+        json!({
+            "format": 1,
+            "ids": self.to_file(),
+            "contexts": contexts,
+            "guids": self.guids,
+            "versions": versions.collect::<Vec<_>>(),
+            "unmapped": self.unmapped.iter().map(ContextId::to_string).collect::<Vec<_>>(),
+        })
+    }
+
+    /// Reads what [`Self::to_json`] gave.
+    pub fn from_json(text: &str) -> Result<Self> {
+        let wrong = |why: &str| {
+            Error::new(Kind::Damaged, format!("the map of ids cannot be read: {why}"))
+                .hint("take the one that the restore has written")
+        };
+        let value: Value = serde_json::from_str(text).map_err(|error| wrong(&error.to_string()))?;
+        let context = |id: &ContextId| {
+            let moved = value["contexts"].get(id.to_string()).and_then(Value::as_str);
+            moved.and_then(Context::named).unwrap_or_else(|| id.context.clone())
+        };
+        let given = Given::parse(text)?;
+        let ids = given.iter().map(|(from, id)| {
+            let to = ContextId { context: context(from), id };
+            (from.clone(), to)
+        });
+        let guids = value["guids"].as_object().ok_or_else(|| wrong("it has no guids"))?;
+        let guids = guids.iter().filter_map(|(from, to)| Some((from.clone(), to.as_str()?.to_owned())));
+        let key = |entry: &Value, subject: &str, version: &str| {
+            let number = entry[version].as_i64().and_then(|number| i32::try_from(number).ok());
+            let pair = entry[subject].as_str().zip(number);
+            pair.map(|(subject, version)| Key { subject: subject.into(), version })
+        };
+        let versions = value["versions"].as_array().ok_or_else(|| wrong("it has no versions"))?.iter();
+        let versions = versions.map(|entry| {
+            let pair = key(entry, "subject", "version").zip(key(entry, "target_subject", "target_version"));
+            pair.ok_or_else(|| wrong("a version makes no sense"))
+        });
+        let unmapped = value["unmapped"].as_array().ok_or_else(|| wrong("it has no unmapped ids"))?.iter();
+        let unmapped = unmapped.map(|id| {
+            id.as_str().and_then(ContextId::parse).ok_or_else(|| wrong("an unmapped id makes no sense"))
+        });
+        Ok(Self {
+            ids: ids.collect(),
+            guids: guids.collect(),
+            versions: versions.collect::<Result<_>>()?,
+            unmapped: unmapped.collect::<Result<_>>()?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(context: &str, id: u32) -> ContextId {
+        ContextId { context: Context::named(context).expect("a context"), id }
+    }
+
+    #[test]
+    fn a_mapping_of_people_is_read_and_a_wrong_one_is_refused() {
+        let given = Given::parse(r#"{"1": 100, ":.pay:1": 7}"#).expect("a mapping");
+        assert_eq!((given.get(&id(".", 1)), given.get(&id(".pay", 1))), (Some(100), Some(7)));
+        assert_eq!(given.get(&id(".", 2)), None);
+        for wrong in [
+            r#"{"0": 1}"#,
+            r#"{"1": 0}"#,
+            r#"{"1": 2147483648}"#,
+            r#"{"x": 1}"#,
+            r#"{"01": 1}"#,
+            r#"{"1": "1"}"#,
+            r#"{"-1": 1}"#,
+            "[1]",
+            "1: 2",
+        ] {
+            let error = Given::parse(wrong).expect_err(wrong);
+            assert!(error.kind() == Kind::Input && error.next_step().is_some(), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_map_is_read_back_and_can_be_given_as_a_mapping() {
+        let key = |subject: &str, version| Key { subject: subject.into(), version };
+        let map = IdMap {
+            ids: [(id(".", 1), id(".", 100)), (id(".", 2), id(".pay", 3))].into(),
+            guids: [("a".to_owned(), "b".to_owned())].into(),
+            versions: [(key("a", 3), key(":.pay:b", 2))].into(),
+            unmapped: [id(".pay", 9)].into(),
+        };
+        let text = map.to_json().to_string();
+        assert_eq!(IdMap::from_json(&text).expect("read"), map);
+        for text in [text, map.to_file().to_string()] {
+            let given = Given::parse(&text).expect("a mapping");
+            assert_eq!(given.iter().map(|(from, to)| (from.id, to)).collect::<Vec<_>>(), [(1, 100), (2, 3)]);
+        }
+    }
+}
