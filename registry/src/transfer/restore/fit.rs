@@ -5,7 +5,7 @@ use super::decide::Obstacles;
 use super::places::Rule;
 use super::plan::{Action, Version, What};
 use super::run::{Rows, rewritten};
-use crate::client::Client;
+use crate::client::{Client, ErrorKind};
 use crate::compat::{self, Older};
 use crate::settings::Level;
 use crate::transfer::error::{Error, Kind, Result};
@@ -218,7 +218,11 @@ impl<'a> Fit<'a> {
         let there = |reference: &Key| rows.version(reference).and_then(Version::target);
         let schema = rewritten(schema, version, rows, &there);
         let target = crate::names::Subject::parse(subject.name);
-        let answer = self.client.check(&target, &schema).await?;
+        let answer = match self.client.check(&target, &schema).await {
+            // It understood, and thinks that this is no schema: so it will when it is to be registered.
+            Err(error) if error.kind() == ErrorKind::Refused => return Ok(Some(Err(error.to_string()))),
+            answer => answer?,
+        };
         Ok(answer.map(|fit| match fit.is_compatible {
             true => Ok(()),
             false => Err(refused(subject.rule.level, &fit.messages.join("; "))),

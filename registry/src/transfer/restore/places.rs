@@ -366,7 +366,7 @@ impl Look<'_> {
             );
             named.remove(&*place);
             for subject in named {
-                let coming = subjects.iter().find(|(name, _)| ***name == *subject).map(|(_, coming)| *coming);
+                let coming = coming.get(subject);
                 let own = self.to.index.modes.get(subject).copied();
                 if let Some(own) = own.filter(|own| !suits(*own)) {
                     places.for_the_time.modes.insert(subject.to_owned(), (Some(own), wanted));
