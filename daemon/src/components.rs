@@ -88,7 +88,7 @@ pub(crate) async fn schema_settings(registry: &config::SchemaRegistry) -> Result
     if !registry.protobuf_references {
         selection = selection.without_protobuf_references();
     }
-    let place = Place::of(&registry.url).await?;
+    let place = Place::of(registry.url.expose()).await?;
     let source = RegistrySource::new(cmd::registry::client(client_settings(registry, &place.url)?)?, place);
     Ok(SchemaSettings {
         source: Arc::new(source),

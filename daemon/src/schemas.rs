@@ -92,6 +92,10 @@ impl SchemaSource for RegistrySource {
                 give(&found, Found::Deleted(subject.to_string(), version)).await?;
             }
         }
+        // Nobody needs it, and not every registry has the path.
+        if let Ok(Some(version)) = self.client.registry_version().await {
+            give(&found, Found::RegistryVersion(version)).await?;
+        }
         self.settings(&found).await
     }
 

@@ -150,6 +150,7 @@ fn what_clients_registered_is_in_the_archive_as_the_guide_describes_it() {
     assert_eq!(read(&root.join("subjects/deleted/metadata.json"))["versions"][0]["state"], "deleted");
     assert_eq!(read(&root.join("config/global.json"))["compatibilityLevel"], "BACKWARD");
     let manifest = read(&root.join("_schemas.json"));
+    assert_eq!(manifest["schema_registry_version"], get(&registry, "/v1/metadata/version")["version"]);
     let subjects = manifest["subjects"].as_array().expect("a list");
     let avro = subjects.iter().find(|subject| subject["name"] == "python-avro-value").expect("the subject");
     assert_eq!((&avro["schema_type"], &avro["compatibility"]), (&json!("AVRO"), &json!("FULL")));

@@ -82,8 +82,10 @@ fn as_json(backup_id: &formats::ids::BackupId, report: &BackupReport, code: u8) 
             "subjects": schemas.subjects,
             "versions": schemas.versions,
             "new": schemas.new,
+            "gone": schemas.gone,
             "left_out": schemas.left_out,
             "failed": schemas.failed,
+            "settings_failed": schemas.settings_failed,
         })),
     })
 }
@@ -121,6 +123,9 @@ fn as_text(backup_id: &formats::ids::BackupId, report: &BackupReport) -> String 
             schemas.new,
             schemas.covers
         ));
+        if let Some(why) = schemas.settings_failed.as_ref().filter(|_| schemas.failed.is_none()) {
+            lines.push(format!("settings of subjects are as they were read before: {why}"));
+        }
         if let Some(why) = &schemas.failed {
             lines.push(format!(
                 "schemas failed: records after commit {} may have schemas that are not in the backup: {why}",

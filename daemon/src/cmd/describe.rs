@@ -177,7 +177,8 @@ async fn schemas(archive: &Archive) -> SchemaDescription {
     };
     let there = |rows: &[VersionRow]| rows.iter().filter(|row| row.state != VersionState::Gone).count();
     let subject = |(name, rows): (&String, &Vec<VersionRow>)| {
-        let latest = rows.iter().rfind(|row| row.state != VersionState::Gone)?;
+        let last = |state| rows.iter().rfind(|row| row.state == state);
+        let latest = last(VersionState::Active).or_else(|| last(VersionState::Deleted))?;
         let (latest_id, schema_type) = (latest.id, latest.schema_type.clone());
         Some(SubjectDescription { name: name.clone(), versions: there(rows), latest_id, schema_type })
     };

@@ -241,13 +241,11 @@ pub(crate) fn build(
             })
         }
         Mode::Restore => {
-            if let Some(schemas) = schema_registry(root, problems, &mut notices) {
-                let message = format!("restoring schemas into {} is not yet supported", schemas.url);
-                problems.add(
-                    root.at("schema_registry"),
-                    message,
-                    "leave the section out, or set enabled: false in it",
-                );
+            if schema_registry(root, problems, &mut notices).is_some() {
+                let message = "restoring schemas is not yet supported";
+                let at = root.section("enterprise").filter(|section| section.is_given("schema_registry"));
+                let at = at.unwrap_or(root).at("schema_registry");
+                problems.add(at, message, "leave the section out, or set enabled: false in it");
             }
             let target = Kafka::build(root.section("target")?, "target", problems)?;
             let mut restore = Restore::build(root.section("restore")?, problems, &mut notices)?;

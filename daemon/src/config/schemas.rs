@@ -143,8 +143,8 @@ pub(crate) static RESTORED: Table = Table {
 /// A registry, and which of its schemas.
 #[derive(Debug, Clone)]
 pub(crate) struct SchemaRegistry {
-    /// URLs with commas, or one that begins with `kafka://`.
-    pub(crate) url: String,
+    /// URLs with commas, or one that begins with `kafka://`. A password may be in them.
+    pub(crate) url: Secret,
     pub(crate) auth: Auth,
     pub(crate) ca_cert: Option<PathBuf>,
     /// Certificate and key.
@@ -246,7 +246,7 @@ impl SchemaRegistry {
         };
         let auth = Auth::build(section.section("auth")?, path, identity.is_some(), problems, notices);
         Some(Self {
-            url,
+            url: Secret::new(url),
             auth: auth?,
             ca_cert: file("ca_cert"),
             identity,

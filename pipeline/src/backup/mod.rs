@@ -160,10 +160,10 @@ pub async fn run(
     let mut follower = None;
     if let Some(schemas) = settings.schemas.clone() {
         let new = Follower::open(schemas, &log, seam.clone(), Arc::clone(&progress)).await?;
-        follower.insert(new).announce(&mut log, &plan.topics()).await?;
+        follower.insert(new).announce(&mut log, plan.topics()).await?;
     }
     let committer = order::Committer::new(log, settings.commit_interval, Arc::clone(&progress));
-    let (fetched_all, data) = (CancellationToken::new(), committer.data());
+    let (fetched_all, data, stopped) = (CancellationToken::new(), committer.data(), stop.clone());
     let follow = follower.map(|follower| {
         let follow = follower.run(data, to_order.clone(), fetched_all.clone());
         tokio::spawn(guard(failed.clone(), follow))
@@ -215,8 +215,9 @@ pub async fn run(
     report.failed = fetched.failed;
     report.interrupted = fetched.interrupted;
     if let Some(follower) = follower {
-        report.schemas = Some(follower.finish(&mut log, report.interrupted).await?);
+        report.schemas = Some(follower.finish(&mut log, stopped.is_cancelled()).await?);
         report.head = Some(log.head());
+        log.write_manifest().await;
     }
     Ok(report)
 }

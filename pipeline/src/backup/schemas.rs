@@ -19,9 +19,9 @@ use super::progress::BackupProgress;
 use crate::commit_log::CommitLog;
 use crate::schemas::{Depth, SchemaSelection, SchemaSource, SchemaWriter};
 use crate::seam::{Seam, backoff};
-use crate::{Error, ErrorKind, Result};
+use crate::{Error, Result};
 
-/// A walk takes at most one part in so many of the time, however often data comes.
+/// Walks through versions take at most one part in so many of the time, however often data comes; so do those through settings.
 const SHARE: u32 = 20;
 /// Between two walks that ask for settings and modes too, which cost a request or two a subject.
 const SETTINGS_INTERVAL: Duration = Duration::from_secs(300);
@@ -59,10 +59,14 @@ pub struct SchemaReport {
     pub versions: u64,
     /// Versions that this run added.
     pub new: u64,
+    /// Versions that the registry has no more since this run.
+    pub gone: u64,
     /// Subjects of the backup's topics of which the selection leaves something out.
     pub left_out: Vec<String>,
     /// Why the last walk failed: records after `covers` may have schemas that are not in the backup.
     pub failed: Option<String>,
+    /// Why settings and modes could not be read when they were asked for last: those in the backup may be older.
+    pub settings_failed: Option<String>,
 }
 
 /// Keeps the schemas of a running backup.
@@ -73,7 +77,13 @@ pub(super) struct Follower {
     progress: Arc<BackupProgress>,
     /// The last commit that is covered, and whether anything ever was.
     covers: Option<u64>,
+    /// The snapshot that was told last, and what it covers: who is idle makes no commits.
+    told: Option<(String, u64)>,
+    /// The backup's topics, as they were at its start.
+    topics: BTreeSet<Topic>,
     report: SchemaReport,
+    /// How long the last walk through versions alone took.
+    walk_took: Duration,
     settings_due: Instant,
     views_due: Instant,
 }
@@ -102,7 +112,10 @@ impl Follower {
             seam,
             progress,
             covers: None,
+            told: known.map(|(newest, covers)| (newest.key.clone(), *covers)),
+            topics: BTreeSet::new(),
             report,
+            walk_took: Duration::ZERO,
             settings_due: now,
             views_due: now + VIEWS_INTERVAL,
         })
@@ -110,20 +123,18 @@ impl Follower {
 
     /// Says what the selection leaves out of the topics that are backed up, before the first record is fetched. Costs a walk, and
     /// only where something can be left out.
-    pub(super) async fn announce(&mut self, log: &mut CommitLog, topics: &BTreeSet<Topic>) -> Result<()> {
+    pub(super) async fn announce(&mut self, log: &mut CommitLog, topics: BTreeSet<Topic>) -> Result<()> {
+        self.topics = topics;
         if self.settings.selection.is_everything() {
             return Ok(());
         }
         let head = log.head().seq;
         match timeout(FIRST_WALK, self.walk(head)).await {
-            Ok(Ok((op, left_out))) => {
-                self.report.left_out = of_topics(&left_out, topics);
-                say_left_out(&self.report.left_out, left_out.len());
+            Ok(Ok(op)) => {
                 if let Some(op) = op {
                     log.commit(vec![op]).await?;
                 }
             }
-            Ok(Err(error)) if is_final(&error) => return Err(error),
             Ok(Err(error)) => self.say_failed(&error),
             Err(_) => self.say_failed(&Error::retry(format!("no end after {} s", FIRST_WALK.as_secs()))),
         }
@@ -153,13 +164,12 @@ impl Follower {
                 }
                 continue;
             }
-            let began = Instant::now();
             let walked = tokio::select! {
                 () = stop.cancelled() => return Ok(self),
                 walked = self.walk_late(head) => walked,
             };
             due = match walked {
-                Ok((op, _)) => {
+                Ok(op) => {
                     failures = 0;
                     if let Some(op) = op
                         && out.send(ToOrder::Op(op)).await.is_err()
@@ -167,9 +177,8 @@ impl Follower {
                         return Ok(self);
                     }
                     self.renew_views().await;
-                    Instant::now() + self.settings.poll_interval.max(began.elapsed() * SHARE)
+                    Instant::now() + self.settings.poll_interval.max(self.walk_took * SHARE)
                 }
-                Err(error) if is_final(&error) => return Err(error),
                 Err(error) => {
                     self.say_failed(&error);
                     failures += 1;
@@ -181,27 +190,25 @@ impl Follower {
         }
     }
 
-    /// The last walk, after the last data was committed.
-    pub(super) async fn finish(mut self, log: &mut CommitLog, interrupted: bool) -> Result<SchemaReport> {
+    /// The last walk, after the last data was committed; `stopped` where somebody waits for the end of the run.
+    pub(super) async fn finish(mut self, log: &mut CommitLog, stopped: bool) -> Result<SchemaReport> {
         let head = log.head().seq;
-        if !interrupted {
-            self.settings_due = Instant::now();
-        }
+        // Settings as they are at the end; where somebody waits, what records need and no more.
+        self.settings_due = Instant::now() + if stopped { SETTINGS_INTERVAL } else { Duration::ZERO };
         let walk = self.walk_late(head);
-        let walked = match interrupted {
+        let walked = match stopped {
             false => walk.await,
             true => timeout(LAST_WALK, walk).await.unwrap_or_else(|_| {
-                let text = format!("stopped after {} s, as the run was told to stop", LAST_WALK.as_secs());
-                Err(Error::retry(text))
+                let text = format!("no end within {} s of being told to stop", LAST_WALK.as_secs());
+                Err(Error::retry(text).hint("the next run goes on from there"))
             }),
         };
         match walked {
-            Ok((op, _)) => {
+            Ok(op) => {
                 if let Some(op) = op {
                     log.commit(vec![op]).await?;
                 }
             }
-            Err(error) if is_final(&error) => return Err(error),
             Err(error) => self.say_failed(&error),
         }
         self.writer.write_views().await;
@@ -212,24 +219,52 @@ impl Follower {
         Ok(self.report)
     }
 
-    async fn walk_late(&mut self, head: u64) -> Result<(Option<Op>, BTreeSet<String>)> {
+    async fn walk_late(&mut self, head: u64) -> Result<Option<Op>> {
         sleep(self.settings.read_delay).await;
         self.walk(head).await
     }
 
-    async fn walk(&mut self, head: u64) -> Result<(Option<Op>, BTreeSet<String>)> {
+    /// Gives what to commit, if that says anything new.
+    async fn walk(&mut self, head: u64) -> Result<Option<Op>> {
         let depth = if Instant::now() >= self.settings_due { Depth::Everything } else { Depth::Versions };
-        let source = Arc::clone(&self.settings.source);
-        let walked = self.writer.walk(&*source, depth, head).await?;
-        if depth == Depth::Everything {
-            self.settings_due = Instant::now() + SETTINGS_INTERVAL;
-        }
+        let (source, began) = (Arc::clone(&self.settings.source), Instant::now());
+        let walked = match (self.writer.walk(&*source, depth, head).await, depth) {
+            (Ok(walked), Depth::Everything) => {
+                self.settings_due = Instant::now() + SETTINGS_INTERVAL.max(began.elapsed() * SHARE);
+                self.report.settings_failed = None;
+                walked
+            }
+            (Err(error), Depth::Everything) => {
+                // Perhaps it is only settings that cannot be read. What records need are the versions.
+                tracing::warn!(%error, registry = source.name(), "settings and modes could not be read; versions are read without them");
+                self.settings_due = Instant::now() + SETTINGS_INTERVAL.max(began.elapsed() * SHARE);
+                self.report.settings_failed = Some(error.to_string());
+                let began = Instant::now();
+                let walked = self.writer.walk(&*source, Depth::Versions, head).await?;
+                self.walk_took = began.elapsed();
+                walked
+            }
+            (walked, Depth::Versions) => {
+                self.walk_took = began.elapsed();
+                walked?
+            }
+        };
         self.covers = Some(head);
         self.report.new += walked.new;
+        self.report.gone += walked.gone;
         self.report.failed = None;
+        let left_out = of_topics(&walked.left_out, &self.topics);
+        if left_out.len() > self.report.left_out.len() {
+            say_left_out(&left_out);
+        }
+        self.report.left_out = left_out;
         BackupProgress::add(&self.progress.schema_walks, 1);
         BackupProgress::add(&self.progress.schemas_new, walked.new);
-        Ok((walked.op, walked.left_out))
+        let Some(Op::Schemas { object, covers, .. }) = &walked.op else { return Ok(None) };
+        let told = Some((object.key.clone(), *covers));
+        let is_new = told != self.told;
+        self.told = told;
+        Ok(walked.op.filter(|_| is_new))
     }
 
     async fn renew_views(&mut self) {
@@ -241,15 +276,10 @@ impl Follower {
     }
 
     fn say_failed(&mut self, error: &Error) {
-        tracing::warn!(%error, registry = self.settings.source.name(), "the schemas could not be read; data goes on without them");
+        tracing::warn!(%error, registry = self.settings.source.name(), "the schemas could not be backed up; data goes on without them");
         BackupProgress::add(&self.progress.schema_failures, 1);
         self.report.failed = Some(error.to_string());
     }
-}
-
-/// Whether the backup itself cannot go on. What only the registry says never ends it.
-fn is_final(error: &Error) -> bool {
-    matches!(error.kind(), ErrorKind::Fenced | ErrorKind::Damaged)
 }
 
 /// Those subjects that records of these topics use, as far as their names tell.
@@ -261,7 +291,7 @@ fn of_topics(subjects: &BTreeSet<String>, topics: &BTreeSet<Topic>) -> Vec<Strin
     subjects.iter().filter(is_used).cloned().collect()
 }
 
-fn say_left_out(used: &[String], all: usize) {
+fn say_left_out(used: &[String]) {
     if !used.is_empty() {
         let more = used.len().saturating_sub(NAMED);
         let named = used[..used.len() - more].join(", ");
@@ -269,11 +299,6 @@ fn say_left_out(used: &[String], all: usize) {
         tracing::warn!(
             "schemas that records of this backup's topics use are left out: of {named}{more}. What bears their ids cannot be read \
              where the registry is lost: take all subjects and versions"
-        );
-    } else if all > 0 {
-        tracing::info!(
-            subjects = all,
-            "schemas are left out; by their names no topic of this backup uses them"
         );
     }
 }

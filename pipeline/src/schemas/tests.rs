@@ -23,6 +23,8 @@ struct Shelf {
     others: Mutex<Vec<OtherRow>>,
     /// Things that are given before the walk fails.
     breaks_after: Mutex<Option<usize>>,
+    /// A version that no list shows.
+    hidden: Mutex<Option<(String, i32)>>,
     /// Whether versions say themselves that they are deleted.
     is_silent: bool,
 }
@@ -65,7 +67,11 @@ impl SchemaSource for Shelf {
 
     async fn walk(&self, depth: Depth, found: mpsc::Sender<Found>) -> Result<()> {
         let mut all = Vec::new();
-        for version in self.versions.lock().unwrap().values() {
+        let hidden = self.hidden.lock().unwrap().clone();
+        for (key, version) in self.versions.lock().unwrap().iter() {
+            if hidden.as_ref() == Some(key) {
+                continue;
+            }
             let deleted = version.deleted.filter(|_| !self.is_silent);
             all.push(Found::Version(FoundVersion { deleted, ..version.clone() }));
             if self.is_silent && depth == Depth::Everything && version.deleted == Some(true) {
@@ -208,6 +214,22 @@ async fn nothing_that_was_there_is_lost_to_later_walks() {
         assert!(archive.catalog.subjects["s"][1].text.file.starts_with("v1."), "a name of its own");
         assert_ne!(archive.catalog.subjects["s"][1].text.file, "v1.avsc");
     }
+}
+
+#[tokio::test]
+async fn what_a_list_leaves_out_is_not_gone() {
+    let mut bench = Bench::new(SchemaSelection::all());
+    bench.shelf.put("s", 1, 1, "\"int\"");
+    bench.shelf.put("s", 2, 2, "\"long\"");
+    bench.walk(Depth::Everything).await;
+    *bench.shelf.hidden.lock().unwrap() = Some(("s".into(), 1));
+    let mut writer = bench.writer().await;
+    let error = writer.walk(&bench.shelf, Depth::Everything, 5).await.expect_err("the list is short");
+    assert!(error.to_string().contains("s version 1 and does not list it"), "{error}");
+    assert_eq!(bench.states("s").await, [(1, 1, Active), (2, 2, Active)]);
+    bench.shelf.remove("s", 1);
+    let walked = writer.walk(&bench.shelf, Depth::Everything, 5).await.unwrap();
+    assert_eq!((walked.gone, walked.new), (1, 0));
 }
 
 #[tokio::test]
@@ -374,4 +396,9 @@ async fn damage_is_found_by_whoever_reads() {
     bench.store.replace_view(&newest.key, Bytes::from_static(b"{}")).await.unwrap();
     let error = SchemaArchive::open(Arc::clone(&bench.store), &newest).await.expect_err("damaged");
     assert!(error.to_string().contains(&newest.key), "{error}");
+    // Another account begins, which still names the damaged one.
+    assert_eq!(bench.walk(Depth::Everything).await, 1);
+    let again = bench.archive().await;
+    assert_eq!((again.chain, again.catalog.versions().count()), (1, 1));
+    assert!(again.catalog.versions().all(|row| row.text.file.starts_with("v1.avsc")));
 }

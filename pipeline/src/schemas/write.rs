@@ -26,12 +26,14 @@ use super::views;
 use crate::commit_log::create;
 use crate::seam::Seam;
 use crate::storage::Store;
-use crate::{Error, Result};
+use crate::{Error, ErrorKind, Result};
 
 /// Objects that are being written at once.
 const WRITES: usize = 16;
 /// Things found that wait to be written.
 const WAITING: usize = 64;
+/// Versions that a list leaves out and that are asked for by themselves.
+const ASKED: usize = 100;
 /// Rows after which a snapshot is ended and another one goes on: about 8 MB.
 const ROWS: usize = 20_000;
 /// Snapshots after which an account is begun anew, so that a reader need not read all that ever were.
@@ -63,6 +65,8 @@ pub struct Walked {
     pub op: Option<Op>,
     /// Versions that are new in the backup.
     pub new: u64,
+    /// Versions that the registry has no more.
+    pub gone: u64,
     /// Versions that the registry has.
     pub seen: u64,
     /// Subjects of which something is left out by the selection.
@@ -70,10 +74,11 @@ pub struct Walked {
 }
 
 impl SchemaWriter {
-    /// Goes on with what the backup holds: `newest` is its newest snapshot.
+    /// Goes on with what the backup holds: `newest` is its newest snapshot. Where that cannot be read it is said, and a whole account is
+    /// begun anew; what the registry has no more is lost to it then.
     ///
     /// # Errors
-    /// Damage, or whatever the store says.
+    /// Whatever the store says.
     pub async fn open(
         store: Arc<dyn Store>,
         seam: Seam,
@@ -81,13 +86,18 @@ impl SchemaWriter {
         selection: SchemaSelection,
         newest: Option<&ObjectRef>,
     ) -> Result<Self> {
-        let (catalog, chain) = match newest {
-            Some(newest) => {
-                let archive = SchemaArchive::open(Arc::clone(&store), newest).await?;
-                (archive.catalog, archive.chain)
-            }
-            None => (Catalog::default(), 0),
+        let known = match newest {
+            Some(newest) => match SchemaArchive::open(Arc::clone(&store), newest).await {
+                Err(error) if error.kind() == ErrorKind::Damaged => {
+                    tracing::error!(%error, "the backup's schemas cannot be read; those that the registry has are written again");
+                    None
+                }
+                archive => Some(archive?),
+            },
+            None => None,
         };
+        let (catalog, chain) =
+            known.map_or_else(Default::default, |archive| (archive.catalog, archive.chain));
         let newest = newest.cloned();
         let (stale, is_stale) = (BTreeSet::new(), false);
         Ok(Self { store, seam, incarnation, selection, catalog, newest, chain, seq: 0, stale, is_stale })
@@ -107,7 +117,7 @@ impl SchemaWriter {
         let before = self.newest.clone();
         let mut pass = Pass::new(self, source, self.seam.clock.now_ms());
         pass.run(depth).await?;
-        let Pass { changes, new, seen, left_out, .. } = pass;
+        let Pass { changes, new, gone, seen, left_out, .. } = pass;
         let left_out = left_out.into_iter().map(|(subject, _)| subject).collect();
         self.seq = self.seq.max(covers + 1);
         if !changes.is_empty() {
@@ -118,7 +128,7 @@ impl SchemaWriter {
             let after = before.filter(|_| is_new).map(|before| before.key);
             Op::Schemas { object, after, covers }
         });
-        Ok(Walked { op, new, seen: seen.len() as u64, left_out })
+        Ok(Walked { op, new, gone, seen: seen.len() as u64, left_out })
     }
 
     /// Writes what has changed as one snapshot or several.
@@ -251,6 +261,7 @@ struct Pass<'a> {
     /// What taken schemas refer to.
     referred: HashSet<Numbered>,
     new: u64,
+    gone: u64,
 }
 
 /// A version by its subject and number.
@@ -269,6 +280,7 @@ impl<'a> Pass<'a> {
             left_out: HashSet::new(),
             referred: HashSet::new(),
             new: 0,
+            gone: 0,
         }
     }
 
@@ -283,6 +295,7 @@ impl<'a> Pass<'a> {
             }
             self.fetch(wanted).await?;
         }
+        self.ask_for_missing().await?;
         self.settle(depth);
         Ok(())
     }
@@ -375,6 +388,36 @@ impl<'a> Pass<'a> {
                     Some(version).filter(|version| catalog.registry_version.as_ref() != Some(version));
             }
         }
+    }
+
+    /// A list that leaves something out (an instance that lags, rights that were taken away) must not pass for a deletion: what is
+    /// missing is asked for by itself, as far as that is not too much to ask.
+    async fn ask_for_missing(&mut self) -> Result<()> {
+        let catalog = &self.writer.catalog;
+        let there: Vec<&VersionRow> =
+            catalog.versions().filter(|row| row.state != VersionState::Gone).collect();
+        let is_missing = |row: &&VersionRow| !self.seen.contains_key(&fingerprint_of_row(row));
+        let missing: Vec<&VersionRow> = there.iter().copied().filter(is_missing).collect();
+        self.gone = missing.len() as u64;
+        for row in missing.iter().take(ASKED) {
+            let found = self.source.version(&row.subject, row.version).await?;
+            if found.is_some_and(|found| fingerprint_of(&found) == fingerprint_of_row(row)) {
+                let (subject, version, name) = (&row.subject, row.version, self.source.name());
+                let text = format!("{name} has {subject} version {version} and does not list it");
+                return Err(
+                    Error::retry(text).hint("instances that differ, or rights to list it that are missing")
+                );
+            }
+        }
+        let all = there.len();
+        if missing.len() > ASKED && missing.len() > all / 2 {
+            tracing::warn!(
+                registry = self.source.name(),
+                "{} of {all} versions are gone from the registry; the backup keeps them",
+                missing.len()
+            );
+        }
+        Ok(())
     }
 
     /// Notes what became of versions that were known, and what the source has no more.

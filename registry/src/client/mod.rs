@@ -81,6 +81,13 @@ impl Client {
         self.sender.name()
     }
 
+    /// The registry's own version, where it tells one.
+    pub async fn registry_version(&self) -> Result<Option<String>> {
+        let answer = optional(self.get::<Value>("/v1/metadata/version", &[]).await)?;
+        let version = answer.as_ref().and_then(|answer| answer.get("version")?.as_str());
+        Ok(version.filter(|version| !version.is_empty()).map(str::to_owned))
+    }
+
     /// Requests at once.
     pub fn in_flight(&self) -> usize {
         self.sender.limits().in_flight.max(settings::LEAST_IN_FLIGHT)
