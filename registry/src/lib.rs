@@ -17,6 +17,7 @@ pub mod client;
 pub mod compat;
 pub mod error;
 mod few;
+mod glob;
 pub mod identity;
 pub mod json;
 pub mod live;

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use super::message::ToOrder;
 use super::progress::BackupProgress;
 use crate::commit_log::CommitLog;
-use crate::schemas::{Depth, SchemaSelection, SchemaSource, SchemaWriter};
+use crate::schemas::{Depth, SchemaSelection, SchemaSource, SchemaWriter, Walked};
 use crate::seam::{Seam, backoff};
 use crate::{Error, Result};
 
@@ -226,29 +226,27 @@ impl Follower {
 
     /// Gives what to commit, if that says anything new.
     async fn walk(&mut self, head: u64) -> Result<Option<Op>> {
-        let depth = if Instant::now() >= self.settings_due { Depth::Everything } else { Depth::Versions };
-        let (source, began) = (Arc::clone(&self.settings.source), Instant::now());
-        let walked = match (self.writer.walk(&*source, depth, head).await, depth) {
-            (Ok(walked), Depth::Everything) => {
-                self.settings_due = Instant::now() + SETTINGS_INTERVAL.max(began.elapsed() * SHARE);
-                self.report.settings_failed = None;
-                walked
-            }
-            (Err(error), Depth::Everything) => {
+        let source = Arc::clone(&self.settings.source);
+        if Instant::now() >= self.settings_due {
+            let began = Instant::now();
+            let walked = self.writer.walk(&*source, Depth::Everything, head).await;
+            self.settings_due = Instant::now() + SETTINGS_INTERVAL.max(began.elapsed() * SHARE);
+            self.report.settings_failed = walked.as_ref().err().map(ToString::to_string);
+            match walked {
+                Ok(walked) => return Ok(self.note(walked, head)),
                 // Perhaps it is only settings that cannot be read. What records need are the versions.
-                tracing::warn!(%error, registry = source.name(), "settings and modes could not be read; versions are read without them");
-                self.settings_due = Instant::now() + SETTINGS_INTERVAL.max(began.elapsed() * SHARE);
-                self.report.settings_failed = Some(error.to_string());
-                let began = Instant::now();
-                let walked = self.writer.walk(&*source, Depth::Versions, head).await?;
-                self.walk_took = began.elapsed();
-                walked
+                Err(error) => {
+                    tracing::warn!(%error, registry = source.name(), "settings and modes could not be read; versions are read without them");
+                }
             }
-            (walked, Depth::Versions) => {
-                self.walk_took = began.elapsed();
-                walked?
-            }
-        };
+        }
+        let began = Instant::now();
+        let walked = self.writer.walk(&*source, Depth::Versions, head).await;
+        self.walk_took = began.elapsed();
+        Ok(self.note(walked?, head))
+    }
+
+    fn note(&mut self, walked: Walked, head: u64) -> Option<Op> {
         self.covers = Some(head);
         self.report.new += walked.new;
         self.report.gone += walked.gone;
@@ -260,11 +258,11 @@ impl Follower {
         self.report.left_out = left_out;
         BackupProgress::add(&self.progress.schema_walks, 1);
         BackupProgress::add(&self.progress.schemas_new, walked.new);
-        let Some(Op::Schemas { object, covers, .. }) = &walked.op else { return Ok(None) };
+        let Some(Op::Schemas { object, covers, .. }) = &walked.op else { return None };
         let told = Some((object.key.clone(), *covers));
         let is_new = told != self.told;
         self.told = told;
-        Ok(walked.op.filter(|_| is_new))
+        walked.op.filter(|_| is_new)
     }
 
     async fn renew_views(&mut self) {
@@ -305,7 +303,85 @@ fn say_left_out(used: &[String]) {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::Ordering;
+
     use super::*;
+    use crate::archive::samples::Sample;
+    use crate::schemas::shelf::Shelf;
+
+    async fn follower(sample: &Sample, shelf: &Arc<Shelf>) -> Follower {
+        let settings = SchemaSettings {
+            source: Arc::clone(shelf) as Arc<dyn SchemaSource>,
+            selection: SchemaSelection::all(),
+            poll_interval: Duration::from_secs(1),
+            read_delay: Duration::ZERO,
+        };
+        let seam = Sample::seam(&sample.clock);
+        Follower::open(settings, &sample.log, seam, Arc::default()).await.unwrap()
+    }
+
+    fn covers(message: Option<ToOrder>) -> u64 {
+        match message {
+            Some(ToOrder::Op(Op::Schemas { covers, .. })) => covers,
+            _ => panic!("no schemas are told"),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn settings_that_cannot_be_read_hold_no_versions_back() {
+        let mut sample = Sample::new().await;
+        let shelf = Arc::new(Shelf { refuses_settings: true, ..Shelf::default() });
+        shelf.put("s", 1, 1, "\"int\"");
+        let report = follower(&sample, &shelf).await.finish(&mut sample.log, false).await.unwrap();
+        assert!(report.settings_failed.is_some_and(|why| why.contains("403")));
+        assert_eq!((report.failed, report.versions, report.covers), (None, 1, 1));
+        assert_eq!(*shelf.asked.lock().unwrap(), [Depth::Everything, Depth::Versions]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn data_is_covered_by_a_walk_that_began_after_it_and_an_idle_registry_tells_nothing() {
+        let sample = Sample::new().await;
+        let shelf = Arc::new(Shelf::default());
+        shelf.put("s", 1, 1, "\"int\"");
+        let (data, stop) = (watch::Sender::new(1), CancellationToken::new());
+        let (out, mut told) = mpsc::channel(16);
+        let run = follower(&sample, &shelf).await.run(data.subscribe(), out, stop.clone());
+        let run = tokio::spawn(run);
+        assert_eq!(covers(told.recv().await), 1);
+        // While it looks for 2, 3 comes: that look covers 2 and no more, and there is another one.
+        shelf.hangs.store(true, Ordering::Relaxed);
+        data.send_replace(2);
+        sleep(Duration::from_secs(5)).await;
+        data.send_replace(3);
+        assert_eq!(shelf.asked.lock().unwrap().len(), 2);
+        assert!(told.try_recv().is_err());
+        stop.cancel();
+        let again = run.await.unwrap().unwrap();
+        assert_eq!(again.covers, Some(1), "a walk that was broken off covers nothing");
+        shelf.hangs.store(false, Ordering::Relaxed);
+        let (out, mut told) = mpsc::channel(16);
+        let stop = CancellationToken::new();
+        let run = tokio::spawn(again.run(data.subscribe(), out, stop.clone()));
+        assert_eq!(covers(told.recv().await), 3);
+        // Settings are asked for now and then, and what is found is what was told.
+        sleep(SETTINGS_INTERVAL * 4).await;
+        assert!(told.try_recv().is_err());
+        assert!(shelf.asked.lock().unwrap().len() > 5);
+        stop.cancel();
+        run.await.unwrap().unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_is_told_to_stop_does_not_wait_for_a_registry_that_hangs() {
+        let mut sample = Sample::new().await;
+        let shelf = Arc::new(Shelf::default());
+        shelf.hangs.store(true, Ordering::Relaxed);
+        let began = Instant::now();
+        let report = follower(&sample, &shelf).await.finish(&mut sample.log, true).await.unwrap();
+        assert!(began.elapsed() <= LAST_WALK + Duration::from_secs(1));
+        assert!(report.failed.is_some_and(|why| why.contains("told to stop")));
+        assert_eq!(*shelf.asked.lock().unwrap(), [Depth::Versions]);
+    }
 
     #[test]
     fn a_topics_subjects_are_known_by_their_names() {

@@ -8,6 +8,8 @@
 
 mod read;
 mod select;
+#[cfg(test)]
+pub(crate) mod shelf;
 mod source;
 #[cfg(test)]
 mod tests;

@@ -54,12 +54,16 @@ impl SchemaArchive {
     /// # Errors
     /// As [`SchemaArchive::open`].
     pub async fn newest_at(store: &dyn Store, newest: &ObjectRef, time_ms: i64) -> Result<ObjectRef> {
-        let mut at = newest.clone();
+        // One walk may be several snapshots, of which only the last has all that it found.
+        let (mut at, mut walk) = (newest.clone(), (i64::MAX, newest.clone()));
         for _ in 0..MAX_CHAIN {
             let snapshot = read_snapshot(store, &at).await?;
+            if snapshot.time_ms != walk.0 {
+                walk = (snapshot.time_ms, at);
+            }
             match snapshot.before {
                 Some(before) if snapshot.time_ms > time_ms => at = before,
-                _ => return Ok(at),
+                _ => return Ok(walk.1),
             }
         }
         Err(Error::damaged("the snapshots of the schemas have no beginning"))

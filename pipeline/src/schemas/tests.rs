@@ -1,102 +1,18 @@
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+use std::sync::atomic::AtomicI64;
 
-use async_trait::async_trait;
 use bytes::Bytes;
 use formats::commit::{ObjectRef, Op};
 use formats::ids::Incarnation;
 use formats::schemas::{Catalog, OtherRow, PlaceRow, ReferenceRow, VersionState};
 use serde_json::{Map, Value, json};
-use tokio::sync::mpsc;
 
+use super::shelf::Shelf;
 use super::*;
+use crate::archive::samples::{Sample, TestClock};
 use crate::seam::Seam;
 use crate::storage::Store;
 use crate::storage::memory::MemoryStore;
-use crate::{Error, Result};
-
-/// A registry that holds what a test puts into it.
-#[derive(Debug, Default)]
-struct Shelf {
-    versions: Mutex<BTreeMap<(String, i32), FoundVersion>>,
-    places: Mutex<Vec<PlaceRow>>,
-    others: Mutex<Vec<OtherRow>>,
-    /// Things that are given before the walk fails.
-    breaks_after: Mutex<Option<usize>>,
-    /// A version that no list shows.
-    hidden: Mutex<Option<(String, i32)>>,
-    /// Whether versions say themselves that they are deleted.
-    is_silent: bool,
-}
-
-impl Shelf {
-    fn put(&self, subject: &str, version: i32, id: u32, text: &str) {
-        self.change(FoundVersion {
-            subject: subject.into(),
-            version,
-            id,
-            guid: None,
-            schema_type: "AVRO".into(),
-            deleted: Some(false),
-            text: Bytes::copy_from_slice(text.as_bytes()),
-            labels: None,
-            references: Vec::new(),
-            ts: None,
-        });
-    }
-
-    fn change(&self, version: FoundVersion) {
-        let key = (version.subject.clone(), version.version);
-        self.versions.lock().unwrap().insert(key, version);
-    }
-
-    fn remove(&self, subject: &str, version: i32) {
-        self.versions.lock().unwrap().remove(&(subject.into(), version));
-    }
-
-    fn get(&self, subject: &str, version: i32) -> FoundVersion {
-        self.versions.lock().unwrap()[&(subject.to_owned(), version)].clone()
-    }
-}
-
-#[async_trait]
-impl SchemaSource for Shelf {
-    fn name(&self) -> String {
-        "http://shelf".into()
-    }
-
-    async fn walk(&self, depth: Depth, found: mpsc::Sender<Found>) -> Result<()> {
-        let mut all = Vec::new();
-        let hidden = self.hidden.lock().unwrap().clone();
-        for (key, version) in self.versions.lock().unwrap().iter() {
-            if hidden.as_ref() == Some(key) {
-                continue;
-            }
-            let deleted = version.deleted.filter(|_| !self.is_silent);
-            all.push(Found::Version(FoundVersion { deleted, ..version.clone() }));
-            if self.is_silent && depth == Depth::Everything && version.deleted == Some(true) {
-                all.push(Found::Deleted(version.subject.clone(), version.version));
-            }
-        }
-        if depth == Depth::Everything {
-            all.extend(self.places.lock().unwrap().iter().cloned().map(Found::Place));
-            all.extend(self.others.lock().unwrap().iter().cloned().map(Found::Other));
-            all.push(Found::RegistryVersion("7.5.0".into()));
-        }
-        let breaks_after = *self.breaks_after.lock().unwrap();
-        for (number, one) in all.into_iter().enumerate() {
-            if breaks_after.is_some_and(|after| number >= after) {
-                return Err(Error::retry("the shelf broke"));
-            }
-            let _ = found.send(one).await;
-        }
-        Ok(())
-    }
-
-    async fn version(&self, subject: &str, version: i32) -> Result<Option<FoundVersion>> {
-        Ok(self.versions.lock().unwrap().get(&(subject.to_owned(), version)).cloned())
-    }
-}
 
 struct Bench {
     store: Arc<dyn Store>,
@@ -116,7 +32,10 @@ impl Bench {
         self.runs += 1;
         let (me, selection) = (Incarnation(self.runs), self.selection.clone());
         let newest = self.committed.as_ref();
-        SchemaWriter::open(Arc::clone(&self.store), Seam::system(), me, selection, newest).await.unwrap()
+        // Each run has a time of its own.
+        let clock = Arc::new(TestClock(AtomicI64::new(1000 * i64::try_from(self.runs).unwrap())));
+        let seam = Sample::seam(&clock);
+        SchemaWriter::open(Arc::clone(&self.store), seam, me, selection, newest).await.unwrap()
     }
 
     /// A run of its own: opens what was committed, walks, commits. Says what is new.
@@ -272,6 +191,11 @@ async fn settings_modes_labels_and_what_is_unknown_are_kept() {
         (&json!("s"), &json!("NONE"), &json!("AVRO"))
     );
     assert_eq!(subject["versions"][0], json!({"version": 1, "id": 1, "schema_file": "subjects/s/v1.avsc"}));
+    bench.shelf.put(":.eu:t", 1, 1, "\"long\"");
+    bench.walk(Depth::Versions).await;
+    let manifest = bench.view("_schemas.json").await;
+    assert_eq!(manifest["subjects"][0]["compatibility"], "BACKWARD", "that of its context");
+    bench.shelf.remove(":.eu:t", 1);
     // A walk through versions alone takes no settings away; one through everything does.
     *bench.shelf.places.lock().unwrap() = Vec::new();
     bench.shelf.others.lock().unwrap().clear();
@@ -377,6 +301,9 @@ async fn many_versions_go_into_several_snapshots() {
     assert_eq!(bench.walk(Depth::Versions).await, 45_000);
     let archive = bench.archive().await;
     assert_eq!((archive.chain, archive.catalog.versions().count()), (3, 45_000));
+    let newest = bench.committed.clone().unwrap();
+    let first = SchemaArchive::newest_at(&*bench.store, &newest, 0).await.unwrap();
+    assert_eq!(first, newest, "a walk is all of its snapshots");
 }
 
 #[tokio::test]

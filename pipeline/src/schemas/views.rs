@@ -48,10 +48,7 @@ async fn put(store: &dyn Store, key: &str, view: &Value) -> usize {
 
 /// `:.context:7` or, in the default context, `7`.
 fn id_of(row: &VersionRow) -> String {
-    match in_context(&row.subject) {
-        (".", _) => row.id.to_string(),
-        (context, _) => format!(":{context}:{}", row.id),
-    }
+    format!("{}{}", root(&row.subject), row.id)
 }
 
 fn path(row: &VersionRow, file: &FileRef) -> String {
@@ -61,6 +58,14 @@ fn path(row: &VersionRow, file: &FileRef) -> String {
 fn compatibility(catalog: &Catalog, place: &str) -> Option<Value> {
     let config = catalog.places.get(place)?.config.as_ref()?;
     config.get("compatibilityLevel").or_else(|| config.get("compatibility")).cloned()
+}
+
+/// The place of the context that a subject is in.
+fn root(subject: &str) -> String {
+    match in_context(subject) {
+        (".", _) => String::new(),
+        (context, _) => format!(":{context}:"),
+    }
 }
 
 fn manifest(catalog: &Catalog) -> Value {
@@ -81,7 +86,7 @@ fn manifest(catalog: &Catalog) -> Value {
         Some(json!({
             "name": name,
             "schema_type": last.schema_type,
-            "compatibility": compatibility(catalog, name).or_else(|| compatibility(catalog, "")),
+            "compatibility": compatibility(catalog, name).or_else(|| compatibility(catalog, &root(name))),
             "versions": there.iter().map(version).collect::<Vec<_>>(),
         }))
     };

@@ -133,28 +133,29 @@ impl SchemaWriter {
 
     /// Writes what has changed as one snapshot or several.
     async fn store(&mut self, changes: SchemaSnapshot) -> Result<()> {
+        self.stale.extend(changes.versions.iter().map(|row| row.subject.clone()));
+        self.stale.extend(changes.places.iter().map(|row| row.place.clone()));
+        self.is_stale = true;
         let begins = self.chain == 0 || self.chain >= LONGEST + self.catalog.subjects.len() / 1000;
-        let parts = match begins {
-            false => parts(changes.clone()),
+        let whole = match begins {
+            false => changes,
             true => {
                 let mut all = self.catalog.clone();
-                all.apply(SchemaSnapshot { begins: false, ..changes.clone() });
-                parts(account_of(all, changes.time_ms))
+                all.apply(changes);
+                account_of(all)
             }
         };
+        let mut parts = parts(whole);
         let (mut newest, mut chain) = (self.newest.clone(), if begins { 0 } else { self.chain });
-        for mut part in parts {
+        for part in &mut parts {
             part.begins = begins && chain == 0;
             part.before = newest;
-            newest = Some(self.put_snapshot(&part).await?);
+            newest = Some(self.put_snapshot(part).await?);
             chain += 1;
         }
         // Only now: what is not durable is found again by the next walk.
         (self.newest, self.chain) = (newest, chain);
-        self.stale.extend(changes.versions.iter().map(|row| row.subject.clone()));
-        self.stale.extend(changes.places.iter().map(|row| row.place.clone()));
-        self.is_stale = true;
-        self.catalog.apply(SchemaSnapshot { begins: false, ..changes });
+        parts.into_iter().for_each(|part| self.catalog.apply(part));
         Ok(())
     }
 
@@ -221,25 +222,25 @@ impl SchemaWriter {
 }
 
 /// All that there is, as one account.
-fn account_of(catalog: Catalog, time_ms: i64) -> SchemaSnapshot {
+fn account_of(catalog: Catalog) -> SchemaSnapshot {
     SchemaSnapshot {
         registry_version: catalog.registry_version,
         places: catalog.places.into_values().collect(),
         versions: catalog.subjects.into_values().flatten().collect(),
         others: catalog.others.into_values().collect(),
-        ..SchemaSnapshot::new(catalog.registry, time_ms, None)
+        ..SchemaSnapshot::new(catalog.registry, catalog.time_ms, None)
     }
 }
 
 /// The same in pieces that are small enough to be read one at a time.
 fn parts(mut whole: SchemaSnapshot) -> Vec<SchemaSnapshot> {
-    let mut versions = std::mem::take(&mut whole.versions);
-    let mut rest = versions.split_off(versions.len().min(ROWS));
-    let empty = SchemaSnapshot { places: Vec::new(), others: Vec::new(), ..whole.clone() };
-    let mut parts = vec![SchemaSnapshot { versions, ..whole }];
+    let mut rest = whole.versions.split_off(whole.versions.len().min(ROWS));
+    let (registry, time_ms) = (whole.registry.clone(), whole.time_ms);
+    let mut parts = vec![whole];
     while !rest.is_empty() {
         let after = rest.split_off(rest.len().min(ROWS));
-        parts.push(SchemaSnapshot { versions: rest, ..empty.clone() });
+        let empty = SchemaSnapshot::new(registry.clone(), time_ms, None);
+        parts.push(SchemaSnapshot { versions: rest, ..empty });
         rest = after;
     }
     parts
@@ -272,7 +273,7 @@ impl<'a> Pass<'a> {
         Self {
             writer,
             source,
-            changes: SchemaSnapshot::new(source.name(), time_ms, None),
+            changes: SchemaSnapshot { begins: false, ..SchemaSnapshot::new(source.name(), time_ms, None) },
             seen: HashMap::new(),
             deleted: HashSet::new(),
             places: HashSet::new(),

@@ -7,6 +7,7 @@ use super::analysis::{bad, question, required};
 use super::body::Object;
 use super::{Call, Made, json};
 use crate::error::{Error, Result};
+use crate::glob;
 use crate::parse::outline::{Kind, Part, outline};
 use crate::service::{Found, Latest};
 use regex::{Regex, RegexBuilder};
@@ -104,16 +105,7 @@ impl Matcher {
 
 /// A pattern with `*` and `?`, whatever the letter case.
 fn globbed(pattern: &str) -> Result<Regex> {
-    let mut text = "(?is)^".to_owned();
-    for c in pattern.chars() {
-        match c {
-            '*' => text.push_str(".*"),
-            '?' => text.push('.'),
-            c => text.push_str(&regex::escape(c.encode_utf8(&mut [0; 4]))),
-        }
-    }
-    text.push('$');
-    compiled(&text)
+    compiled(&format!("(?i){}", glob::expression(pattern)))
 }
 
 /// What an answer says where there is more.

@@ -1,6 +1,7 @@
 //! What a restore of schemas is told: values only.
 
 use super::ids::Given;
+use crate::glob;
 use crate::names::Subject;
 use crate::schema::SchemaType;
 use crate::settings::Level;
@@ -173,16 +174,7 @@ impl Patterns {
 }
 
 fn compiled(pattern: &str) -> Result<Regex> {
-    let mut text = "(?s)^".to_owned();
-    for c in pattern.chars() {
-        match c {
-            '*' => text.push_str(".*"),
-            '?' => text.push('.'),
-            c => text.push_str(&regex::escape(c.encode_utf8(&mut [0; 4]))),
-        }
-    }
-    text.push('$');
-    Regex::new(&text).map_err(|error| {
+    Regex::new(&glob::expression(pattern)).map_err(|error| {
         Error::new(Kind::Input, format!("the pattern {pattern:?} of subjects cannot be used: {error}"))
             .hint("name the subjects, with * for any characters and ? for any one")
     })

@@ -1,0 +1,109 @@
+//! A source of schemas for tests: what is in it, what is hidden, what fails.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use formats::schemas::{OtherRow, PlaceRow};
+use tokio::sync::mpsc;
+
+use super::{Depth, Found, FoundVersion, SchemaSource};
+use crate::{Error, ErrorKind, Result};
+
+/// A registry that holds what a test puts into it.
+#[derive(Debug, Default)]
+pub(crate) struct Shelf {
+    pub(crate) versions: Mutex<BTreeMap<(String, i32), FoundVersion>>,
+    pub(crate) places: Mutex<Vec<PlaceRow>>,
+    pub(crate) others: Mutex<Vec<OtherRow>>,
+    /// Things that are given before the walk fails.
+    pub(crate) breaks_after: Mutex<Option<usize>>,
+    /// A version that no list shows.
+    pub(crate) hidden: Mutex<Option<(String, i32)>>,
+    /// Whether versions say themselves that they are deleted.
+    pub(crate) is_silent: bool,
+    /// Whether settings and modes cannot be read.
+    pub(crate) refuses_settings: bool,
+    /// Whether nothing is ever answered.
+    pub(crate) hangs: AtomicBool,
+    /// How deep it was walked through.
+    pub(crate) asked: Mutex<Vec<Depth>>,
+}
+
+impl Shelf {
+    pub(crate) fn put(&self, subject: &str, version: i32, id: u32, text: &str) {
+        self.change(FoundVersion {
+            subject: subject.into(),
+            version,
+            id,
+            guid: None,
+            schema_type: "AVRO".into(),
+            deleted: Some(false),
+            text: Bytes::copy_from_slice(text.as_bytes()),
+            labels: None,
+            references: Vec::new(),
+            ts: None,
+        });
+    }
+
+    pub(crate) fn change(&self, version: FoundVersion) {
+        let key = (version.subject.clone(), version.version);
+        self.versions.lock().unwrap().insert(key, version);
+    }
+
+    pub(crate) fn remove(&self, subject: &str, version: i32) {
+        self.versions.lock().unwrap().remove(&(subject.into(), version));
+    }
+
+    pub(crate) fn get(&self, subject: &str, version: i32) -> FoundVersion {
+        self.versions.lock().unwrap()[&(subject.to_owned(), version)].clone()
+    }
+}
+
+#[async_trait]
+impl SchemaSource for Shelf {
+    fn name(&self) -> String {
+        "http://shelf".into()
+    }
+
+    async fn walk(&self, depth: Depth, found: mpsc::Sender<Found>) -> Result<()> {
+        self.asked.lock().unwrap().push(depth);
+        if self.hangs.load(Ordering::Relaxed) {
+            std::future::pending::<()>().await;
+        }
+        let mut all = Vec::new();
+        let hidden = self.hidden.lock().unwrap().clone();
+        for (key, version) in self.versions.lock().unwrap().iter() {
+            if hidden.as_ref() == Some(key) {
+                continue;
+            }
+            let deleted = version.deleted.filter(|_| !self.is_silent);
+            all.push(Found::Version(FoundVersion { deleted, ..version.clone() }));
+            if self.is_silent && depth == Depth::Everything && version.deleted == Some(true) {
+                all.push(Found::Deleted(version.subject.clone(), version.version));
+            }
+        }
+        if depth == Depth::Everything {
+            all.extend(self.places.lock().unwrap().iter().cloned().map(Found::Place));
+            all.extend(self.others.lock().unwrap().iter().cloned().map(Found::Other));
+            all.push(Found::RegistryVersion("7.5.0".into()));
+        }
+        let breaks_after = *self.breaks_after.lock().unwrap();
+        for (number, one) in all.into_iter().enumerate() {
+            if breaks_after.is_some_and(|after| number >= after) {
+                return Err(Error::retry("the shelf broke"));
+            }
+            let _ = found.send(one).await;
+        }
+        if depth == Depth::Everything && self.refuses_settings {
+            return Err(Error::new(ErrorKind::Credentials, "GET /config: 403"));
+        }
+        Ok(())
+    }
+
+    async fn version(&self, subject: &str, version: i32) -> Result<Option<FoundVersion>> {
+        Ok(self.versions.lock().unwrap().get(&(subject.to_owned(), version)).cloned())
+    }
+}
