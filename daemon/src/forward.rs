@@ -25,7 +25,7 @@ pub(crate) struct HttpForward {
 
 #[async_trait]
 impl Forward for HttpForward {
-    async fn forward(&self, url: &str, request: &api::Request) -> Result<(u16, Bytes)> {
+    async fn forward(&self, url: &str, request: &api::Request<'_>) -> Result<(u16, Bytes)> {
         let failed = |why: String| {
             let text = format!(
                 "The request was passed on to the registry at {url}, which writes, and {why}. Look before trying again; \
@@ -46,21 +46,21 @@ impl Forward for HttpForward {
 
 type AnyError = Box<dyn std::error::Error + Send + Sync>;
 
-async fn exchange(address: &str, request: &api::Request) -> std::result::Result<(u16, Bytes), AnyError> {
+async fn exchange(address: &str, request: &api::Request<'_>) -> std::result::Result<(u16, Bytes), AnyError> {
     let stream = timeout(CONNECTING, TcpStream::connect(address)).await??;
     stream.set_nodelay(true)?;
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     let connection = tokio::spawn(connection);
-    let target = match request.query.as_str() {
-        "" => request.path.clone(),
+    let target = match request.query {
+        "" => request.path.to_owned(),
         query => format!("{}?{query}", request.path),
     };
     let mut outgoing = hyper::Request::builder()
-        .method(request.method.as_str())
+        .method(request.method)
         .uri(target)
         .header(HOST, address)
         .header(FORWARD_HEADER, "true");
-    for (name, value) in [(ACCEPT, &request.accept), (CONTENT_TYPE, &request.content_type)] {
+    for (name, value) in [(ACCEPT, request.accept), (CONTENT_TYPE, request.content_type)] {
         if let Some(value) = value {
             outgoing = outgoing.header(name, value);
         }
@@ -78,13 +78,13 @@ mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpListener;
 
-    fn request() -> api::Request {
+    fn request() -> api::Request<'static> {
         api::Request {
-            method: "POST".into(),
-            path: "/subjects/a%2Fb/versions".into(),
-            query: "normalize=true".into(),
-            accept: Some("application/json".into()),
-            content_type: Some("application/json".into()),
+            method: "POST",
+            path: "/subjects/a%2Fb/versions",
+            query: "normalize=true",
+            accept: Some("application/json"),
+            content_type: Some("application/json"),
             body: Bytes::from_static(b"{}"),
             is_forwarded: false,
         }

@@ -33,7 +33,8 @@ pub struct ContextState {
     listed: bool,
     /// Versions by rising number; a subject without versions is not here.
     subjects: BTreeMap<Arc<str>, Vec<Version>>,
-    schemas: HashMap<SchemaKey, Schema>,
+    /// The registry's own numbers, which every consumer asks for: they need no hash that withstands keys made to collide.
+    schemas: HashMap<SchemaKey, Schema, foldhash::quality::RandomState>,
     by_identity: HashMap<[u8; 16], Few<SchemaKey>>,
     by_guid: HashMap<Uuid, Few<SchemaKey>>,
     /// Schemas of this context by what they refer to, wherever that is.

@@ -8,6 +8,8 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, AtomicU8};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -26,6 +28,10 @@ const BYTES_A_SECOND: u64 = 64 << 10;
 const LINGER: Duration = Duration::from_secs(10);
 const LINGER_BYTES: usize = 64 << 20;
 
+const HEAD: u8 = Phase::Head as u8;
+const BUSY: u8 = Phase::Busy as u8;
+const SENDING: u8 = Phase::Sending as u8;
+
 /// Where a connection is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Phase {
@@ -39,49 +45,51 @@ pub(super) enum Phase {
     Sending,
 }
 
+/// Where a connection is, shared by its stream and by who answers. Both are parts of one task, so no order between its fields matters.
 #[derive(Debug)]
-struct Inner {
-    phase: Phase,
-    since: Instant,
+pub(super) struct State {
+    phase: AtomicU8,
+    /// Since when it is between requests.
+    idle: Mutex<Instant>,
     /// The client may still be sending what nobody reads.
-    unread: bool,
+    unread: AtomicBool,
 }
-
-/// Where a connection is, shared by its stream and by who answers.
-#[derive(Debug)]
-pub(super) struct State(Mutex<Inner>);
 
 impl Default for State {
     fn default() -> Self {
-        Self(Mutex::new(Inner { phase: Phase::Idle, since: Instant::now(), unread: false }))
+        let idle = Mutex::new(Instant::now());
+        Self { phase: AtomicU8::new(Phase::Idle as u8), idle, unread: AtomicBool::new(false) }
     }
 }
 
 impl State {
-    fn with<T>(&self, look: impl FnOnce(&mut Inner) -> T) -> T {
-        look(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
     pub(super) fn phase(&self) -> Phase {
-        self.with(|inner| inner.phase)
-    }
-
-    /// How long it has been in this phase.
-    pub(super) fn age(&self) -> Duration {
-        self.with(|inner| inner.since.elapsed())
+        match self.phase.load(Relaxed) {
+            HEAD => Phase::Head,
+            BUSY => Phase::Busy,
+            SENDING => Phase::Sending,
+            _ => Phase::Idle,
+        }
     }
 
     pub(super) fn enter(&self, phase: Phase) {
-        self.enter_at(phase, Instant::now());
+        self.phase.store(phase as u8, Relaxed);
     }
 
-    pub(super) fn enter_at(&self, phase: Phase, now: Instant) {
-        self.with(|inner| (inner.phase, inner.since) = (phase, now));
+    /// Whether it has been between requests for so long.
+    pub(super) fn is_idle(&self, least: Duration) -> bool {
+        self.phase() == Phase::Idle
+            && self.idle.lock().unwrap_or_else(PoisonError::into_inner).elapsed() > least
+    }
+
+    fn idle_since(&self, now: Instant) {
+        self.enter(Phase::Idle);
+        *self.idle.lock().unwrap_or_else(PoisonError::into_inner) = now;
     }
 
     /// The body of a request will not be read to its end.
     pub(super) fn leave_unread(&self) {
-        self.with(|inner| inner.unread = true);
+        self.unread.store(true, Relaxed);
     }
 }
 
@@ -107,13 +115,6 @@ impl Connection {
         let deadline = Instant::now() + limits.read;
         let reading = Box::pin(tokio::time::sleep(limits.read.min(limits.idle)));
         Self { stream, state, limits, deadline, reading, writing: None, instead: None, lingering: None }
-    }
-
-    /// A phase begins in which the client may be silent for so long.
-    fn wait(&mut self, phase: Phase, limit: Duration) {
-        let now = Instant::now();
-        self.state.enter_at(phase, now);
-        self.deadline = now + limit;
     }
 
     /// Ready when the client has been silent for too long.
@@ -207,8 +208,8 @@ impl AsyncRead for Connection {
         let before = buffer.filled().len();
         if let Poll::Ready(read) = Pin::new(&mut self.stream).poll_read(cx, buffer) {
             if buffer.filled().len() > before && self.state.phase() == Phase::Idle {
-                let limit = self.limits.read;
-                self.wait(Phase::Head, limit);
+                self.state.enter(Phase::Head);
+                self.deadline = Instant::now() + self.limits.read;
             }
             return Poll::Ready(read);
         }
@@ -257,15 +258,16 @@ impl AsyncWrite for Connection {
         ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
         self.writing = None;
         if self.state.phase() == Phase::Sending {
-            let limit = self.limits.idle;
-            self.wait(Phase::Idle, limit);
+            let now = Instant::now();
+            self.state.idle_since(now);
+            self.deadline = now + self.limits.idle;
         }
         Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(Pin::new(&mut self.stream).poll_shutdown(cx))?;
-        if !self.state.with(|inner| inner.unread) {
+        if !self.state.unread.load(Relaxed) {
             return Poll::Ready(Ok(()));
         }
         let this = &mut *self;

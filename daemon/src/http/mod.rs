@@ -28,7 +28,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use connection::{Connection, Phase, State};
+use connection::{Connection, State};
 use respond::Budget;
 
 /// Connections beyond the others', for health and metrics alone.
@@ -100,7 +100,7 @@ pub(crate) struct Served<'a> {
 /// Answers requests, and is told what became of them.
 pub(crate) trait Handler: Send + Sync + 'static {
     /// Answers a request that was read whole. `HEAD` comes as `GET`.
-    fn answer(&self, request: &api::Request) -> impl Future<Output = Reply> + Send;
+    fn answer(&self, request: &api::Request<'_>) -> impl Future<Output = Reply> + Send;
 
     /// Whether a path is answered when there is place for nothing else.
     fn is_urgent(&self, path: &str) -> bool;
@@ -255,7 +255,7 @@ async fn serve_one<H: Handler>(
                 served.as_mut().graceful_shutdown();
             }
             () = shared.crowded.notified(), if !stopping => {
-                if state.phase() == Phase::Idle && state.age() > SHORTLY {
+                if state.is_idle(SHORTLY) {
                     stopping = true;
                     served.as_mut().graceful_shutdown();
                 }

@@ -3,6 +3,7 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -26,6 +27,7 @@ const FREE: usize = 16 << 10;
 const STEP: usize = 256 << 10;
 /// How long to wait for room. Who waits holds memory already, so this is short.
 const ROOM_TIME: Duration = Duration::from_secs(1);
+const FORWARDED: HeaderName = HeaderName::from_static(api::FORWARD_HEADER);
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Characters of a request's own id that are given back.
 const LONGEST_ID: usize = 128;
@@ -86,7 +88,7 @@ pub(super) async fn respond<H: Handler>(
     request: Request<Incoming>,
 ) -> Response<Full<Bytes>> {
     let started = Instant::now();
-    state.enter_at(Phase::Busy, started);
+    state.enter(Phase::Busy);
     let _in_flight = InFlight::new(&*shared.handler);
     let (parts, body) = request.into_parts();
     let id = request_id(parts.headers.get(&REQUEST_ID));
@@ -135,37 +137,46 @@ async fn answered<H: Handler>(
     if urgent_only && !shared.handler.is_urgent(path) {
         return Err(unread(busy(NO_PLACE)));
     }
-    let reading = tokio::time::timeout(shared.limits.read, read(shared, body)).await;
+    let reading = within(shared.limits.read, read(shared, body)).await;
     let body = match reading {
-        Ok(body) => body.map_err(unread)?,
-        Err(_) => return Err(unread(Reply::error(408, 408, "The body did not arrive in time"))),
+        Some(body) => body.map_err(unread)?,
+        None => return Err(unread(Reply::error(408, 408, "The body did not arrive in time"))),
     };
     let header = |name| parts.headers.get(&name).and_then(|value: &HeaderValue| value.to_str().ok());
     let is_head = parts.method == Method::HEAD;
     let request = api::Request {
-        method: if is_head { "GET" } else { parts.method.as_str() }.to_owned(),
-        path: path.to_owned(),
-        query: parts.uri.query().unwrap_or("").to_owned(),
-        accept: header(ACCEPT).map(str::to_owned),
-        content_type: header(CONTENT_TYPE).map(str::to_owned),
-        is_forwarded: parts.headers.contains_key(api::FORWARD_HEADER),
+        method: if is_head { "GET" } else { parts.method.as_str() },
+        path,
+        query: parts.uri.query().unwrap_or(""),
+        accept: header(ACCEPT),
+        content_type: header(CONTENT_TYPE),
+        is_forwarded: parts.headers.contains_key(&FORWARDED),
         body: body.bytes,
     };
     let answer = AssertUnwindSafe(shared.handler.answer(&request)).catch_unwind();
-    let reply = match tokio::time::timeout(shared.limits.write, answer).await {
-        Ok(Ok(reply)) => reply,
-        Ok(Err(_)) => {
+    let reply = match within(shared.limits.write, answer).await {
+        Some(Ok(reply)) => reply,
+        Some(Err(_)) => {
             tracing::error!(method = %parts.method, path, "the answer to a request panicked");
             let why = "The registry failed at this request, which is a fault of its own. Its log says where";
             Reply::error(500, 50001, why)
         }
-        Err(_) => Reply::error(
+        None => Reply::error(
             500,
             50002,
             "The answer took too long; what was asked for may still happen. Look before trying again",
         ),
     };
     Ok(reply)
+}
+
+/// What comes of it, or nothing where that takes longer. Most is there at once, and then no clock is looked at.
+async fn within<T>(limit: Duration, future: impl Future<Output = T>) -> Option<T> {
+    let mut future = std::pin::pin!(future);
+    match futures::poll!(future.as_mut()) {
+        Poll::Ready(done) => Some(done),
+        Poll::Pending => tokio::time::timeout(limit, future).await.ok(),
+    }
 }
 
 /// A body, with its room for as long as the request is handled.

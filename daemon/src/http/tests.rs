@@ -14,8 +14,8 @@ struct Sample {
 }
 
 impl Handler for Sample {
-    async fn answer(&self, request: &api::Request) -> Reply {
-        let body = match request.path.as_str() {
+    async fn answer(&self, request: &api::Request<'_>) -> Reply {
+        let body = match request.path {
             "/panics" => panic!("on purpose"),
             "/sleeps" => {
                 tokio::time::sleep(Duration::from_secs(30)).await;
@@ -29,7 +29,7 @@ impl Handler for Sample {
             "/middling" => Bytes::from(vec![b'x'; 900 << 10]),
             _ => Bytes::from(format!("{} {}", request.method, request.body.len())),
         };
-        let (status, allow) = match request.path.as_str() {
+        let (status, allow) = match request.path {
             "/subjects/a" => (405, Some("POST".to_owned())),
             _ => (200, None),
         };

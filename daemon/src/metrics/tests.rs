@@ -24,8 +24,8 @@ async fn every_name_is_told_once_it_has_counted() {
     let api = Arc::new(Api::new(Arc::new(registry.await.expect("opened")), registry::api::About::default()));
     let body = Bytes::from_static(b"{\"schema\": \"\\\"int\\\"\"}");
     let register = registry::api::Request {
-        method: "POST".to_owned(),
-        path: "/subjects/s/versions".to_owned(),
+        method: "POST",
+        path: "/subjects/s/versions",
         body,
         ..registry::api::Request::default()
     };

@@ -19,6 +19,7 @@ fuzz_target!(|data: &[u8]| {
             let mut text = || String::from_utf8_lossy(parts.next().unwrap_or_default()).into_owned();
             let (method, path, query) = (text(), text(), text());
             let body = parts.next().unwrap_or_default().to_vec().into();
+            let (method, path, query) = (method.as_str(), path.as_str(), query.as_str());
             let answer = api.answer(&Request { method, path, query, body, ..Request::default() }).await;
             assert!(answer.status < 500, "{}: {:?}", answer.status, answer.body);
             if answer.status >= 400 {

@@ -10,14 +10,14 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 /// Marks a request that was passed on, with the value `true`. The name is Confluent's.
-pub const HEADER: &str = "X-Forward";
+pub const HEADER: &str = "x-forward";
 
 /// Speaks to another instance.
 #[async_trait]
 pub trait Forward: Send + Sync + 'static {
     /// Passes a request on to the instance at this URL, marked by [`HEADER`]; gives the status and the body of the answer. An error
     /// (50003) where none came: what was asked for may have happened.
-    async fn forward(&self, url: &str, request: &Request) -> Result<(u16, Bytes)>;
+    async fn forward(&self, url: &str, request: &Request<'_>) -> Result<(u16, Bytes)>;
 }
 
 impl Endpoint {

@@ -48,17 +48,17 @@ const NO_WRITER: u32 = 50004;
 
 /// A request, read whole.
 #[derive(Debug, Clone, Default)]
-pub struct Request {
+pub struct Request<'a> {
     /// `GET`, `POST`, ...
-    pub method: String,
+    pub method: &'a str,
     /// The path as it was received.
-    pub path: String,
+    pub path: &'a str,
     /// The query as it was received, without its question mark.
-    pub query: String,
+    pub query: &'a str,
     /// `Accept`, if there is one.
-    pub accept: Option<String>,
+    pub accept: Option<&'a str>,
     /// `Content-Type`, if there is one.
-    pub content_type: Option<String>,
+    pub content_type: Option<&'a str>,
     /// Another instance has passed it on ([`FORWARD_HEADER`]): it is answered here, whoever writes.
     pub is_forwarded: bool,
     /// The body.
@@ -144,8 +144,8 @@ impl Api {
 
     /// Answers a request. There is an answer for everything, and but for the pages for people it is JSON. The answer to `HEAD` is
     /// that to `GET`: whoever sends it leaves the body away.
-    pub async fn answer(&self, request: &Request) -> Answer {
-        let content_type = accepted(request.accept.as_deref());
+    pub async fn answer(&self, request: &Request<'_>) -> Answer {
+        let content_type = accepted(request.accept);
         if let Some(body) = schemas::finished(&self.registry, request) {
             let endpoint = Some(Endpoint::SchemaById);
             return Answer { status: 200, content_type, body, endpoint, allow: None };
@@ -157,7 +157,7 @@ impl Api {
             }
             Ok(Asked::Methods(methods)) => {
                 let allow = methods.join(", ");
-                let made = match request.method.as_str() {
+                let made = match request.method {
                     "OPTIONS" => Ok(Made::Nothing),
                     _ => Err(Error::new(405, format!("HTTP 405 Method Not Allowed. Allowed here: {allow}"))),
                 };
@@ -178,7 +178,7 @@ impl Api {
     /// Has a change made by the instance that writes, also where that was elected only now.
     async fn here_or_elsewhere(
         &self,
-        request: &Request,
+        request: &Request<'_>,
         endpoint: Endpoint,
         routed: path::Routed,
     ) -> Result<Made> {
@@ -198,7 +198,7 @@ impl Api {
     }
 
     /// The instance that must make a change, where that is another one and can be asked.
-    fn elsewhere(&self, request: &Request, endpoint: Endpoint) -> Option<(&Arc<dyn Forward>, String)> {
+    fn elsewhere(&self, request: &Request<'_>, endpoint: Endpoint) -> Option<(&Arc<dyn Forward>, String)> {
         let forward = self.forward.as_ref().filter(|_| !request.is_forwarded && endpoint.is_change())?;
         match self.registry.live().store().writer() {
             Writer::Other(url) => Some((forward, url)),
@@ -206,10 +206,10 @@ impl Api {
         }
     }
 
-    fn route(&self, request: &Request) -> std::result::Result<Asked, (Option<Endpoint>, Error)> {
-        let query = query::Query::parse(&request.query);
-        let method = if request.method == "HEAD" { "GET" } else { request.method.as_str() };
-        let found = path::route(method, &request.path, query).map_err(|error| (None, error))?;
+    fn route(&self, request: &Request<'_>) -> std::result::Result<Asked, (Option<Endpoint>, Error)> {
+        let query = query::Query::parse(request.query);
+        let method = if request.method == "HEAD" { "GET" } else { request.method };
+        let found = path::route(method, request.path, query).map_err(|error| (None, error))?;
         let routed = match found {
             path::Found::Endpoint(routed) => routed,
             path::Found::Only(methods) => return Ok(Asked::Methods(methods)),
@@ -219,8 +219,8 @@ impl Api {
         if is_docs && !self.about.docs_enabled {
             return Err((None, Error::not_found()));
         }
-        let has_body = matches!(request.method.as_str(), "POST" | "PUT");
-        if has_body && !is_json(request.content_type.as_deref()) {
+        let has_body = matches!(request.method, "POST" | "PUT");
+        if has_body && !is_json(request.content_type) {
             let endpoint = Some(routed.endpoint);
             return Err((
                 endpoint,
@@ -230,7 +230,7 @@ impl Api {
         Ok(Asked::Endpoint(routed))
     }
 
-    async fn handle(&self, request: &Request, routed: path::Routed) -> Result<Made> {
+    async fn handle(&self, request: &Request<'_>, routed: path::Routed) -> Result<Made> {
         let target = if routed.follows() { self.registry.target(&routed.subject).await? } else { None };
         let routed = routed.through(target);
         let path::Routed { endpoint, subject, received, segments, query } = routed;
@@ -303,7 +303,7 @@ impl Api {
 /// What a handler is given.
 struct Call<'a> {
     api: &'a Api,
-    request: &'a Request,
+    request: &'a Request<'a>,
     /// The subject of the path, an alias followed; the default context's root where the path names none.
     subject: crate::names::Subject,
     /// The subject as it was received.
@@ -344,8 +344,10 @@ pub fn error_body(code: u32, message: &str) -> Bytes {
 /// The type that a client prefers among ours: the one with the highest weight, of equal ones the one that it names first. Who
 /// takes none of them gets JSON all the same.
 fn accepted(accept: Option<&str>) -> &'static str {
+    // What most clients say, if anything.
+    let Some(accept) = accept.filter(|accept| *accept != "*/*") else { return JSON };
     let mut best: Option<(f32, &'static str)> = None;
-    for part in accept.unwrap_or("").split(',') {
+    for part in accept.split(',') {
         let mut parameters = part.split(';').map(str::trim);
         let asked = parameters.next().unwrap_or("");
         let known = TYPES.into_iter().find(|known| known.eq_ignore_ascii_case(asked));

@@ -29,7 +29,7 @@ async fn found(call: &Call<'_>, subject: Option<&Subject>) -> Result<(ById, Opti
 }
 
 /// What every consumer asks: the answer about an id that was finished before, found without looking for the endpoint first.
-pub(super) fn finished(registry: &Registry, request: &Request) -> Option<Bytes> {
+pub(super) fn finished(registry: &Registry, request: &Request<'_>) -> Option<Bytes> {
     let id = request.path.strip_prefix("/schemas/ids/").filter(|_| request.method == "GET")?;
     if !request.query.is_empty() || !id.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;

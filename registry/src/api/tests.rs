@@ -17,13 +17,8 @@ async fn api(settings: Settings, docs_enabled: bool) -> Api {
 
 async fn ask(api: &Api, method: &str, target: &str, body: &str) -> (Answer, Value) {
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
-    let request = Request {
-        method: method.into(),
-        path: path.into(),
-        query: query.into(),
-        body: Bytes::copy_from_slice(body.as_bytes()),
-        ..Request::default()
-    };
+    let request =
+        Request { method, path, query, body: Bytes::copy_from_slice(body.as_bytes()), ..Request::default() };
     let answer = api.answer(&request).await;
     let document = serde_json::from_slice(&answer.body).unwrap_or(Value::Null);
     (answer, document)

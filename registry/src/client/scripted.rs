@@ -85,11 +85,11 @@ impl Server {
                 }
                 let request = Request {
                     is_forwarded: false,
-                    method: asked.method,
-                    path: asked.path,
-                    query: asked.query,
-                    accept: asked.headers.get("accept").cloned(),
-                    content_type: asked.headers.get("content-type").cloned(),
+                    method: &asked.method,
+                    path: &asked.path,
+                    query: &asked.query,
+                    accept: asked.headers.get("accept").map(String::as_str),
+                    content_type: asked.headers.get("content-type").map(String::as_str),
                     body: asked.body.into(),
                 };
                 let answer = api.answer(&request).await;

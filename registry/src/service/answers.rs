@@ -7,8 +7,9 @@ use crate::names::Context;
 use crate::state::Version;
 use crate::store::{SchemaId, SchemaKey};
 use bytes::Bytes;
+use foldhash::quality::RandomState;
 use quick_cache::Weighter;
-use quick_cache::sync::Cache as QuickCache;
+use quick_cache::sync::{Cache as QuickCache, DefaultLifecycle};
 use uuid::Uuid;
 
 /// What a cached answer costs beside its bytes.
@@ -44,13 +45,14 @@ impl Weighter<AnswerKey, Bytes> for Size {
 }
 
 pub(super) struct Cache {
-    answers: QuickCache<AnswerKey, Bytes, Size>,
+    answers: QuickCache<AnswerKey, Bytes, Size, RandomState>,
     asked: Asked,
 }
 
 impl Cache {
     pub(super) fn new(bytes: u64) -> Self {
-        Self { answers: QuickCache::with_weighter(1000, bytes, Size), asked: Asked::default() }
+        let (hasher, lifecycle) = (RandomState::default(), DefaultLifecycle::default());
+        Self { answers: QuickCache::with(1000, bytes, Size, hasher, lifecycle), asked: Asked::default() }
     }
 }
 

@@ -28,11 +28,11 @@ impl Http {
 }
 
 impl Target for Http {
-    async fn ask(&self, request: Request) -> Result<Told, String> {
+    async fn ask(&self, request: Request<'_>) -> Result<Told, String> {
         let query = if request.query.is_empty() { String::new() } else { format!("?{}", request.query) };
-        let mut head = format!("{} {}{query} HTTP/1.0\r\n", request.method, self.path(&request.path));
+        let mut head = format!("{} {}{query} HTTP/1.0\r\n", request.method, self.path(request.path));
         head += &format!("Host: {}\r\nContent-Length: {}\r\n", self.address, request.body.len());
-        for (name, value) in [("Accept", &request.accept), ("Content-Type", &request.content_type)] {
+        for (name, value) in [("Accept", request.accept), ("Content-Type", request.content_type)] {
             if let Some(value) = value {
                 head += &format!("{name}: {value}\r\n");
             }

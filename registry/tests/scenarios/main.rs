@@ -31,7 +31,7 @@ impl Ours {
 }
 
 impl Target for Ours {
-    async fn ask(&self, request: Request) -> Result<Told, String> {
+    async fn ask(&self, request: Request<'_>) -> Result<Told, String> {
         let answer = self.0.answer(&request).await;
         require_documented(&answer)?;
         Ok(Told { status: answer.status, text: String::from_utf8_lossy(&answer.body).into_owned() })

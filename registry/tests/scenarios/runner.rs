@@ -20,7 +20,7 @@ pub(crate) struct Told {
 
 /// Something that answers.
 pub(crate) trait Target {
-    async fn ask(&self, request: Request) -> Result<Told, String>;
+    async fn ask(&self, request: Request<'_>) -> Result<Told, String>;
 }
 
 pub(crate) fn folder() -> PathBuf {
@@ -101,11 +101,11 @@ async fn step(target: &impl Target, step: &Value, kept: &mut Map<String, Value>)
     let (method, goal) = asked.split_once(' ').ok_or("`do` is METHOD and path")?;
     let (path, query) = goal.split_once('?').unwrap_or((goal, ""));
     let request = Request {
-        method: method.to_owned(),
-        path: path.to_owned(),
-        query: query.to_owned(),
-        accept: step["accept"].as_str().map(str::to_owned),
-        content_type: step["type"].as_str().map(str::to_owned).or(Some("application/json".into())),
+        method,
+        path,
+        query,
+        accept: step["accept"].as_str(),
+        content_type: step["type"].as_str().or(Some("application/json")),
         body: if step["body"].is_null() {
             Default::default()
         } else {

@@ -77,8 +77,8 @@ impl App {
     }
 
     /// The numbers, if this is where they are told.
-    async fn told(&self, request: &Request) -> Option<Reply> {
-        if self.metrics.as_ref() != Some(&request.path) {
+    async fn told(&self, request: &Request<'_>) -> Option<Reply> {
+        if self.metrics.as_deref() != Some(request.path) {
             return None;
         }
         if request.method != "GET" {
@@ -92,11 +92,11 @@ impl App {
 }
 
 impl Handler for App {
-    async fn answer(&self, request: &Request) -> Reply {
+    async fn answer(&self, request: &Request<'_>) -> Reply {
         if let Some(told) = self.told(request).await {
             return told;
         }
-        let Some(api) = self.api.get() else { return self.waiting(&request.path) };
+        let Some(api) = self.api.get() else { return self.waiting(request.path) };
         let Answer { status, content_type, body, endpoint, allow } = api.answer(request).await;
         if metrics::is_registration(endpoint) {
             let typed: Typed<'_> = serde_json::from_slice(&request.body).unwrap_or_default();
@@ -139,7 +139,7 @@ impl Handler for App {
 pub(super) struct MetricsOnly(pub(super) Arc<App>);
 
 impl Handler for MetricsOnly {
-    async fn answer(&self, request: &Request) -> Reply {
+    async fn answer(&self, request: &Request<'_>) -> Reply {
         match self.0.told(request).await {
             Some(told) => told,
             None => {

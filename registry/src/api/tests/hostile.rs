@@ -233,6 +233,7 @@ proptest! {
             let api = api(Settings::default(), true).await;
             for ((method, path), query, body) in requests {
                 let shown = format!("{method} {path}?{query} {:?}", String::from_utf8_lossy(&body));
+                let (method, path, query) = (method.as_str(), path.as_str(), query.as_str());
                 let answer = api.answer(&Request { method, path, query, body: body.into(), ..Request::default() }).await;
                 let text = String::from_utf8_lossy(&answer.body);
                 prop_assert!(answer.status < 500, "{shown}: {} {text}", answer.status);

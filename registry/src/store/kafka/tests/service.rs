@@ -16,9 +16,9 @@ async fn asked(api: &Api, what: &str, body: Value) -> (u16, Value) {
     let (method, target) = what.split_once(' ').expect("method and path");
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
     let request = Request {
-        method: method.into(),
-        path: path.into(),
-        query: query.into(),
+        method,
+        path,
+        query,
         body: if body.is_null() { Bytes::new() } else { body.to_string().into() },
         ..Request::default()
     };
@@ -103,7 +103,7 @@ struct To(Arc<Api>);
 
 #[async_trait::async_trait]
 impl crate::api::Forward for To {
-    async fn forward(&self, url: &str, request: &Request) -> crate::error::Result<(u16, Bytes)> {
+    async fn forward(&self, url: &str, request: &Request<'_>) -> crate::error::Result<(u16, Bytes)> {
         assert_eq!(url, "http://instance-1:8081");
         let answer = self.0.answer(&Request { is_forwarded: true, ..request.clone() }).await;
         Ok((answer.status, answer.body))
@@ -126,7 +126,7 @@ async fn what_only_the_writer_can_do_is_passed_on_to_it() {
     assert_eq!(status, 200);
     // Two that take each other for the writer: the second refuses.
     log.elect(Some(3));
-    let (method, path) = ("DELETE".into(), "/subjects/a".into());
+    let (method, path) = ("DELETE", "/subjects/a");
     let request = Request { method, path, is_forwarded: true, ..Request::default() };
     let answer = other.answer(&request).await;
     assert_eq!(answer.status, 500);
