@@ -7,7 +7,8 @@
 //! ```
 //!
 //! `parse` and `compat` are pure functions: no I/O, no clock, and nothing shared between two calls, so what one subject
-//! registered can never change what another one's text means.
+//! registered can never change what another one's text means. So is `payload`, which says whether bytes are a message of a
+//! schema.
 //!
 //! With the feature `client` it also talks to registries: `client` asks one, `transfer` moves all of it somewhere else.
 
@@ -24,6 +25,7 @@ pub mod live;
 pub mod metrics;
 pub mod names;
 pub mod parse;
+pub mod payload;
 pub mod schema;
 pub mod secret;
 pub mod service;

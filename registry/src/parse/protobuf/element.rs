@@ -44,6 +44,10 @@ impl File {
         self.package.as_deref().unwrap_or("")
     }
 
+    pub(crate) fn is_proto3(&self) -> bool {
+        self.syntax == Some(Syntax::Proto3)
+    }
+
     pub(crate) fn all_imports(&self) -> impl Iterator<Item = &String> {
         self.imports.iter().chain(&self.public_imports)
     }

@@ -15,6 +15,8 @@ pub(crate) struct Names<'a> {
 pub(crate) struct Known<'a> {
     /// The package of its file.
     pub(crate) package: &'a str,
+    /// Its file is proto3.
+    pub(crate) proto3: bool,
     /// Declared in the schema itself rather than in something it imports.
     pub(crate) local: bool,
     pub(crate) declared: Declared<'a>,
@@ -40,44 +42,45 @@ impl<'a> Names<'a> {
     fn file(&mut self, file: &'a File, local: bool) {
         let package = file.package();
         for message in &file.messages {
-            self.message(package, package, message, local);
+            self.message(file, package, message, local);
         }
         for found in &file.enums {
-            self.insert(package, package, &found.name, local, Declared::Enum);
+            self.insert(file, package, &found.name, local, Declared::Enum);
         }
-        self.extends(package, package, &file.extends, local);
+        self.extends(file, package, &file.extends, local);
     }
 
-    fn message(&mut self, package: &'a str, scope: &str, message: &'a Message, local: bool) {
-        self.insert(package, scope, &message.name, local, Declared::Message(message));
+    fn message(&mut self, file: &'a File, scope: &str, message: &'a Message, local: bool) {
+        self.insert(file, scope, &message.name, local, Declared::Message(message));
         let scope = join(scope, &message.name);
         for nested in &message.messages {
-            self.message(package, &scope, nested, local);
+            self.message(file, &scope, nested, local);
         }
         for group in message.all_groups() {
-            self.message(package, &scope, &group.body, local);
+            self.message(file, &scope, &group.body, local);
         }
         for found in &message.enums {
-            self.insert(package, &scope, &found.name, local, Declared::Enum);
+            self.insert(file, &scope, &found.name, local, Declared::Enum);
         }
-        self.extends(package, &scope, &message.extends, local);
+        self.extends(file, &scope, &message.extends, local);
     }
 
-    fn extends(&mut self, package: &'a str, scope: &str, extends: &'a [Extend], local: bool) {
+    fn extends(&mut self, file: &'a File, scope: &str, extends: &'a [Extend], local: bool) {
         for extend in extends {
             for field in &extend.fields {
                 self.extensions.insert(join(scope, &field.name), field.label == Some(Label::Repeated));
             }
             for group in &extend.groups {
-                self.message(package, scope, &group.body, local);
+                self.message(file, scope, &group.body, local);
                 let name = group.body.name.to_ascii_lowercase();
                 self.extensions.insert(join(scope, &name), group.label == Some(Label::Repeated));
             }
         }
     }
 
-    fn insert(&mut self, package: &'a str, scope: &str, name: &str, local: bool, declared: Declared<'a>) {
-        self.types.insert(join(scope, name), Known { package, local, declared });
+    fn insert(&mut self, file: &'a File, scope: &str, name: &str, local: bool, declared: Declared<'a>) {
+        let (package, proto3) = (file.package(), file.is_proto3());
+        self.types.insert(join(scope, name), Known { package, proto3, local, declared });
     }
 
     /// The full name and the declaration of a type that is named within a scope.

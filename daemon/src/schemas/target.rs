@@ -1,0 +1,316 @@
+//! Where a restore's schemas go: a registry, or nowhere, where a file alone says what ids become.
+
+use std::fmt;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use formats::ids::SchemaId;
+use formats::schemas::VersionRow;
+use pipeline::restore::schemas::{
+    ContextId, PayloadReader, SchemaMap, SchemaNotes, SchemaTarget, TargetPlan, TargetReport,
+};
+use pipeline::schemas::SchemaArchive;
+use pipeline::{Error, ErrorKind, Result};
+use registry::client::Client;
+use registry::payload::Reader;
+use registry::transfer::restore::{Action, Given, Plan, Restore, Settings};
+use registry::transfer::{self, Intents, Journal, Kind, Progress, Side};
+use serde_json::Value;
+use tokio::sync::Mutex;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::archived;
+use crate::cmd::registry::{failed, stopped};
+
+/// A registry.
+pub(crate) struct RegistryTarget {
+    client: Arc<Client>,
+    settings: Settings,
+    progress: Arc<Progress>,
+    stop: CancellationToken,
+    /// What was read and planned last, so that a restore that shows its plan first does not do it twice.
+    planned: Mutex<Option<(String, Arc<Side>, Arc<Plan>)>>,
+}
+
+impl fmt::Debug for RegistryTarget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("RegistryTarget").field(&self.client.name()).finish()
+    }
+}
+
+impl RegistryTarget {
+    /// A registry that is asked by this client.
+    pub(crate) fn new(
+        client: Arc<Client>,
+        settings: Settings,
+        progress: Arc<Progress>,
+        stop: CancellationToken,
+    ) -> Self {
+        Self { client, settings, progress, stop, planned: Mutex::default() }
+    }
+
+    async fn planned(
+        &self,
+        archive: &Arc<SchemaArchive>,
+        journal: &Journal,
+    ) -> Result<(Arc<Side>, Arc<Plan>)> {
+        let mut planned = self.planned.lock().await;
+        if let Some((key, side, plan)) = &*planned
+            && *key == archive.newest.key
+        {
+            return Ok((Arc::clone(side), Arc::clone(plan)));
+        }
+        tracing::info!(registry = self.client.name(), "looks at the schemas of the backup and of the target");
+        let side = Arc::new(archived::side(archive).await?);
+        let plan = self.restore(&side, &stopped(&self.stop)).plan(journal).await.map_err(failed)?;
+        let plan = Arc::new(plan);
+        *planned = Some((archive.newest.key.clone(), Arc::clone(&side), Arc::clone(&plan)));
+        Ok((side, plan))
+    }
+
+    fn restore<'a>(&'a self, side: &'a Side, stop: &'a (dyn Fn() -> bool + Sync)) -> Restore<'a> {
+        Restore {
+            from: side,
+            to: Arc::clone(&self.client),
+            settings: &self.settings,
+            progress: &self.progress,
+            stop,
+        }
+    }
+
+    async fn journal(&self, notes: &Arc<dyn SchemaNotes>) -> Result<Journal> {
+        Journal::open(Box::new(Notes(Arc::clone(notes))), &self.client).await.map_err(failed)
+    }
+}
+
+#[async_trait]
+impl SchemaTarget for RegistryTarget {
+    fn name(&self) -> String {
+        self.client.name()
+    }
+
+    async fn plan(&self, archive: &Arc<SchemaArchive>, notes: &Arc<dyn SchemaNotes>) -> Result<TargetPlan> {
+        let (_, plan) = self.planned(archive, &self.journal(notes).await?).await?;
+        let (map, new) = expected(&plan);
+        let mut lines = plan.lines();
+        // What is in the way and what is to be known have places of their own.
+        lines.retain(|line| !["note: ", "in the way: ", "  -> "].iter().any(|said| line.starts_with(said)));
+        let problems = plan.obstacles.iter().map(|obstacle| {
+            let version = obstacle.version.map_or(String::new(), |version| format!(" version {version}"));
+            let subject = if obstacle.subject.is_empty() { "the registry" } else { &*obstacle.subject };
+            format!("schemas: {subject}{version}: {}; {}", obstacle.why, obstacle.next_step)
+        });
+        let mut problems: Vec<String> = problems.collect();
+        let more = plan.obstacle_count.saturating_sub(plan.obstacles.len() as u64);
+        if more > 0 {
+            problems.push(format!("schemas: {more} more are in the way"));
+        }
+        Ok(TargetPlan {
+            lines,
+            details: json(&*plan)?,
+            problems,
+            warnings: plan.warnings.iter().map(|warning| format!("schemas: {warning}")).collect(),
+            map,
+            new,
+        })
+    }
+
+    async fn run(
+        &self,
+        archive: &Arc<SchemaArchive>,
+        notes: &Arc<dyn SchemaNotes>,
+        stop: &CancellationToken,
+    ) -> Result<TargetReport> {
+        let mut journal = self.journal(notes).await?;
+        let (side, plan) = self.planned(archive, &journal).await?;
+        let stop = stopped(stop);
+        let outcome = self.restore(&side, &stop).run(&plan, &mut journal).await.map_err(failed)?;
+        // What is there now is not what was planned for.
+        *self.planned.lock().await = None;
+        let mut map = SchemaMap::default();
+        for (from, to) in &outcome.map.ids {
+            map.ids.extend(pair(from, to.id));
+        }
+        for (from, to) in &outcome.map.guids {
+            if let (Ok(from), Ok(to)) = (Uuid::parse_str(from), Uuid::parse_str(to)) {
+                map.guids.insert(from, to);
+            }
+        }
+        let counts = [
+            (outcome.registered, "registered"),
+            (outcome.deleted, "softly deleted"),
+            (outcome.removed, "of the target deleted for good"),
+            (outcome.configs, "settings set"),
+            (outcome.modes, "modes set"),
+        ];
+        let counts = counts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}"));
+        let counts: Vec<String> = counts.collect();
+        let said = if counts.is_empty() { "nothing was to be done".to_owned() } else { counts.join(", ") };
+        Ok(TargetReport {
+            lines: vec![format!("{}: {said}", self.client.name())],
+            details: outcome.map.to_json(),
+            map,
+        })
+    }
+
+    async fn reader(
+        &self,
+        archive: &SchemaArchive,
+        row: &VersionRow,
+    ) -> Result<Option<Arc<dyn PayloadReader>>> {
+        reader(archive, row).await
+    }
+}
+
+/// What ids become as far as that is known before anything is done, and those that the target is to give.
+fn expected(plan: &Plan) -> (SchemaMap, Vec<ContextId>) {
+    let (mut map, mut new) = (SchemaMap::default(), Vec::new());
+    for version in &plan.versions {
+        let is_there = match version.action {
+            Action::Create
+            | Action::Replace
+            | Action::Delete
+            | Action::Exists
+            | Action::ExistsUnderOtherId
+            | Action::Shared => true,
+            Action::Skipped
+            | Action::Conflict
+            | Action::Incompatible
+            | Action::ReferenceMissing
+            | Action::Cycle => false,
+        };
+        let from = transfer::restore::ContextId::of(&version.key(), version.id);
+        match version.target_id.filter(|_| is_there) {
+            Some(id) => map.ids.extend(pair(&from, id)),
+            None if is_there => new.extend(pair(&from, version.id).map(|(from, _)| from)),
+            None => {}
+        }
+    }
+    (map, new)
+}
+
+fn pair(from: &transfer::restore::ContextId, to: u32) -> Option<(ContextId, SchemaId)> {
+    let context = from.context.as_str().into();
+    Some((ContextId { context, id: SchemaId::new(from.id)? }, SchemaId::new(to)?))
+}
+
+fn json(value: &impl serde::Serialize) -> Result<Value> {
+    serde_json::to_value(value).map_err(|e| Error::permanent("a plan does not serialize").caused_by(e))
+}
+
+/// No registry: a file says what ids become, and all others stay.
+#[derive(Debug)]
+pub(crate) struct GivenTarget {
+    given: Given,
+    /// Where it was read from.
+    file: String,
+}
+
+impl GivenTarget {
+    /// As this mapping says, which is called so in messages.
+    pub(crate) fn new(given: Given, file: String) -> Self {
+        Self { given, file }
+    }
+
+    fn map(&self, archive: &SchemaArchive) -> SchemaMap {
+        let mut map = SchemaMap::default();
+        for row in archive.catalog.versions() {
+            let key = transfer::Key { subject: row.subject.as_str().into(), version: row.version };
+            let from = transfer::restore::ContextId::of(&key, row.id);
+            map.ids.extend(pair(&from, self.given.get(&from).unwrap_or(row.id)));
+        }
+        map
+    }
+}
+
+#[async_trait]
+impl SchemaTarget for GivenTarget {
+    fn name(&self) -> String {
+        self.file.clone()
+    }
+
+    async fn plan(&self, archive: &Arc<SchemaArchive>, _: &Arc<dyn SchemaNotes>) -> Result<TargetPlan> {
+        let map = self.map(archive);
+        let others = map.ids.iter().filter(|(from, to)| from.id != **to).count();
+        let lines = vec![format!("no schemas are restored; {others} ids become others as {} says", self.file)];
+        Ok(TargetPlan { lines, map, ..TargetPlan::default() })
+    }
+
+    async fn run(
+        &self,
+        archive: &Arc<SchemaArchive>,
+        notes: &Arc<dyn SchemaNotes>,
+        _: &CancellationToken,
+    ) -> Result<TargetReport> {
+        let TargetPlan { lines, details, map, .. } = self.plan(archive, notes).await?;
+        Ok(TargetReport { lines, details, map })
+    }
+
+    async fn reader(
+        &self,
+        archive: &SchemaArchive,
+        row: &VersionRow,
+    ) -> Result<Option<Arc<dyn PayloadReader>>> {
+        reader(archive, row).await
+    }
+}
+
+/// The registry's own understanding of a schema.
+#[derive(Debug)]
+struct Read(Reader);
+
+impl PayloadReader for Read {
+    fn reads(&self, payload: &[u8]) -> bool {
+        self.0.reads(payload, true)
+    }
+}
+
+async fn reader(archive: &SchemaArchive, row: &VersionRow) -> Result<Option<Arc<dyn PayloadReader>>> {
+    let made = archived::parsed(archive, row).await?.and_then(|parsed| Reader::of(&parsed));
+    Ok(match made {
+        Ok(reader) => Some(Arc::new(Read(reader))),
+        Err(why) => {
+            let (subject, version) = (&row.subject, row.version);
+            tracing::warn!(%subject, version, why, "records of this schema cannot be read");
+            None
+        }
+    })
+}
+
+/// The restore's journal, as whoever borrows modes wants it.
+struct Notes(Arc<dyn SchemaNotes>);
+
+fn noted(error: Error) -> transfer::Error {
+    let kind = match error.kind() {
+        ErrorKind::Credentials => Kind::Credentials,
+        ErrorKind::Damaged => Kind::Damaged,
+        ErrorKind::Interrupted => Kind::Interrupted,
+        ErrorKind::Input | ErrorKind::NotFound => Kind::Input,
+        _ => Kind::Failed,
+    };
+    let made = transfer::Error::new(kind, error.to_string());
+    match error.next_step() {
+        Some(next) => made.hint(next),
+        None => made,
+    }
+}
+
+#[async_trait]
+impl Intents for Notes {
+    async fn load(&self) -> transfer::Result<Option<Vec<u8>>> {
+        self.0.load().await.map_err(noted)
+    }
+
+    async fn store(&self, bytes: &[u8]) -> transfer::Result<()> {
+        self.0.store(bytes).await.map_err(noted)
+    }
+
+    async fn remove(&self) -> transfer::Result<()> {
+        self.0.remove().await.map_err(noted)
+    }
+
+    fn name(&self) -> String {
+        self.0.name()
+    }
+}

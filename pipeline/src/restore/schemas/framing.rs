@@ -1,0 +1,84 @@
+//! Which keys and values of a topic name schemas at all, and how that is known.
+
+use std::collections::BTreeMap;
+
+use formats::ids::Topic;
+use formats::wire::Side;
+use serde::{Deserialize, Serialize};
+
+/// What each topic of the backup is taken for, by its name there.
+pub(in crate::restore) type Framings = BTreeMap<Topic, TopicFraming>;
+
+/// How it is known whether one side of a topic's records begins with schema ids.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Framing {
+    /// It does not, as far as anything tells: it is never changed.
+    #[default]
+    Raw,
+    /// The archive has a subject of that name (`TOPIC-key`, `TOPIC-value`), so it does.
+    Named,
+    /// Somebody has said so.
+    Told,
+    /// Every sampled record begins with an id of the archive, and the rest of it is a message of that schema. Of each record that
+    /// would change, this is found out again.
+    Inferred,
+}
+
+/// One side of a topic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct SideFraming {
+    /// How it is known.
+    pub how: Framing,
+    /// Schemas that the archive has under the side's own subject.
+    pub schemas: u32,
+    /// Records that were looked at, nulls not counted.
+    pub sampled: u32,
+    /// Of these, those that begin with an id of the archive.
+    pub framed: u32,
+    /// Of these, those whose rest is a message of that schema.
+    pub proven: u32,
+}
+
+/// Both sides of a topic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct TopicFraming {
+    /// Its keys.
+    pub key: SideFraming,
+    /// Its values.
+    pub value: SideFraming,
+    /// Sampled records with a header that names a schema.
+    pub headers: u32,
+}
+
+impl TopicFraming {
+    /// That of a side.
+    pub fn side(&self, side: Side) -> &SideFraming {
+        match side {
+            Side::Key => &self.key,
+            Side::Value => &self.value,
+        }
+    }
+
+    pub(super) fn side_mut(&mut self, side: Side) -> &mut SideFraming {
+        match side {
+            Side::Key => &mut self.key,
+            Side::Value => &mut self.value,
+        }
+    }
+
+    /// Whether its records may name schemas: otherwise they are not looked at.
+    pub fn names_schemas(&self) -> bool {
+        self.headers > 0 || Side::ALL.iter().any(|side| self.side(*side).how != Framing::Raw)
+    }
+
+    /// Settles the sides that only samples tell of.
+    pub(super) fn infer(&mut self, is_open: impl Fn(Side) -> bool) {
+        for side in Side::ALL.into_iter().filter(|side| is_open(*side)) {
+            let own = self.side_mut(side);
+            if own.how == Framing::Raw && own.sampled > 0 && own.proven == own.sampled {
+                own.how = Framing::Inferred;
+            }
+        }
+    }
+}

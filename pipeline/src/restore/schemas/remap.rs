@@ -1,0 +1,312 @@
+//! Changes the ids in one partition's batches.
+//!
+//! An id is changed where it is proven to be one: by the subject of its topic and side, by what somebody said, by a header, or by
+//! reading the record with the schema that it names. What is not proven stays as it is, and is counted.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use formats::ids::{SchemaId, Topic};
+use formats::record_batch::RecordBatch;
+use formats::rewrite::{Becomes, Carrier, IdRules, RewriteSettings, Rewriter, UnknownId};
+use formats::wire::Side;
+use serde::{Deserialize, Serialize};
+use tokio::runtime::Handle;
+use uuid::Uuid;
+
+use super::framing::{Framing, Framings};
+use super::ids::{Candidate, Ids, Landing};
+use super::{KeyIds, PayloadReader, SchemaTarget, UnknownIds};
+use crate::schemas::SchemaArchive;
+use crate::{Error, Result};
+
+/// Readers of schemas that are kept.
+const MOST_READERS: usize = 1000;
+
+/// What became of the ids in a partition's records. Counts cover what was decoded in this run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct RemapCounts {
+    /// Batches written anew because an id in them changed.
+    pub batches: u64,
+    /// Their bytes in the archive.
+    pub bytes: u64,
+    /// Keys with another id, in themselves or in their header.
+    pub keys: u64,
+    /// Values with another id, in themselves or in their header.
+    pub values: u64,
+    /// Ids and GUIDs that nothing in the target stands for, kept as they are.
+    pub unknown: u64,
+    /// Keys and values that begin like an id, and of which nothing proves that it is one: kept as they are.
+    pub unproven: u64,
+}
+
+/// Readers of payloads, made when they are first needed.
+#[derive(Debug)]
+pub(in crate::restore) struct Readers {
+    target: Arc<dyn SchemaTarget>,
+    archive: Arc<SchemaArchive>,
+    runtime: Handle,
+    made: Mutex<HashMap<(Arc<str>, SchemaId), Option<Arc<dyn PayloadReader>>>>,
+}
+
+impl Readers {
+    /// Of an archive; to be called inside of the runtime.
+    pub(super) fn new(target: Arc<dyn SchemaTarget>, archive: Arc<SchemaArchive>) -> Self {
+        Self { target, archive, runtime: Handle::current(), made: Mutex::default() }
+    }
+
+    /// Waits for the store where the schema was not needed before, so not for the threads that drive the runtime.
+    fn of(&self, id: SchemaId, candidate: &Candidate) -> Result<Option<Arc<dyn PayloadReader>>> {
+        let key = (Arc::clone(&candidate.context), id);
+        let made = || self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = made().get(&key) {
+            return Ok(known.clone());
+        }
+        let rows = self.archive.catalog.subjects.get(&*candidate.subject).into_iter().flatten();
+        let row = rows.into_iter().find(|row| row.version == candidate.version && row.id == id.number());
+        let reader = match row {
+            Some(row) => self.runtime.block_on(self.target.reader(&self.archive, row))?,
+            None => None,
+        };
+        let mut made = made();
+        if made.len() >= MOST_READERS {
+            made.clear();
+        }
+        made.insert(key, reader.clone());
+        Ok(reader)
+    }
+
+    /// Whether a payload is a message of the schema that the candidate is.
+    pub(super) fn read(&self, id: SchemaId, candidate: &Candidate, payload: &[u8]) -> Result<bool> {
+        Ok(self.of(id, candidate)?.is_some_and(|reader| reader.reads(payload)))
+    }
+}
+
+/// What ids become in all topics.
+#[derive(Debug)]
+pub(in crate::restore) struct Remap {
+    pub(super) ids: Arc<Ids>,
+    pub(super) readers: Arc<Readers>,
+    pub(super) keys: KeyIds,
+    pub(super) unknown: UnknownIds,
+    pub(super) archive: Arc<SchemaArchive>,
+    pub(super) framings: Framings,
+}
+
+/// What ids become in one topic.
+#[derive(Debug)]
+pub(in crate::restore) struct TopicRemap {
+    ids: Arc<Ids>,
+    readers: Arc<Readers>,
+    key: SideRules,
+    value: SideRules,
+    unknown: UnknownIds,
+}
+
+#[derive(Debug)]
+struct SideRules {
+    how: Framing,
+    /// Ids of the side's own subject; nothing for one that only the record can tell.
+    named: BTreeMap<SchemaId, Option<Landing<SchemaId>>>,
+    /// It is left as it is.
+    kept: bool,
+}
+
+impl Remap {
+    /// The rules of a topic, by its name in the backup; nothing where its records need not be looked at.
+    pub(in crate::restore) fn topic(&self, topic: &Topic) -> Option<Arc<TopicRemap>> {
+        let framing = self.framings.get(topic).filter(|framing| framing.names_schemas())?;
+        if !self.ids.change() {
+            return None;
+        }
+        let side = |side: Side| SideRules {
+            how: framing.side(side).how,
+            named: self.ids.named(&self.archive.catalog, topic, side),
+            kept: side == Side::Key && self.keys == KeyIds::Keep,
+        };
+        Some(Arc::new(TopicRemap {
+            ids: Arc::clone(&self.ids),
+            readers: Arc::clone(&self.readers),
+            key: side(Side::Key),
+            value: side(Side::Value),
+            unknown: self.unknown,
+        }))
+    }
+}
+
+/// What is known of an id before the record is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    Known(Landing<SchemaId>),
+    /// Only the record can tell.
+    Prove,
+    /// The archive does not have it.
+    Foreign,
+}
+
+impl TopicRemap {
+    fn side(&self, side: Side) -> &SideRules {
+        match side {
+            Side::Key => &self.key,
+            Side::Value => &self.value,
+        }
+    }
+
+    fn fate(&self, id: SchemaId, rules: &SideRules) -> Fate {
+        if let Some(Some(known)) = rules.named.get(&id) {
+            return Fate::Known(*known);
+        }
+        match (one_end(self.ids.candidates(id)), rules.how) {
+            _ if self.ids.candidates(id).is_empty() => Fate::Foreign,
+            // Whatever the bytes are, they stay.
+            (Some(Landing::Same), _) => Fate::Known(Landing::Same),
+            (Some(known), Framing::Told) => Fate::Known(known),
+            _ => Fate::Prove,
+        }
+    }
+}
+
+/// What all of them become, where that is one thing.
+fn one_end(candidates: &[Candidate]) -> Option<Landing<SchemaId>> {
+    let (first, others) = candidates.split_first()?;
+    others.iter().all(|other| other.to == first.to).then_some(first.to)
+}
+
+/// One partition's worker: reused for batch after batch.
+#[derive(Debug)]
+pub(in crate::restore) struct Remapper {
+    topic: Arc<TopicRemap>,
+    rewriter: Rewriter,
+    /// The id of each side that came last, and what is known of it.
+    last: [Option<(SchemaId, Fate)>; 2],
+}
+
+/// A batch after it was looked at.
+#[derive(Debug, Default)]
+pub(in crate::restore) struct Remapped {
+    /// The batch with other ids; empty where none changes.
+    pub(in crate::restore) bytes: Vec<u8>,
+    /// Ids that nothing in the target stands for.
+    pub(in crate::restore) unknown: Vec<UnknownId>,
+}
+
+impl Remapper {
+    pub(in crate::restore) fn new(topic: Arc<TopicRemap>, decompressed_cap: usize) -> Result<Self> {
+        let settings = RewriteSettings { decompressed_cap, gzip_level: None, zstd_level: None };
+        Ok(Self { topic, rewriter: Rewriter::new(settings)?, last: [None; 2] })
+    }
+
+    /// What to do with ids that nothing in the target stands for.
+    pub(in crate::restore) fn policy(&self) -> UnknownIds {
+        self.topic.unknown
+    }
+
+    /// Looks at a batch. Not for the threads that drive the runtime: a schema may have to be read first.
+    pub(in crate::restore) fn remap(
+        &mut self,
+        batch: &RecordBatch<'_>,
+        counts: &mut RemapCounts,
+    ) -> Result<Remapped> {
+        let topic = Arc::clone(&self.topic);
+        let mut rules = Rules { topic: &topic, last: &mut self.last, unproven: 0, error: None };
+        let mut bytes = Vec::new();
+        let report = self.rewriter.rewrite(batch, &mut rules, &mut bytes)?;
+        if let Some(error) = rules.error {
+            return Err(error);
+        }
+        counts.unproven += rules.unproven;
+        counts.unknown += report.unknown.len() as u64;
+        let changed = |side: Side| {
+            let of = report.counts.of(side);
+            of.prefix.changed + of.header_id.changed + of.header_guid.changed
+        };
+        counts.keys += changed(Side::Key);
+        counts.values += changed(Side::Value);
+        if report.changed {
+            counts.batches += 1;
+            counts.bytes += batch.len() as u64;
+        }
+        Ok(Remapped { bytes, unknown: report.unknown })
+    }
+}
+
+struct Rules<'a> {
+    topic: &'a TopicRemap,
+    last: &'a mut [Option<(SchemaId, Fate)>; 2],
+    unproven: u64,
+    error: Option<Error>,
+}
+
+fn becomes<T>(landing: Landing<T>) -> Becomes<T> {
+    match landing {
+        Landing::Same => Becomes::Same,
+        Landing::Other(other) => Becomes::Other(other),
+        Landing::New | Landing::Nowhere => Becomes::Unknown,
+    }
+}
+
+impl Rules<'_> {
+    /// Reads the record with each schema that the id may be.
+    fn prove(&mut self, id: SchemaId, payload: &[u8]) -> Becomes<SchemaId> {
+        let mut found: Option<Landing<SchemaId>> = None;
+        for candidate in self.topic.ids.candidates(id) {
+            match self.topic.readers.read(id, candidate, payload) {
+                Ok(true) if found.is_some_and(|found| found != candidate.to) => return Becomes::Unknown,
+                Ok(true) => found = Some(candidate.to),
+                Ok(false) => {}
+                Err(error) => {
+                    self.error.get_or_insert(error);
+                    return Becomes::Same;
+                }
+            }
+        }
+        match found {
+            Some(found) => becomes(found),
+            None => {
+                self.unproven += 1;
+                Becomes::Same
+            }
+        }
+    }
+}
+
+impl IdRules for Rules<'_> {
+    fn prefix(&mut self, id: SchemaId, carrier: &Carrier<'_>) -> Becomes<SchemaId> {
+        let rules = self.topic.side(carrier.side);
+        if carrier.overruled || rules.kept || rules.how == Framing::Raw {
+            return Becomes::Same;
+        }
+        let last = &mut self.last[carrier.side as usize];
+        let fate = match last {
+            Some((known, fate)) if *known == id => *fate,
+            _ => last.insert((id, self.topic.fate(id, rules))).1,
+        };
+        match fate {
+            Fate::Known(landing) => becomes(landing),
+            Fate::Prove => self.prove(id, carrier.after),
+            Fate::Foreign if rules.how == Framing::Inferred => {
+                self.unproven += 1;
+                Becomes::Same
+            }
+            Fate::Foreign => Becomes::Unknown,
+        }
+    }
+
+    fn header_id(&mut self, id: SchemaId, carrier: &Carrier<'_>) -> Becomes<SchemaId> {
+        let rules = self.topic.side(carrier.side);
+        if rules.kept {
+            return Becomes::Same;
+        }
+        if let Some(Some(known)) = rules.named.get(&id) {
+            return becomes(*known);
+        }
+        one_end(self.topic.ids.candidates(id)).map_or(Becomes::Unknown, becomes)
+    }
+
+    fn header_guid(&mut self, guid: Uuid, carrier: &Carrier<'_>) -> Becomes<Uuid> {
+        if self.topic.side(carrier.side).kept {
+            return Becomes::Same;
+        }
+        self.topic.ids.guid(guid).map_or(Becomes::Unknown, becomes)
+    }
+}

@@ -1,0 +1,126 @@
+//! Looks at some records of a topic, at both ends of some of its partitions, for what tells whether they name schemas.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use formats::codec::Decompressor;
+use formats::record_batch::Batches;
+use formats::wire::{Prefix, Side};
+
+use super::framing::TopicFraming;
+use super::ids::Ids;
+use super::remap::Readers;
+use crate::archive::{PieceSegment, SegmentReader};
+use crate::budget::Budget;
+use crate::restore::download::Source;
+use crate::storage::Store;
+use crate::{Error, Result};
+
+/// Partitions of a topic that are looked at.
+const PARTITIONS: usize = 4;
+/// Records of one frame that are looked at.
+const RECORDS: usize = 200;
+/// No batch decompresses to more.
+const CAP: usize = 512 << 20;
+
+/// What samples are taken with.
+#[derive(Debug, Clone)]
+pub(super) struct Sampler {
+    pub(super) store: Arc<dyn Store>,
+    pub(super) budget: Budget,
+    pub(super) ids: Arc<Ids>,
+    pub(super) readers: Arc<Readers>,
+}
+
+impl Sampler {
+    /// Counts what is found at both ends of a topic's partitions.
+    ///
+    /// # Errors
+    /// Damage, or whatever the store says.
+    pub(super) async fn look(&self, sources: &[&Source], framing: &mut TopicFraming) -> Result<()> {
+        let filled: Vec<&&Source> = sources.iter().filter(|source| !source.segments.is_empty()).collect();
+        let step = filled.len().div_ceil(PARTITIONS).max(1);
+        for source in filled.into_iter().step_by(step) {
+            let (Some(first), Some(last)) = (source.segments.first(), source.segments.last()) else { continue };
+            let only = first.entry.id == last.entry.id;
+            let frames = self.segment(source, first, true, framing).await?;
+            if !only || frames > 1 {
+                self.segment(source, last, false, framing).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Counts what is found in the first or last frame of a segment; gives how many it has.
+    async fn segment(
+        &self,
+        source: &Source,
+        segment: &PieceSegment,
+        at_first: bool,
+        framing: &mut TopicFraming,
+    ) -> Result<usize> {
+        let (store, place) = (&self.store, &source.partition);
+        let reader = SegmentReader::open(store, &self.budget, place, segment.lineage, &segment.entry).await?;
+        let mut frames = reader.frames_of(segment.range);
+        let all = frames.len();
+        if at_first {
+            frames.end = frames.end.min(frames.start + 1);
+        } else {
+            frames.start = frames.start.max(frames.end.saturating_sub(1));
+        }
+        if frames.is_empty() {
+            return Ok(all);
+        }
+        let run = reader.read_frames(frames).await?;
+        let (sampler, mut counted) = (self.clone(), *framing);
+        let counting = tokio::task::spawn_blocking(move || {
+            let raw = run.decode(0, &mut Decompressor::new())?;
+            sampler.frame(&raw, &mut counted).map(|()| counted)
+        });
+        let counted = counting.await.unwrap_or_else(|e| Err(Error::permanent("a sample panicked").caused_by(e)));
+        *framing = counted.map_err(|error| error.at(reader.place()))?;
+        Ok(all)
+    }
+
+    fn frame(&self, raw: &Bytes, framing: &mut TopicFraming) -> Result<()> {
+        let (mut decompressor, mut scratch, mut seen) = (Decompressor::new(), Vec::new(), 0);
+        for batch in Batches::new(raw) {
+            let batch = batch?;
+            if batch.attributes().control() || batch.record_count() == 0 {
+                continue;
+            }
+            for record in decompressor.records(&batch, CAP, &mut scratch)? {
+                let record = record?;
+                let names = |key: &[u8]| Side::of_header(key);
+                let headed: Vec<Side> = record.headers.filter_map(|(key, _)| names(key)).collect();
+                framing.headers += u32::from(!headed.is_empty());
+                for (side, payload) in [(Side::Key, record.key), (Side::Value, record.value)] {
+                    // Where a header says it, what the payload begins like says nothing.
+                    if let Some(payload) = payload.filter(|_| !headed.contains(&side)) {
+                        self.payload(side, payload, framing)?;
+                    }
+                }
+                seen += 1;
+                if seen == RECORDS {
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn payload(&self, side: Side, payload: &[u8], framing: &mut TopicFraming) -> Result<()> {
+        let own = framing.side_mut(side);
+        own.sampled += 1;
+        let Prefix::Id(id) = Prefix::of(payload) else { return Ok(()) };
+        let candidates = self.ids.candidates(id);
+        own.framed += u32::from(!candidates.is_empty());
+        for candidate in candidates {
+            if self.readers.read(id, candidate, payload.get(5..).unwrap_or_default())? {
+                own.proven += 1;
+                break;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,267 @@
+//! The step of a restore that brings schemas: planned, done once, and pinned in the restore's journal.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use formats::commit::ObjectRef;
+use formats::ids::{Topic, TopicPartition};
+use formats::wire::Side;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use tokio_util::sync::CancellationToken;
+
+use super::framing::{Framing, Framings, TopicFraming};
+use super::ids::{Ids, Landing};
+use super::remap::{Readers, Remap};
+use super::sample::Sampler;
+use super::{KeyIds, SchemaNotes, SchemaRules, TargetPlan, TargetReport, UnknownIds};
+use crate::archive::Archive;
+use crate::budget::Budget;
+use crate::restore::download::Source;
+use crate::restore::journal::{Attempt, Entries, SchemaPin};
+use crate::schemas::SchemaArchive;
+use crate::seam::Seam;
+use crate::{Result, failpoint};
+
+/// What a restore would do with schemas, and with ids in records.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SchemaPlan {
+    /// The snapshot of schemas in the backup.
+    pub snapshot: String,
+    /// Where they go.
+    pub target: String,
+    /// An earlier run has brought them.
+    pub done: bool,
+    /// What is done, in lines for people.
+    pub lines: Vec<String>,
+    /// What is done, for programs.
+    pub details: Value,
+    /// Ids of the archive that are the same in the target.
+    pub same: u64,
+    /// Ids that are others there.
+    pub changed: u64,
+    /// Ids that the target is to give.
+    pub new: u64,
+    /// Ids that nothing in the target stands for.
+    pub nowhere: u64,
+    /// By its name in the backup, which topic's records name schemas, and how that is known. Nothing where no id changes.
+    pub topics: BTreeMap<Topic, TopicFraming>,
+}
+
+/// The schemas of a restore that is about to begin or to go on.
+pub(in crate::restore) struct Prepared {
+    archive: Arc<SchemaArchive>,
+    notes: Arc<dyn SchemaNotes>,
+    /// What an earlier run has pinned.
+    pinned: Option<SchemaPin>,
+    framings: Framings,
+    pub(in crate::restore) plan: SchemaPlan,
+    pub(in crate::restore) problems: Vec<String>,
+    pub(in crate::restore) warnings: Vec<String>,
+}
+
+/// What a step needs to know.
+pub(in crate::restore) struct Step<'a> {
+    pub(in crate::restore) rules: &'a SchemaRules,
+    pub(in crate::restore) archive: &'a Archive,
+    pub(in crate::restore) entries: &'a Entries,
+    pub(in crate::restore) attempt: &'a Attempt,
+    pub(in crate::restore) budget: &'a Budget,
+}
+
+/// What a restore did with schemas.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SchemaReport {
+    /// Where they went.
+    pub target: String,
+    /// An earlier run had brought them.
+    pub done: bool,
+    /// What was done, in lines for people.
+    pub lines: Vec<String>,
+    /// What was done, for programs.
+    pub details: Value,
+    /// What ids of the backup are in the target: `5`, or `:.context:5` in another context than the default one. It can be given to
+    /// another restore as its mapping of ids.
+    pub ids: BTreeMap<String, u32>,
+    /// By its name in the backup, which topic's records name schemas, and how that is known.
+    pub topics: BTreeMap<Topic, TopicFraming>,
+}
+
+impl Step<'_> {
+    /// Looks at everything, and touches nothing. `snapshot` is what is restored, and up to which commit it is complete; `sources` tell
+    /// where records are that can be sampled.
+    pub(in crate::restore) async fn prepare(
+        &self,
+        (snapshot, covers): &(ObjectRef, u64),
+        is_complete: bool,
+        seam: &Seam,
+        sources: &BTreeMap<TopicPartition, Source>,
+    ) -> Result<Prepared> {
+        let archive = Arc::new(SchemaArchive::open(Arc::clone(self.archive.store()), snapshot).await?);
+        let notes = self.entries.notes(seam);
+        let pinned = self.attempt.schemas.clone();
+        let TargetPlan { lines, details, problems, mut warnings, map, new } = match &pinned {
+            Some(pin) => TargetPlan {
+                lines: vec!["an earlier run has brought them".to_owned()],
+                map: pin.map.clone(),
+                ..TargetPlan::default()
+            },
+            None if is_complete => TargetPlan::default(),
+            None => self.rules.target.plan(&archive, &notes).await?,
+        };
+        let ids = Arc::new(Ids::new(&archive.catalog, &map, &new));
+        let framings = match &pinned {
+            Some(pin) => pin.framings.clone(),
+            None if is_complete || !self.rules.rewrite || !ids.change() => Framings::new(),
+            None => self.framings(&archive, &ids, sources).await?,
+        };
+        if pinned.is_none() && !is_complete {
+            warnings.extend(self.warnings(&archive, &ids, &framings));
+            let commit = self.attempt.begin.as_ref().map_or(self.archive.head().seq, |begin| begin.commit);
+            // The commit that brought the snapshot is one of its own.
+            if covers + 1 < commit {
+                warnings.push(format!(
+                    "the schemas of the backup are complete up to commit {covers}, and it goes by commit {commit}: records of later \
+                     commits may name schemas that it does not hold"
+                ));
+            }
+        }
+        let [same, changed, given, nowhere] = ids.totals();
+        let plan = SchemaPlan {
+            snapshot: snapshot.key.clone(),
+            target: self.rules.target.name(),
+            done: is_complete || pinned.is_some(),
+            lines,
+            details,
+            same,
+            changed,
+            new: given,
+            nowhere,
+            topics: framings.clone(),
+        };
+        Ok(Prepared { archive, notes, pinned, framings, plan, problems, warnings })
+    }
+
+    /// What each topic's records are taken for.
+    async fn framings(
+        &self,
+        archive: &Arc<SchemaArchive>,
+        ids: &Arc<Ids>,
+        sources: &BTreeMap<TopicPartition, Source>,
+    ) -> Result<Framings> {
+        let sampler = Sampler {
+            store: Arc::clone(self.archive.store()),
+            budget: self.budget.clone(),
+            ids: Arc::clone(ids),
+            readers: Arc::new(Readers::new(Arc::clone(&self.rules.target), Arc::clone(archive))),
+        };
+        let mut topics: BTreeMap<&Topic, Vec<&Source>> = BTreeMap::new();
+        for source in sources.values() {
+            topics.entry(&source.partition.topic).or_default().push(source);
+        }
+        let mut framings = Framings::new();
+        for (topic, sources) in topics {
+            let mut framing = TopicFraming::default();
+            let mut is_open = false;
+            for side in Side::ALL {
+                let schemas = ids.named(&archive.catalog, topic, side).len();
+                let own = framing.side_mut(side);
+                own.schemas = u32::try_from(schemas).unwrap_or(u32::MAX);
+                let told = self.rules.told.iter().find_map(|told| told.says(topic, side));
+                own.how = match told {
+                    Some(true) => Framing::Told,
+                    Some(false) => Framing::Raw,
+                    None if schemas > 0 => Framing::Named,
+                    None => Framing::Raw,
+                };
+                is_open |= told.is_none() && schemas == 0;
+            }
+            if is_open {
+                sampler.look(&sources, &mut framing).await?;
+                let is_told = |side| self.rules.told.iter().any(|told| told.says(topic, side).is_some());
+                framing.infer(|side| !is_told(side));
+            }
+            framings.insert(topic.clone(), framing);
+        }
+        Ok(framings)
+    }
+
+    fn warnings(&self, archive: &SchemaArchive, ids: &Ids, framings: &Framings) -> Vec<String> {
+        let mut warnings = Vec::new();
+        for (topic, framing) in framings {
+            let named = ids.named(&archive.catalog, topic, Side::Key);
+            let others = named.values().filter(|to| !matches!(to, Some(Landing::Same))).count();
+            if self.rules.keys == KeyIds::Rewrite && (others > 0 || framing.key.how == Framing::Inferred) {
+                let which = match framing.key.how {
+                    Framing::Inferred => "ids".to_owned(),
+                    _ => format!("{others} of {} ids", named.len()),
+                };
+                warnings.push(format!(
+                    "topic {topic}: {which} in its keys become others, and the bytes of these keys with them: what is restored stays \
+                     in its partitions, but producers will put such a key into another one from then on, and compaction takes it \
+                     for another key than what they write later under an id that the source's records do not have; \
+                     `schema_registry.restore.keys: keep` leaves keys as they are"
+                ));
+            }
+            for side in Side::ALL {
+                let own = framing.side(side);
+                if own.how == Framing::Raw && own.proven > 0 {
+                    warnings.push(format!(
+                        "topic {topic}: {} of {} sampled {side}s name a schema of the backup and can be read with it, the others cannot, \
+                         so its {side}s are left as they are; `schema_registry.restore.framing` can say that they are framed",
+                        own.proven, own.sampled
+                    ));
+                }
+            }
+        }
+        let [.., nowhere] = ids.totals();
+        if nowhere > 0 && self.rules.rewrite {
+            let what = match self.rules.unknown {
+                UnknownIds::Fail => "a record that has one ends the restore of its partition",
+                UnknownIds::Keep => "records that have one keep it",
+            };
+            warnings.push(format!(
+                "{nowhere} ids of the backup have nothing in the target that stands for them: {what} (`schema_registry.restore.unknown_ids`)"
+            ));
+        }
+        warnings
+    }
+}
+
+impl Prepared {
+    /// Brings the schemas, unless an earlier run did, and pins what ids become. Gives what is done to records, and the report.
+    pub(in crate::restore) async fn bring(
+        &self,
+        rules: &SchemaRules,
+        (entries, number): (&Entries, u32),
+        stop: &CancellationToken,
+    ) -> Result<(Remap, SchemaReport)> {
+        let mut report = TargetReport::default();
+        let pin = match &self.pinned {
+            Some(pin) => pin.clone(),
+            None if self.plan.done => SchemaPin::default(),
+            None => {
+                failpoint::hit("before_schemas");
+                report = rules.target.run(&self.archive, &self.notes, stop).await?;
+                failpoint::hit("after_schemas");
+                let pin = SchemaPin { map: report.map.clone(), framings: self.framings.clone() };
+                let pin = entries.pin_schemas(number, &pin).await?;
+                failpoint::hit("after_schema_pin");
+                pin
+            }
+        };
+        let TargetReport { lines, details, .. } = report;
+        let report = SchemaReport {
+            target: rules.target.name(),
+            done: self.plan.done,
+            lines,
+            details,
+            ids: pin.map.ids.iter().map(|(from, to)| (from.to_string(), to.number())).collect(),
+            topics: pin.framings.clone(),
+        };
+        let ids = Arc::new(Ids::new(&self.archive.catalog, &pin.map, &[]));
+        let readers = Arc::new(Readers::new(Arc::clone(&rules.target), Arc::clone(&self.archive)));
+        let (archive, framings) = (Arc::clone(&self.archive), pin.framings);
+        Ok((Remap { ids, readers, keys: rules.keys, unknown: rules.unknown, archive, framings }, report))
+    }
+}
