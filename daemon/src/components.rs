@@ -8,6 +8,7 @@ use formats::ids::BackupId;
 use formats::segment::FrameCompression;
 use pipeline::backup::{BackupSettings, SchemaSettings, StartOffset};
 use pipeline::kafka::{Client, ClientConfig, HostPort, Isolation};
+use pipeline::restore::schemas::{SchemaRules, SchemaTarget};
 use pipeline::restore::{self, RestoreSettings};
 use pipeline::schemas::SchemaSelection;
 use pipeline::seam::Seam;
@@ -16,9 +17,11 @@ use pipeline::storage::wrap::Prefixed;
 use pipeline::storage::{self, IoSettings, StorageSettings, Store};
 use pipeline::{Error, Result};
 use registry::client::{Auth, Bearer, ClientSettings, OAuth, Trust};
+use registry::transfer::restore::{Choice, Given, Ids, Patterns, Registration, Versions};
+use tokio_util::sync::CancellationToken;
 
 use crate::cmd::registry::Place;
-use crate::schemas::RegistrySource;
+use crate::schemas::{GivenTarget, RegistrySource, RegistryTarget};
 use crate::{cmd, config};
 
 /// The shortest time between two commits.
@@ -141,11 +144,69 @@ fn client_settings(registry: &config::SchemaRegistry, url: &str) -> Result<Clien
     Ok(settings)
 }
 
+/// What a restore job says about schemas and the ids in records; `stop` ends planning too.
+fn schema_rules(schemas: &config::RestoredSchemas, stop: &CancellationToken) -> Result<SchemaRules> {
+    let given = schemas.id_mapping_file.as_ref().map(|file| {
+        let text = std::fs::read_to_string(file)
+            .map_err(|e| Error::input(format!("{} cannot be read", file.display())).caused_by(e))?;
+        let given = Given::parse(&text).map_err(|e| cmd::registry::failed(e).at(file.display()))?;
+        Ok::<_, Error>((given, file.display().to_string()))
+    });
+    let given = given.transpose()?;
+    let target: Arc<dyn SchemaTarget> = match (&schemas.registry, given) {
+        (None, given) => {
+            let (given, file) = given.unwrap_or_default();
+            Arc::new(GivenTarget::new(given, file))
+        }
+        (Some(registry), given) => {
+            let chosen = |wanted| if wanted { Choice::Restored } else { Choice::Left };
+            let settings = registry::transfer::restore::Settings {
+                strategy: schemas.strategy,
+                ids: match given {
+                    Some((given, _)) => Ids::Given(given),
+                    None if schemas.force_ids => Ids::Forced,
+                    None => Ids::Mapped,
+                },
+                subject_mapping: schemas.subject_mapping.clone(),
+                set_compatibility: schemas.set_compatibility,
+                registration: if schemas.force_register {
+                    Registration::Forced
+                } else {
+                    Registration::Checked
+                },
+                subjects: Patterns::new(&registry.subjects, &registry.exclude)
+                    .map_err(cmd::registry::failed)?,
+                schema_types: registry.types.iter().filter_map(|name| name.parse().ok()).collect(),
+                versions: if schemas.only_latest { Versions::Latest } else { Versions::All },
+                deleted: chosen(schemas.soft_deleted),
+                gone: chosen(schemas.soft_deleted),
+                modes: chosen(schemas.modes),
+                ..registry::transfer::restore::Settings::default()
+            };
+            let client = cmd::registry::client(client_settings(registry, registry.url.expose())?)?;
+            Arc::new(RegistryTarget::new(client, settings, Arc::default(), stop.clone()))
+        }
+    };
+    Ok(SchemaRules {
+        target,
+        rewrite: schemas.rewrite,
+        keys: schemas.keys,
+        unknown: schemas.unknown,
+        told: schemas.framing.clone(),
+    })
+}
+
 /// What a restore job says.
-pub(crate) fn restore_settings(job: &config::RestoreJob) -> Result<RestoreSettings> {
+pub(crate) fn restore_settings(
+    job: &config::RestoreJob,
+    stop: &CancellationToken,
+) -> Result<RestoreSettings> {
     let values = &job.restore;
     let topics = job.target.selection(true, &[])?;
-    let identity = format!("{:?} {:?}", job.target.include, job.target.exclude);
+    let mut identity = format!("{:?} {:?}", job.target.include, job.target.exclude);
+    if let Some(schemas) = &job.schemas {
+        identity += &format!(" {}", schemas.identity());
+    }
     Ok(RestoreSettings {
         topic_mapping: values.topic_mapping.clone(),
         source_partitions: values.source_partitions.clone(),
@@ -182,6 +243,7 @@ pub(crate) fn restore_settings(job: &config::RestoreJob) -> Result<RestoreSettin
         max_concurrent_partitions: values.max_concurrent_partitions,
         memory_limit: bytes(job.memory_limit),
         produce_timeout: Duration::from_millis(values.produce_timeout_ms),
+        schemas: job.schemas.as_ref().map(|schemas| schema_rules(schemas, stop)).transpose()?,
         ..RestoreSettings::new(job.backup_id.clone(), topics, identity)
     })
 }

@@ -1,5 +1,8 @@
 //! A registry as the backup's source of schemas: what the client answers becomes what the pipeline writes.
 
+mod archived;
+mod target;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
@@ -20,6 +23,8 @@ use serde_json::{Map, Value};
 use tokio::sync::mpsc::Sender;
 
 use crate::cmd::registry::{Place, failed};
+
+pub(crate) use target::{GivenTarget, RegistryTarget};
 
 /// A registry, or a registry's topic.
 pub(crate) struct RegistrySource {

@@ -127,7 +127,9 @@ fn whatever_the_target_registry_holds_the_same_objects_are_read() {
         prepare(&registry);
         let restore = away.restore(&registry, ("home", name), &[]);
         let planned = restore.text_command(&["--plan"]).run().expect_code(0).stdout;
-        for words in ["schemas, before everything else", "values have 2 schemas of their own subject", "as all"] {
+        for words in
+            ["schemas, before everything else", "values have 2 schemas of their own subject", "as all"]
+        {
             assert!(planned.contains(words), "{name}: {words} is not in\n{planned}");
         }
         let report = restore.run(0);

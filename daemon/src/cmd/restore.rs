@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use formats::ids::Topic;
+use formats::wire::Side;
+use pipeline::restore::schemas::{Framing, RemapCounts, SchemaPlan, SideFraming, TopicFraming};
 use pipeline::restore::{
     self, ArchiveGap, PartitionPlan, PlanState, RestorePlan, RestoreProgress, RestoreReport, RestoreSettings,
     TopicAction, TopicPlan, Verdict,
@@ -41,10 +43,10 @@ pub(crate) async fn run(args: RestoreArgs, quiet: bool, output: &Output) -> Resu
     let Job::Restore(job) = super::job::load(&args.config, &overrides)? else {
         return Err(Error::input(format!("{} is not a restore job", args.config.display())));
     };
-    let mut settings = components::restore_settings(&job)?;
+    let stop = signals::stop_token()?;
+    let mut settings = components::restore_settings(&job, &stop)?;
     settings.map_offsets = job.restore.offset_report.is_some();
     let store = components::backup_store(&job.storage, &job.backup_id)?;
-    let stop = signals::stop_token()?;
     let seam = Seam::system();
     let client = components::kafka_client(&job.target, seam.clone()).await?;
     if job.restore.dry_run {
@@ -98,8 +100,13 @@ fn plan_text(plan: &RestorePlan) -> String {
         format!("restore of backup {} at commit {}:{}", plan.backup_id, plan.archive.seq, plan.archive.hash),
         format!("into cluster {}, {state} (id {})", plan.target_cluster, plan.restore_id),
     ];
+    if let Some(schemas) = &plan.schemas {
+        lines.extend(schemas_text(schemas));
+    }
     for topic in &plan.topics {
         topic_text(topic, &mut lines);
+        let framing = plan.schemas.as_ref().and_then(|schemas| schemas.topics.get(&topic.source));
+        lines.extend(framing.and_then(framing_text));
     }
     if plan.bytes() > 0 && plan.state != PlanState::Complete {
         let at_most =
@@ -120,6 +127,47 @@ fn plan_text(plan: &RestorePlan) -> String {
         );
     }
     lines.join("\n")
+}
+
+fn schemas_text(plan: &SchemaPlan) -> Vec<String> {
+    let SchemaPlan { target, same, changed, new, nowhere, .. } = plan;
+    let mut lines = vec![format!("schemas, before everything else, to {target}:")];
+    lines.extend(plan.lines.iter().map(|line| format!("  {line}")));
+    if !plan.done {
+        let parts = [
+            (*same, "stay"),
+            (*changed, "become others"),
+            (*new, "are given by the target"),
+            (*nowhere, "have nothing there that stands for them"),
+        ];
+        let parts: Vec<String> =
+            parts.iter().filter(|(ids, _)| *ids > 0).map(|(ids, what)| format!("{ids} {what}")).collect();
+        lines.push(format!("  ids: {}", if parts.is_empty() { "none".to_owned() } else { parts.join(", ") }));
+    }
+    lines
+}
+
+/// How it is known which records of a topic name schemas.
+fn framing_text(framing: &TopicFraming) -> Option<String> {
+    let side = |side: Side| {
+        let SideFraming { how, schemas, sampled, proven, .. } = framing.side(side);
+        Some(match how {
+            Framing::Raw if *sampled == 0 => return None,
+            Framing::Raw => format!("{side}s stay as they are ({proven} of {sampled} sampled name a schema)"),
+            Framing::Named => format!("{side}s have {} of their own subject", count(*schemas, "schema")),
+            Framing::Told => format!("{side}s have schemas, as the file says"),
+            Framing::Inferred => {
+                format!(
+                    "{side}s have schemas, as all {sampled} sampled show; each is read before its id is changed"
+                )
+            }
+        })
+    };
+    let mut said: Vec<String> = Side::ALL.into_iter().filter_map(side).collect();
+    if framing.headers > 0 {
+        said.push(format!("headers of {} sampled name schemas", count(framing.headers, "record")));
+    }
+    (!said.is_empty()).then(|| format!("    ids: {}", said.join("; ")))
 }
 
 fn topic_text(topic: &TopicPlan, lines: &mut Vec<String>) {
@@ -233,6 +281,15 @@ fn report_text(report: &RestoreReport) -> String {
         ),
         format!("backup {} at commit {}:{}", report.backup_id, report.archive.seq, report.archive.hash),
     ];
+    if let Some(schemas) = &report.schemas {
+        lines.push(format!(
+            "schemas: {} of the backup are known to {}",
+            count(schemas.ids.len(), "id"),
+            schemas.target
+        ));
+        lines.extend(schemas.lines.iter().map(|line| format!("  {line}")));
+    }
+    lines.extend(ids_text(partitions.iter().map(|(_, partition)| &partition.lanes.schema_ids)));
     for (topic, partition) in &partitions {
         if let Some(failure) = &partition.failure {
             lines.push(format!("failed: {}-{}: {}", topic.target, partition.target, failure.message));
@@ -269,6 +326,32 @@ fn report_text(report: &RestoreReport) -> String {
     lines.extend(report.damaged.iter().map(|what| format!("damaged: {what}")));
     lines.push(verdict.to_owned());
     lines.join("\n")
+}
+
+/// What became of ids in records.
+fn ids_text<'a>(counts: impl Iterator<Item = &'a RemapCounts>) -> Vec<String> {
+    let sums = counts.fold([0; 5], |sums, counts| {
+        let RemapCounts { batches, keys, values, unknown, unproven, .. } = *counts;
+        let all = [batches, keys, values, unknown, unproven];
+        std::array::from_fn(|n| sums[n] + all[n])
+    });
+    let [batches, keys, values, unknown, unproven] = sums;
+    let mut lines = Vec::new();
+    if batches > 0 {
+        let batches = count(batches, "batch");
+        lines.push(format!(
+            "ids changed in {} and {}, in {batches}",
+            count(values, "value"),
+            count(keys, "key")
+        ));
+    }
+    if unknown > 0 {
+        lines.push(format!("{} that nothing in the target stands for", count(unknown, "id")));
+    }
+    if unproven > 0 {
+        lines.push(format!("{unproven} keys and values begin like an id, and nothing proves that it is one: they are as they were"));
+    }
+    lines
 }
 
 /// Writes where records went, in the shape of OSO's offset mapping.

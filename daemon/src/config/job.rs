@@ -16,7 +16,7 @@ use super::later::{
     REGISTRY_FILE_KEYS, VALIDATION_FILE_KEYS,
 };
 use super::restore::{RESTORE, Restore};
-use super::schemas::{self, SCHEMA_REGISTRY, SchemaRegistry};
+use super::schemas::{self, Restored, SCHEMA_REGISTRY, SchemaRegistry};
 use super::storage::{self, AZURE, FILESYSTEM, GCS, MEMORY, S3, STORAGE};
 
 /// The least memory that the stages can work in: a large batch, decompressed, while others are on their way.
@@ -146,6 +146,8 @@ pub(crate) struct RestoreJob {
     pub(crate) target: Kafka,
     pub(crate) storage: StorageSettings,
     pub(crate) restore: Restore,
+    /// What is done with schemas; nothing where they are left out.
+    pub(crate) schemas: Option<Restored>,
     /// The most payload in memory at once, in bytes.
     pub(crate) memory_limit: u64,
     /// What the operator should know, to be logged once.
@@ -229,7 +231,9 @@ pub(crate) fn build(
             let source = Kafka::build(root.section("source")?, "source", problems)?;
             let section = root.section("backup")?;
             let backup = Backup::build(section, overrides.continuous, memory_limit, problems, &mut notices)?;
-            let schema_registry = schema_registry(root, problems, &mut notices).map(Box::new);
+            let schema_registry = schema_registry(root, problems)
+                .and_then(|(section, path)| SchemaRegistry::build(section, path, problems, &mut notices))
+                .map(Box::new);
             Job::Backup(BackupJob {
                 backup_id,
                 source,
@@ -241,37 +245,30 @@ pub(crate) fn build(
             })
         }
         Mode::Restore => {
-            if schema_registry(root, problems, &mut notices).is_some() {
-                let message = "restoring schemas is not yet supported";
-                let at = root.section("enterprise").filter(|section| section.is_given("schema_registry"));
-                let at = at.unwrap_or(root).at("schema_registry");
-                problems.add(at, message, "leave the section out, or set enabled: false in it");
-            }
+            let schemas = schema_registry(root, problems)
+                .and_then(|(section, path)| Restored::build(section, path, problems, &mut notices));
             let target = Kafka::build(root.section("target")?, "target", problems)?;
             let mut restore = Restore::build(root.section("restore")?, problems, &mut notices)?;
             restore.dry_run |= overrides.dry_run;
             restore.proof |= overrides.proof;
-            Job::Restore(RestoreJob { backup_id, target, storage, restore, memory_limit, notices })
+            Job::Restore(RestoreJob { backup_id, target, storage, restore, schemas, memory_limit, notices })
         }
     })
 }
 
-/// The registry, wherever its section stands.
-fn schema_registry(
-    root: &Section,
-    problems: &mut Problems,
-    notices: &mut Vec<Notice>,
-) -> Option<SchemaRegistry> {
+/// The section of the registry and what it is called, wherever it stands.
+fn schema_registry<'a>(root: &'a Section, problems: &mut Problems) -> Option<(&'a Section, &'static str)> {
     let enterprise = root.section("enterprise").filter(|section| section.is_given("schema_registry"));
-    let (section, path) = match (root.is_given("schema_registry"), enterprise) {
+    match (root.is_given("schema_registry"), enterprise) {
         (true, Some(enterprise)) => {
             let message = "schema_registry and enterprise.schema_registry are one section in two places";
             problems.add(enterprise.at("schema_registry"), message, "keep one of them");
-            return None;
+            None
         }
-        (true, None) => (root.section("schema_registry")?, "schema_registry"),
-        (false, Some(enterprise)) => (enterprise.section("schema_registry")?, "enterprise.schema_registry"),
-        (false, None) => return None,
-    };
-    SchemaRegistry::build(section, path, problems, notices)
+        (true, None) => Some((root.section("schema_registry")?, "schema_registry")),
+        (false, Some(enterprise)) => {
+            Some((enterprise.section("schema_registry")?, "enterprise.schema_registry"))
+        }
+        (false, None) => None,
+    }
 }

@@ -20,7 +20,7 @@ One YAML file describes one job: `replevin backup -c FILE`, `replevin restore -c
 and does nothing else.
 
 This page is made from the code and checked by a test. Begin with [minimal.yaml](minimal.yaml); [full.yaml](full.yaml) and
-[full-restore.yaml](full-restore.yaml) hold every key with its default; [s3.yaml](s3.yaml), [schemas.yaml](schemas.yaml), [local-dev.yaml](local-dev.yaml),
+[full-restore.yaml](full-restore.yaml) hold every key with its default; [s3.yaml](s3.yaml), [schemas.yaml](schemas.yaml), [restore-schemas.yaml](restore-schemas.yaml), [local-dev.yaml](local-dev.yaml),
 [restore.yaml](restore.yaml) and [restore-s3.yaml](restore-s3.yaml) are examples. `oso-*.yaml` are written the way OSO kafka-backup's
 users write them. `wrong/` holds broken files, each beside the exact error it gets.
 
@@ -208,7 +208,7 @@ fn full(mode: Mode, live: Live) -> String {
         // The same section stands at the top.
         _ if key.name == "enterprise" => false,
         Mode::Backup => !matches!(key.name, "mode" | "target" | "restore"),
-        Mode::Restore => !matches!(key.name, "mode" | "source" | "backup" | "schema_registry"),
+        Mode::Restore => !matches!(key.name, "mode" | "source" | "backup"),
     };
     for key in ROOT.keys.iter().filter(|key| key.is_useful()).filter(read) {
         write_key(&mut page, key, 0, live);

@@ -1,8 +1,13 @@
 //! `schema_registry`, also `enterprise.schema_registry`: which registry, how to reach it, which schemas, and what a restore does.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use formats::wire::Side;
+use pipeline::restore::schemas::{KeyIds, Told, UnknownIds};
 use pipeline::secret::Secret;
+use registry::settings::Level;
+use registry::transfer::restore::Strategy;
 
 use super::check::Section;
 use super::error::{Notice, Problems};
@@ -32,7 +37,11 @@ pub(crate) static SCHEMA_REGISTRY: Table = Table {
             .default("[]"),
         oso("protobuf", Kind::Section(&PROTOBUF), "for Protobuf"),
         oso("connection", Kind::Section(&CONNECTION), "how hard it is asked"),
-        oso("restore", Kind::Section(&RESTORED), "what a restore does; a backup does not read it"),
+        oso(
+            "restore",
+            Kind::Section(&RESTORED),
+            "what a restore does with schemas and with the ids in records; a backup does not read it",
+        ),
     ],
 };
 
@@ -84,7 +93,7 @@ pub(crate) static TAKEN: Table = Table {
         oso("subjects", Kind::List(&Kind::SubjectPattern), "subjects to take: names or globs, `:.context:name` in other contexts than the default one; an empty list takes all").default("[]"),
         oso("exclude", Kind::List(&Kind::SubjectPattern), "subjects to leave out, whatever subjects says").default("[]"),
         oso("include_references", Kind::Bool, "take what taken schemas refer to, whatever is said above").default("true"),
-        oso("include_soft_deleted", Kind::Bool, "whether a restore registers versions that were deleted softly (and deletes them softly again); the backup has them in any case").default("false"),
+        oso("include_soft_deleted", Kind::Bool, "whether a restore registers versions that were deleted, softly or for good (and deletes them softly again): records may bear their ids; the backup has them in any case").default("true"),
         oso("include_versions", Kind::Choice(&["all", "latest"]), "which versions a restore registers; the backup has all of them in any case").default("all"),
         ours("poll_interval", Kind::Duration { plain: None, min: 100 }, "the shortest time between two looks at the registry while a continuous backup runs; they take a twentieth of the time at most").default("10s"),
         ours("read_delay", Kind::Duration { plain: Some(1), min: 0 }, "how far the registry's answers may lag behind what was registered (instances that follow another one); unset: 0, with `kafka://` 2s").example("2s"),
@@ -137,8 +146,33 @@ pub(crate) static RESTORED: Table = Table {
         oso("subject_mapping", Kind::Map(&Kind::Text, &Kind::Text), "names that subjects get").default("{}"),
         oso("set_compatibility", Kind::Word(&["NONE", "BACKWARD", "BACKWARD_TRANSITIVE", "FORWARD", "FORWARD_TRANSITIVE", "FULL", "FULL_TRANSITIVE"]), "the level that restored subjects get").example("NONE"),
         oso("force_register", Kind::Bool, "whether schemas are registered that do not fit older versions").default("false"),
+        ours("modes", Kind::Bool, "whether subjects, contexts and the registry get the modes that they had").default("false"),
+        ours("keys", Kind::Choice(&["rewrite", "keep"]), "what becomes of ids in keys: rewritten, the bytes of a key change with its id, so that producers put it into another partition").default("rewrite"),
+        ours("unknown_ids", Kind::Choice(&["fail", "keep"]), "what to do with a record whose schema nothing in the target stands for: its partition is not restored any further, or the record is as it is").default("fail"),
+        ours("framing", Kind::Map(&Kind::Text, &Kind::Choice(&["framed", "raw"])), "of topics (names in the backup, or globs; `NAME:key` and `NAME:value` for one side) whether records begin with schema ids, where subjects and samples do not tell; the first that matches counts").default("{}"),
     ],
 };
+
+/// What a restore does with schemas.
+#[derive(Debug, Clone)]
+pub(crate) struct Restored {
+    /// Where they go; nothing where only a file says what ids become.
+    pub(crate) registry: Option<Box<SchemaRegistry>>,
+    pub(crate) strategy: Strategy,
+    /// Whether ids in records become those of the target.
+    pub(crate) rewrite: bool,
+    pub(crate) force_ids: bool,
+    pub(crate) id_mapping_file: Option<PathBuf>,
+    pub(crate) subject_mapping: BTreeMap<String, String>,
+    pub(crate) set_compatibility: Option<Level>,
+    pub(crate) force_register: bool,
+    pub(crate) modes: bool,
+    pub(crate) keys: KeyIds,
+    pub(crate) unknown: UnknownIds,
+    pub(crate) framing: Vec<Told>,
+    pub(crate) soft_deleted: bool,
+    pub(crate) only_latest: bool,
+}
 
 /// A registry, and which of its schemas.
 #[derive(Debug, Clone)]
@@ -264,6 +298,104 @@ impl SchemaRegistry {
             rate_limit_rps: u32::try_from(connection.unsigned("rate_limit_rps")?).ok()?,
         })
     }
+}
+
+impl Restored {
+    /// What makes a restore another one. What ids become is pinned when the first record is restored, so it need not be in here.
+    pub(crate) fn identity(&self) -> String {
+        let places = self.registry.as_ref().map(|registry| {
+            // Passwords change.
+            let urls = registry.url.expose().split(',');
+            urls.map(|url| url.rsplit('@').next().unwrap_or_default().trim()).collect::<Vec<_>>()
+        });
+        format!("{places:?} {} {:?}", self.rewrite, self.keys)
+    }
+
+    /// Builds it from its checked section, called `path`; nothing where schemas are left out and records keep their ids.
+    pub(crate) fn build(
+        section: &Section,
+        path: &str,
+        problems: &mut Problems,
+        notices: &mut Vec<Notice>,
+    ) -> Option<Self> {
+        let (restored, taken) = (section.section("restore")?, section.section("backup")?);
+        let is_off = section.is_written("enabled") && !section.bool("enabled")?;
+        let id_mapping_file = restored.text("id_mapping_file").map(PathBuf::from);
+        let registry = match restored.bool("enabled")? && !is_off {
+            true => Some(Box::new(SchemaRegistry::build(section, path, problems, notices)?)),
+            false => None,
+        };
+        if registry.is_none() && (is_off || id_mapping_file.is_none()) {
+            return None;
+        }
+        let is_mapped = restored.bool("id_mapping")?;
+        if !is_mapped && restored.is_written("rewrite_ids") && restored.bool("rewrite_ids")? {
+            let message = format!("{path}.restore.rewrite_ids has no effect beside id_mapping: false");
+            notices.push(Notice { at: restored.at("rewrite_ids"), message });
+        }
+        let force_ids = restored.bool("force_ids")?;
+        if force_ids && id_mapping_file.is_some() {
+            let message = format!("{path}.restore has both force_ids and id_mapping_file");
+            problems.add(
+                restored.at("force_ids"),
+                message,
+                "keep one: the ids of the backup, or those of the file",
+            );
+        }
+        let subject_mapping = restored.map("subject_mapping").iter();
+        let subject_mapping = subject_mapping
+            .map(|(from, to)| Some((from.as_text()?.to_owned(), to.as_text()?.to_owned())))
+            .collect::<Option<_>>()?;
+        let mut framing = Vec::new();
+        for (topics, how) in restored.map("framing") {
+            match told(topics.as_text()?, how.as_text()?) {
+                Ok(told) => framing.push(told),
+                Err(error) => {
+                    let message = format!("{path}.restore.framing: {error}");
+                    problems.add(
+                        restored.at("framing"),
+                        message,
+                        "write TOPIC, TOPIC:key or TOPIC:value, with * for any characters",
+                    );
+                }
+            }
+        }
+        Some(Self {
+            registry,
+            strategy: match restored.text("strategy")? {
+                "overwrite" => Strategy::Overwrite,
+                "skip" => Strategy::Skip,
+                _ => Strategy::Preserve,
+            },
+            rewrite: is_mapped && restored.bool("rewrite_ids")?,
+            force_ids,
+            id_mapping_file,
+            subject_mapping,
+            set_compatibility: restored.text("set_compatibility").and_then(|level| level.parse().ok()),
+            force_register: restored.bool("force_register")?,
+            modes: restored.bool("modes")?,
+            keys: match restored.text("keys")? {
+                "keep" => KeyIds::Keep,
+                _ => KeyIds::Rewrite,
+            },
+            unknown: match restored.text("unknown_ids")? {
+                "keep" => UnknownIds::Keep,
+                _ => UnknownIds::Fail,
+            },
+            framing,
+            soft_deleted: taken.bool("include_soft_deleted")?,
+            only_latest: taken.text("include_versions")? == "latest",
+        })
+    }
+}
+
+fn told(topics: &str, how: &str) -> pipeline::Result<Told> {
+    let (topics, side) = match topics.rsplit_once(':') {
+        Some((topics, "key")) => (topics, Some(Side::Key)),
+        Some((topics, "value")) => (topics, Some(Side::Value)),
+        _ => (topics, None),
+    };
+    Told::new(topics, side, how == "framed")
 }
 
 impl Auth {

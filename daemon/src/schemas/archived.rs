@@ -68,7 +68,8 @@ async fn schema(archive: &SchemaArchive, row: &VersionRow, version: i32) -> Resu
         .map_err(|_| Error::damaged(format!("{}: it is no UTF-8", row.key(&row.text))))?;
     let labels: Labels = match archive.labels(row).await? {
         Some(labels) => serde_json::from_slice(&labels).map_err(|e| {
-            Error::damaged(format!("{} version {}: its labels are no JSON", row.subject, row.version)).caused_by(e)
+            Error::damaged(format!("{} version {}: its labels are no JSON", row.subject, row.version))
+                .caused_by(e)
         })?,
         None => Labels::default(),
     };
@@ -101,7 +102,8 @@ pub(super) async fn side(archive: &Arc<SchemaArchive>) -> Result<Side> {
     let texts = Arc::new(Kept { archive: Arc::clone(archive), moved });
     // The index takes items one after the other, on a thread that may wait for them.
     let (found, mut items) = mpsc::channel(AT_ONCE);
-    let taking = tokio::task::spawn_blocking(move || Side::kept(texts, std::iter::from_fn(|| items.blocking_recv())));
+    let taking =
+        tokio::task::spawn_blocking(move || Side::kept(texts, std::iter::from_fn(|| items.blocking_recv())));
     for (place, row) in &archive.catalog.places {
         if let Some(config) = row.config.clone() {
             let _ = found.send(Item::Config(place.clone(), config)).await;
@@ -129,7 +131,8 @@ pub(super) async fn side(archive: &Arc<SchemaArchive>) -> Result<Side> {
         }
     }
     drop((reads, found));
-    let side = taking.await.map_err(|e| Error::permanent("reading the backup's schemas panicked").caused_by(e))?;
+    let side =
+        taking.await.map_err(|e| Error::permanent("reading the backup's schemas panicked").caused_by(e))?;
     side.map_err(failed)
 }
 
@@ -165,7 +168,8 @@ pub(super) async fn parsed(
     row: &VersionRow,
 ) -> Result<std::result::Result<Parsed, String>> {
     let text = archive.text(row).await?;
-    let (Ok(text), Ok(schema_type)) = (std::str::from_utf8(&text), SchemaType::from_str(&row.schema_type)) else {
+    let (Ok(text), Ok(schema_type)) = (std::str::from_utf8(&text), SchemaType::from_str(&row.schema_type))
+    else {
         return Ok(Err(format!("{} is not known", row.schema_type)));
     };
     let Some(texts) = archive.dependencies(row).await? else {
@@ -173,5 +177,6 @@ pub(super) async fn parsed(
     };
     let dependencies: Vec<Dependency<'_>> =
         texts.iter().map(|(name, text)| Dependency { name, text }).collect();
-    Ok(Parsed::parse(schema_type, text, &dependencies, Strictness::Stored).map_err(|problem| problem.to_string()))
+    Ok(Parsed::parse(schema_type, text, &dependencies, Strictness::Stored)
+        .map_err(|problem| problem.to_string()))
 }

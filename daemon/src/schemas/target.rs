@@ -144,7 +144,8 @@ impl SchemaTarget for RegistryTarget {
             (outcome.configs, "settings set"),
             (outcome.modes, "modes set"),
         ];
-        let counts = counts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}"));
+        let counts =
+            counts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}"));
         let counts: Vec<String> = counts.collect();
         let said = if counts.is_empty() { "nothing was to be done".to_owned() } else { counts.join(", ") };
         Ok(TargetReport {
@@ -233,7 +234,8 @@ impl SchemaTarget for GivenTarget {
     async fn plan(&self, archive: &Arc<SchemaArchive>, _: &Arc<dyn SchemaNotes>) -> Result<TargetPlan> {
         let map = self.map(archive);
         let others = map.ids.iter().filter(|(from, to)| from.id != **to).count();
-        let lines = vec![format!("no schemas are restored; {others} ids become others as {} says", self.file)];
+        let lines =
+            vec![format!("no schemas are restored; {others} ids become others as {} says", self.file)];
         Ok(TargetPlan { lines, map, ..TargetPlan::default() })
     }
 

@@ -8,6 +8,7 @@
 //! | LogAppendTime | the records carry their producer's times; consumers saw the broker's |
 //! | cut | the time window, or a fork of the history, ends inside the batch |
 //! | over-size | the target takes no batch so large |
+//! | other ids | an id in it is another one in the target: the batch with that id takes its place first |
 //! | tiny | neighbours that cost more as requests than as work are put together |
 //!
 //! **What comes out is a function of the archive's batches and the settings alone**: a rerun must cut the same batches
@@ -16,15 +17,20 @@
 //! spans a multiple of [`ALIGN`] in source offsets, so that a run may begin at any such multiple. Whatever changes the
 //! batches that come out (the constants below too) needs a new [`super::journal::VERSION`].
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
 use bytes::Bytes;
 use formats::codec::Decompressor;
 use formats::digest::ContentDigest;
 use formats::ids::OffsetRange;
 use formats::rebuild::{Holes, RebuildSettings, Rebuilder, RebuiltBatch};
 use formats::record_batch::RecordBatch;
+use formats::rewrite::UnknownId;
 use serde::{Deserialize, Serialize};
 
 use super::runs::RunMap;
+use super::schemas::{RemapCounts, Remapped, Remapper, TopicRemap, UnknownIds};
 use super::settings::TimeWindow;
 use crate::archive::{BatchFate, ClippedBatch};
 use crate::budget::Budget;
@@ -86,6 +92,9 @@ pub struct LaneCounts {
     pub undecided_records: u64,
     /// Records left out because their time lies outside of the window.
     pub outside_window: u64,
+    /// What became of schema ids.
+    #[serde(default)]
+    pub schema_ids: RemapCounts,
 }
 
 /// Why a batch is rebuilt.
@@ -99,7 +108,7 @@ enum Why {
 }
 
 /// What a lane needs to know.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct LaneSettings {
     pub(super) window: TimeWindow,
     /// The largest batch that the target takes.
@@ -108,6 +117,8 @@ pub(super) struct LaneSettings {
     pub(super) digest: bool,
     /// Of more runs than this no map is kept.
     pub(super) max_runs: usize,
+    /// What schema ids in records become; none where they are not looked at.
+    pub(super) remap: Option<Arc<TopicRemap>>,
 }
 
 /// Turns one partition's batches into those for the target, in order.
@@ -115,6 +126,7 @@ pub(super) struct LaneSettings {
 pub(super) struct Lane {
     settings: LaneSettings,
     budget: Budget,
+    remapper: Option<Remapper>,
     rebuilder: Rebuilder,
     rebuilding: bool,
     /// The block of [`ALIGN`] offsets that the waiting records belong to.
@@ -160,9 +172,12 @@ impl Lane {
             decompressed_cap: DECOMPRESSED_CAP,
             holes: Holes::Close,
         })?;
+        let remapper =
+            settings.remap.clone().map(|topic| Remapper::new(topic, DECOMPRESSED_CAP)).transpose()?;
         Ok(Self {
             settings,
             budget,
+            remapper,
             rebuilder,
             rebuilding: false,
             block: 0,
@@ -213,6 +228,56 @@ impl Lane {
     }
 
     fn data(&mut self, clipped: &ClippedBatch<'_>, shared: &Bytes) -> Result<()> {
+        let archived = clipped.batch.len();
+        match self.remapped(clipped)? {
+            Some(bytes) => {
+                let batch = RecordBatch::parse(&bytes)?;
+                self.kept(&ClippedBatch { batch, keep: clipped.keep }, &bytes, archived)
+            }
+            None => self.kept(clipped, shared, archived),
+        }
+    }
+
+    /// The batch with the ids of the target; nothing where none of them changes.
+    fn remapped(&mut self, clipped: &ClippedBatch<'_>) -> Result<Option<Bytes>> {
+        // What is only counted is not digested either.
+        let (Some(remapper), true) = (&mut self.remapper, clipped.keep.first >= self.counting_below) else {
+            return Ok(None);
+        };
+        let Remapped { bytes, unknown } = remapper.remap(&clipped.batch, &mut self.counts.schema_ids)?;
+        if remapper.policy() == UnknownIds::Fail && !unknown.is_empty() {
+            self.refuse_unknown(clipped, &unknown)?;
+        }
+        Ok((!bytes.is_empty()).then(|| self.budget.charge(bytes.len()).attach(bytes)))
+    }
+
+    /// An error where a record that is restored names a schema that nothing in the target stands for.
+    fn refuse_unknown(&mut self, clipped: &ClippedBatch<'_>, unknown: &[UnknownId]) -> Result<()> {
+        let (batch, window) = (&clipped.batch, self.settings.window);
+        let mut outside = BTreeSet::new();
+        if !window.is_open() {
+            for record in self.decompressor.records(batch, DECOMPRESSED_CAP, &mut self.scratch)? {
+                let record = record?;
+                if !window.contains(batch.effective_timestamp(record.timestamp_delta)) {
+                    outside.insert(batch.base_offset() + i64::from(record.offset_delta));
+                }
+            }
+        }
+        let restored = |id: &&UnknownId| clipped.keep.contains(id.offset) && !outside.contains(&id.offset);
+        let Some(UnknownId { offset, side, schema, .. }) = unknown.iter().find(restored) else {
+            return Ok(());
+        };
+        Err(Error::permanent(format!(
+            "the record at offset {offset} names {schema} in its {side}, and nothing in the target stands for that"
+        ))
+        .hint(
+            "with `schema_registry.restore.unknown_ids: keep` the next run restores it as it is; or delete the target's topics, \
+             restore that schema too or name the id in `schema_registry.restore.id_mapping_file`, and begin again",
+        ))
+    }
+
+    /// Takes a batch with the ids of the target; `archived` is how long it was with those of the archive.
+    fn kept(&mut self, clipped: &ClippedBatch<'_>, shared: &Bytes, archived: usize) -> Result<()> {
         let (batch, keep) = (&clipped.batch, clipped.keep);
         let records = u64::from(batch.record_count().unsigned_abs());
         let window = self.settings.window;
@@ -228,7 +293,7 @@ impl Lane {
             self.index += kept;
             return Ok(());
         }
-        let why = self.why(batch, kept < records);
+        let why = self.why(batch, kept < records, archived);
         let block = keep.first / ALIGN;
         if block != self.block {
             self.flush()?;
@@ -282,13 +347,14 @@ impl Lane {
         Ok(kept)
     }
 
-    fn why(&self, batch: &RecordBatch<'_>, cut: bool) -> Option<Why> {
+    /// `archived` decides what is tiny: how well a batch with other ids compresses is not the archive's to say.
+    fn why(&self, batch: &RecordBatch<'_>, cut: bool, archived: usize) -> Option<Why> {
         match () {
             () if cut => Some(Why::Cut),
             () if batch.has_holes() => Some(Why::Holes),
             () if batch.attributes().log_append_time() => Some(Why::LogAppendTime),
             () if batch.len() > self.settings.max_batch => Some(Why::Oversize),
-            () if batch.len() < TINY => Some(Why::Tiny),
+            () if archived < TINY => Some(Why::Tiny),
             () => None,
         }
     }

@@ -153,11 +153,11 @@ async fn decode(
     // A digest covers everything, so nothing is stepped over.
     let begin = source.beginning(if settings.digest { 0 } else { present }, settings.window, start);
     RestoreProgress::add(&reading.progress.records_read, begin.index);
+    let window = settings.window;
     let lane = Lane::new(settings, reading.budget.clone(), begin.index, present, begin.runs)?;
     let mut lane = lane.counting_below(begin.offset);
     let (to_decode, mut chunks) = mpsc::channel(1);
-    let download =
-        tokio::spawn(download(reading.clone(), source.clone(), begin.segment, settings.window, to_decode));
+    let download = tokio::spawn(download(reading.clone(), source.clone(), begin.segment, window, to_decode));
     while let Some(chunk) = chunks.recv().await {
         let records: u64 = chunk.run.frames().iter().map(|frame| u64::from(frame.records)).sum();
         let bytes: u64 = chunk.run.frames().iter().map(|frame| u64::from(frame.raw)).sum();

@@ -25,6 +25,7 @@ mod proof;
 mod report;
 mod resume;
 mod runs;
+pub mod schemas;
 mod select;
 mod settings;
 #[cfg(test)]
@@ -57,6 +58,7 @@ use journal::{EndEntry, Sealed};
 use prepare::Prepared;
 use produce::{Coordinator, Job, Outcome};
 use resume::Standings;
+use schemas::{Remap, SchemaReport};
 
 use crate::budget::Budget;
 use crate::failpoint;
@@ -161,6 +163,8 @@ type Results = Arc<Mutex<BTreeMap<TopicPartition, LaneResults>>>;
 
 impl Restore<'_> {
     async fn run(&self, mut prepared: Prepared) -> Result<RestoreReport> {
+        self.check_stop()?;
+        let remap = self.bring_schemas(&prepared).await?;
         self.progress.partitions.store(prepared.sources.len() as u64, std::sync::atomic::Ordering::Relaxed);
         RestoreProgress::add(&self.progress.records_wanted, prepared.plan.records());
         let is_done = prepared.plan.state == PlanState::Complete;
@@ -175,7 +179,7 @@ impl Restore<'_> {
                 .await?;
         self.check_stop()?;
         let results = Results::default();
-        let jobs = self.jobs(&prepared, &standings, &results);
+        let jobs = self.jobs(&prepared, &standings, &results, remap.as_ref().map(|(remap, _)| remap));
         let coordinator = Coordinator::new(
             self.settings,
             self.client.clone(),
@@ -193,6 +197,7 @@ impl Restore<'_> {
         }));
         let results = std::mem::take(&mut *results.lock().unwrap_or_else(PoisonError::into_inner));
         let mut report = report_of(&prepared, &standings, outcomes, results);
+        report.schemas = remap.map(|(_, report)| report);
         if self.settings.map_offsets {
             report.warn_of_unmapped();
         }
@@ -273,7 +278,21 @@ impl Restore<'_> {
         refused.into_values().next().map_or(Ok(()), Err)
     }
 
-    fn jobs(&self, prepared: &Prepared, standings: &Standings, results: &Results) -> Vec<Job> {
+    /// Before anything else is touched: what ids in records become is pinned with it.
+    async fn bring_schemas(&self, prepared: &Prepared) -> Result<Option<(Remap, SchemaReport)>> {
+        let (Some(schemas), Some(rules)) = (&prepared.schemas, &self.settings.schemas) else {
+            return Ok(None);
+        };
+        schemas.bring(rules, (&prepared.entries, prepared.attempt.number), &self.stop).await.map(Some)
+    }
+
+    fn jobs(
+        &self,
+        prepared: &Prepared,
+        standings: &Standings,
+        results: &Results,
+        remap: Option<&Remap>,
+    ) -> Vec<Job> {
         let at_once = self.settings.max_concurrent_partitions;
         let reading =
             Reading::new(Arc::clone(self.store), self.budget.clone(), Arc::clone(&self.progress), at_once);
@@ -292,6 +311,7 @@ impl Restore<'_> {
                 max_batch: usize::try_from(topic.max_batch).unwrap_or(usize::MAX),
                 digest,
                 max_runs: max_runs.max(FEW_RUNS),
+                remap: remap.and_then(|remap| remap.topic(&topic.source)),
             };
             for partition in &topic.partitions {
                 let place = TopicPartition::new(topic.target.clone(), partition.target);
@@ -303,6 +323,7 @@ impl Restore<'_> {
                     continue;
                 }
                 let (reading, source, results) = (reading.clone(), source.clone(), Arc::clone(results));
+                let lane = lane.clone();
                 let (start, present, to) = (standing.start, standing.present, place.clone());
                 let feed = move || {
                     let (out, feed) = mpsc::channel(QUEUE);
@@ -546,6 +567,7 @@ fn report_of(
         target_cluster: plan.target_cluster.clone(),
         mode: plan.mode,
         window: plan.window,
+        schemas: None,
         topics,
         verdict: Verdict::Partial,
         duration_ms: 0,

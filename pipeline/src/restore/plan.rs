@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::decode::TINY;
 use super::download::is_outside;
 use super::gaps::ArchiveGap;
+use super::schemas::SchemaPlan;
 use super::settings::{JournalPlace, TimeWindow};
 use crate::archive::PieceSegment;
 
@@ -35,6 +36,9 @@ pub struct RestorePlan {
     pub window: TimeWindow,
     /// Where the restore keeps its memory.
     pub journal: JournalPlace,
+    /// The schemas, which come before the topics; none where none are restored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schemas: Option<SchemaPlan>,
     /// The topics, by their names in the target.
     pub topics: Vec<TopicPlan>,
     /// Seconds of processor time that the restore takes, about; what an earlier run has done included. See [`cpu_seconds`].

@@ -21,7 +21,7 @@ use super::resume::made_anew;
 use super::select::{Wanted, select};
 use super::settings::{ExistingConfigs, JournalPlace, NonEmpty, RestoreSettings};
 use super::topics::{self, Facts};
-use super::{gaps, guard};
+use super::{gaps, guard, schemas};
 use crate::archive::{Archive, PieceSegment, clip};
 use crate::budget::Budget;
 use crate::commit_log::{TopicLists, read_commit};
@@ -46,6 +46,8 @@ pub(super) struct Prepared {
     pub(super) new_topics: Vec<NewTopic>,
     /// Topics that the target compacts as they are configured now.
     pub(super) compacted: BTreeSet<Topic>,
+    /// The schemas, where there are any to restore.
+    pub(super) schemas: Option<schemas::Prepared>,
 }
 
 pub(super) async fn prepare(
@@ -69,16 +71,16 @@ pub(super) async fn prepare(
     let selected = select(settings, &archive, snapshot.as_ref(), &mut problems, &mut warnings);
     let facts = topics::facts(client, &selected.keys().cloned().collect()).await?;
     let id = restore_id(settings, &facts.cluster_id);
-    let place: Box<dyn super::journal::Journal> = match settings.journal {
-        JournalPlace::Topic => Box::new(TopicJournal::new(client.clone(), budget.clone(), id)?),
-        JournalPlace::Object => Box::new(ObjectJournal::new(Arc::clone(store), id)),
+    let place: Arc<dyn super::journal::Journal> = match settings.journal {
+        JournalPlace::Topic => Arc::new(TopicJournal::new(client.clone(), budget.clone(), id)?),
+        JournalPlace::Object => Arc::new(ObjectJournal::new(Arc::clone(store), id)),
     };
     let entries = Entries::new(place, id);
     let mut attempt = entries.newest().await?;
     let mut state = state_of(&attempt, &facts);
     if state == PlanState::New && attempt.begin.is_some() {
         // What an earlier attempt made is not there any more: another attempt, with producers of its own.
-        attempt = Attempt { number: attempt.number, ..Attempt::default() };
+        attempt = Attempt::numbered(attempt.number);
     }
     if state == PlanState::New {
         attempt.number += 1;
@@ -139,7 +141,39 @@ pub(super) async fn prepare(
         let refused = topics::alter(client, guards, true).await?;
         maker.problems.extend(refused.values().map(topics::with_hint));
     }
-    let Maker { warnings, problems, topics, sources, new_topics, .. } = maker;
+    let Maker { mut warnings, mut problems, topics, sources, new_topics, .. } = maker;
+    let snapshot_of_schemas = match &attempt.begin {
+        Some(begin) => begin.schemas.clone(),
+        None => archive.state().schemas.clone().filter(|_| settings.schemas.is_some()),
+    };
+    let schemas = match (&settings.schemas, &snapshot_of_schemas) {
+        (Some(rules), Some(snapshot)) => {
+            let step =
+                schemas::Step { rules, archive: &archive, entries: &entries, attempt: &attempt, budget };
+            let schemas = step.prepare(snapshot, state == PlanState::Complete, seam, &sources).await?;
+            warnings.extend(schemas.warnings.iter().cloned());
+            problems.extend(schemas.problems.iter().cloned());
+            Some(schemas)
+        }
+        (Some(_), None) => {
+            problems.push(
+                "the backup holds no schemas: let the backup have a `schema_registry`, or set `schema_registry.restore.enabled: \
+                 false` to restore records with the ids that they have"
+                    .to_owned(),
+            );
+            None
+        }
+        (None, _) => {
+            if archive.state().schemas.is_some() && state == PlanState::New {
+                warnings.push(
+                    "the backup holds schemas, and this restore leaves them out: records keep the ids that they have, which another \
+                     registry may not know; give the file a `schema_registry` section to restore them first"
+                        .to_owned(),
+                );
+            }
+            None
+        }
+    };
     // The records do not need it, and a complete restore has its topics' configs in the journal.
     let without = |error: Error| {
         format!(
@@ -163,6 +197,7 @@ pub(super) async fn prepare(
         mode: OffsetMode::Translated,
         window: settings.window,
         journal: settings.journal,
+        schemas: schemas.as_ref().map(|schemas| schemas.plan.clone()),
         cpu_seconds: cpu_seconds(plans.iter().flat_map(|topic| &topic.partitions)),
         topics: plans,
         problems,
@@ -178,8 +213,9 @@ pub(super) async fn prepare(
         window: settings.window,
         time_ms: seam.clock.now_ms(),
         topics: topics.len(),
+        schemas: snapshot_of_schemas,
     });
-    Ok(Prepared { plan, entries, attempt, begin, topics, sources, new_topics, compacted })
+    Ok(Prepared { plan, entries, attempt, begin, topics, sources, new_topics, compacted, schemas })
 }
 
 /// The same settings against the same cluster have the same id.

@@ -8,6 +8,7 @@ use super::decode::LaneCounts;
 use super::gaps::ArchiveGap;
 use super::plan::{ArchiveCommit, OffsetMode, PlanState, RetentionPlan};
 use super::runs::Run;
+use super::schemas::SchemaReport;
 use super::settings::TimeWindow;
 
 /// What a restore did.
@@ -27,6 +28,9 @@ pub struct RestoreReport {
     pub mode: OffsetMode,
     /// Which records.
     pub window: TimeWindow,
+    /// The schemas; none where none were to be restored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schemas: Option<SchemaReport>,
     /// The topics.
     pub topics: Vec<TopicReport>,
     /// What it comes to.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use formats::ids::{BackupId, LineageId, Topic, TopicPartition};
 use serde::{Deserialize, Serialize};
 
+use super::schemas::SchemaRules;
 use crate::select::TopicSelection;
 
 /// What a restore does.
@@ -64,6 +65,8 @@ pub struct RestoreSettings {
     pub produce_timeout: Duration,
     /// How long a partition is tried without any progress before it is given up.
     pub give_up_after: Duration,
+    /// What is done with schemas; none: nothing, and records keep their ids.
+    pub schemas: Option<SchemaRules>,
 }
 
 impl RestoreSettings {
@@ -96,6 +99,7 @@ impl RestoreSettings {
             memory_limit: 256 << 20,
             produce_timeout: Duration::from_secs(30),
             give_up_after: Duration::from_secs(300),
+            schemas: None,
         }
     }
 

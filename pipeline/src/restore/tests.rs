@@ -32,7 +32,7 @@ async fn made(
 ) -> (Vec<Made>, LaneResults) {
     let budget = Budget::new(1 << 20);
     let reading = Reading::new(Arc::clone(&sample.store), budget.clone(), Arc::default(), 4);
-    let settings = LaneSettings { window, max_batch: 60_000, digest, max_runs: 10 };
+    let settings = LaneSettings { window, max_batch: 60_000, digest, max_runs: 10, remap: None };
     let (out, mut batches) = mpsc::channel(4);
     let source = source.clone();
     let fed = tokio::spawn(async move { feed(reading, source, settings, 7, present, &out).await });

@@ -1,17 +1,20 @@
 //! Reads the schemas of a backup.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use formats::commit::ObjectRef;
 use formats::hash::Hash;
-use formats::schemas::{Catalog, FileRef, MAX_SNAPSHOT, SchemaSnapshot, VersionRow};
+use formats::schemas::{Catalog, FileRef, MAX_SNAPSHOT, SchemaSnapshot, VersionRow, reference_target};
 
 use crate::storage::Store;
 use crate::{Error, Result};
 
 /// Snapshots of one account; a writer begins a new one long before.
 const MAX_CHAIN: usize = 100_000;
+/// Schemas that one may lead to by its references.
+const MAX_DEPENDENCIES: usize = 5_000;
 
 /// The schemas of a backup, as one of its snapshots has them.
 #[derive(Debug, Clone)]
@@ -48,6 +51,13 @@ impl SchemaArchive {
         Ok(Self { store, catalog, newest: newest.clone(), chain: length })
     }
 
+    /// One that says this, without any objects.
+    #[cfg(test)]
+    pub(crate) fn of(store: Arc<dyn Store>, catalog: Catalog) -> Self {
+        let newest = ObjectRef { key: "none".into(), length: 0, blake3: Hash::of(b"") };
+        Self { store, catalog, newest, chain: 0 }
+    }
+
     /// The snapshot that was the newest at a time (ms since 1970 UTC): what the registry held then. The first one where the time is
     /// before all of them.
     ///
@@ -69,6 +79,11 @@ impl SchemaArchive {
         Err(Error::damaged("the snapshots of the schemas have no beginning"))
     }
 
+    /// The store that it is in.
+    pub fn store(&self) -> &Arc<dyn Store> {
+        &self.store
+    }
+
     /// A version's text, checked.
     ///
     /// # Errors
@@ -86,6 +101,45 @@ impl SchemaArchive {
             Some(labels) => read_file(&*self.store, row, labels).await.map(Some),
             None => Ok(None),
         }
+    }
+
+    /// What a schema's references lead to, as name and text, each before what refers to it; nothing where something is missing, is no
+    /// text, or where they are more than [`MAX_DEPENDENCIES`].
+    ///
+    /// # Errors
+    /// As [`SchemaArchive::text`].
+    pub async fn dependencies<'a>(&'a self, row: &'a VersionRow) -> Result<Option<Vec<(String, String)>>> {
+        enum Step<'a> {
+            Enter(&'a str, &'a VersionRow),
+            Leave(&'a str, String),
+        }
+        let enter = |row: &'a VersionRow| -> Option<Vec<Step<'a>>> {
+            let steps = row.references.iter().rev().map(|reference| {
+                let target = reference_target(&row.subject, &reference.subject);
+                Some(Step::Enter(&reference.name, self.catalog.target(&target, reference.version)?))
+            });
+            steps.collect()
+        };
+        let Some(mut steps) = enter(row) else { return Ok(None) };
+        let (mut found, mut seen) = (Vec::new(), HashSet::new());
+        while let Some(step) = steps.pop() {
+            match step {
+                Step::Leave(name, text) => found.push((name.to_owned(), text)),
+                Step::Enter(name, target) => {
+                    if !seen.insert((name, &target.subject, target.version)) {
+                        continue;
+                    }
+                    let text = String::from_utf8(self.text(target).await?.into()).ok();
+                    let (Some(text), Some(inner)) = (text, enter(target)) else { return Ok(None) };
+                    if seen.len() > MAX_DEPENDENCIES {
+                        return Ok(None);
+                    }
+                    steps.push(Step::Leave(name, text));
+                    steps.extend(inner);
+                }
+            }
+        }
+        Ok(Some(found))
     }
 }
 

@@ -18,8 +18,6 @@ use crate::{Error, Result};
 
 /// Objects read at once.
 const READS: usize = 16;
-/// Schemas that one may lead to by its references.
-const MAX_DEPENDENCIES: usize = 5_000;
 
 /// Understands schemas.
 pub trait SchemaParser: fmt::Debug + Send + Sync {
@@ -130,10 +128,11 @@ async fn bytes(store: &dyn Store, catalog: &Catalog, findings: &Findings) -> Res
 async fn texts(archive: &SchemaArchive, parser: &dyn SchemaParser, findings: &Findings) -> Result<()> {
     for row in archive.catalog.versions() {
         // What cannot be read has been found.
-        let (Some(text), Some(dependencies)) = (read(archive, row).await?, dependencies(archive, row).await?)
-        else {
-            continue;
+        let dependencies = match archive.dependencies(row).await {
+            Err(error) if says_nothing_about_the_backup(&error) => return Err(error),
+            dependencies => dependencies.ok().flatten(),
         };
+        let (Some(text), Some(dependencies)) = (read(archive, row).await?, dependencies) else { continue };
         if let Err(why) = parser.parse(&row.schema_type, &text, &dependencies) {
             let (subject, version) = (&row.subject, row.version);
             let message =
@@ -150,43 +149,4 @@ async fn read(archive: &SchemaArchive, row: &VersionRow) -> Result<Option<String
         Err(error) if says_nothing_about_the_backup(&error) => Err(error),
         Err(_) => Ok(None),
     }
-}
-
-/// What a schema's references lead to, each before what refers to it; nothing where something is missing or too much.
-async fn dependencies<'a>(
-    archive: &'a SchemaArchive,
-    row: &'a VersionRow,
-) -> Result<Option<Vec<(String, String)>>> {
-    enum Step<'a> {
-        Enter(&'a str, &'a VersionRow),
-        Leave(&'a str, String),
-    }
-    let enter = |row: &'a VersionRow| -> Option<Vec<Step<'a>>> {
-        let steps = row.references.iter().rev().map(|reference| {
-            let target = reference_target(&row.subject, &reference.subject);
-            Some(Step::Enter(&reference.name, archive.catalog.target(&target, reference.version)?))
-        });
-        steps.collect()
-    };
-    let Some(mut steps) = enter(row) else { return Ok(None) };
-    let (mut found, mut seen) = (Vec::new(), HashSet::new());
-    while let Some(step) = steps.pop() {
-        match step {
-            Step::Leave(name, text) => found.push((name.to_owned(), text)),
-            Step::Enter(name, target) => {
-                if !seen.insert((name, &target.subject, target.version)) {
-                    continue;
-                }
-                let (Some(text), Some(inner)) = (read(archive, target).await?, enter(target)) else {
-                    return Ok(None);
-                };
-                if seen.len() > MAX_DEPENDENCIES {
-                    return Ok(None);
-                }
-                steps.push(Step::Leave(name, text));
-                steps.extend(inner);
-            }
-        }
-    }
-    Ok(Some(found))
 }

@@ -237,7 +237,7 @@ pub(crate) fn failed(error: transfer::Error) -> Error {
 }
 
 /// Whether a signal asked for an end.
-pub(super) fn stopped(stop: &CancellationToken) -> impl Fn() -> bool + Sync + use<> {
+pub(crate) fn stopped(stop: &CancellationToken) -> impl Fn() -> bool + Sync + use<> {
     let stop = stop.clone();
     move || stop.is_cancelled()
 }

@@ -10,7 +10,7 @@ mod serve;
 mod takeover;
 mod topic;
 
-pub(crate) use access::{client, failed};
+pub(crate) use access::{client, failed, stopped};
 pub(crate) use topic::Place;
 
 use std::path::{Path, PathBuf};

@@ -5,6 +5,7 @@
 //!
 //! ```text
 //! begin        before anything is touched: archive commit, pinned positions, what each topic will get at the end
+//! schemas      after the schemas are there, before anything else is touched: what ids in records become
 //! partitions   after the topics are there, before the first produce: producer ids, epochs, topic ids, start offsets
 //! producer     where a broker has forgotten a producer id: the next one, and the record that it begins at
 //! sealed       after the proof, before a topic gets its own configs: where its partitions end
@@ -15,11 +16,14 @@
 //! Two places can hold it: a compacted topic of the target ([`topic`]) or create-only objects in the store ([`object`]).
 
 mod object;
+mod schemas;
 mod topic;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use async_trait::async_trait;
+use formats::commit::ObjectRef;
 use formats::hash::Hash;
 use formats::ids::{BackupId, LineageId, OffsetRange, RestoreId, Topic, TopicId, TopicPartition};
 use serde::de::DeserializeOwned;
@@ -27,11 +31,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 pub(super) use object::ObjectJournal;
+pub(super) use schemas::SchemaPin;
 pub use topic::JOURNAL_TOPIC;
 pub(super) use topic::TopicJournal;
 
 use super::settings::TimeWindow;
 use crate::{Error, Result};
+use schemas::{Part, PinEntry};
 
 /// What [`Begin::version`] is. Another number for every change of an entry's meaning, and for every change of what
 /// [`super::decode`] makes of the same archive: a run that goes on must make the same batches as the one before it.
@@ -69,6 +75,9 @@ pub(super) struct Begin {
     pub(super) time_ms: i64,
     /// How many topics have an entry of their own.
     pub(super) topics: usize,
+    /// The snapshot of schemas that are restored, and up to which commit they are complete; none where none are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) schemas: Option<(ObjectRef, u64)>,
 }
 
 /// What a topic is to become.
@@ -165,12 +174,16 @@ pub(super) struct Attempt {
     /// Where the partitions of sealed topics ended.
     pub(super) ends: BTreeMap<TopicPartition, EndEntry>,
     pub(super) sealed: BTreeMap<Topic, Sealed>,
+    /// What ids in records become.
+    pub(super) schemas: Option<SchemaPin>,
     pub(super) complete: bool,
+    schema_maps: BTreeMap<String, Vec<Part>>,
+    schema_pin: Option<PinEntry>,
 }
 
 /// The entries' names and types over a place that keeps them.
 pub(super) struct Entries {
-    place: Box<dyn Journal>,
+    place: Arc<dyn Journal>,
     id: RestoreId,
 }
 
@@ -188,7 +201,7 @@ impl EndEntry {
 }
 
 impl Entries {
-    pub(super) fn new(place: Box<dyn Journal>, id: RestoreId) -> Self {
+    pub(super) fn new(place: Arc<dyn Journal>, id: RestoreId) -> Self {
         Self { place, id }
     }
 
@@ -200,13 +213,15 @@ impl Entries {
             let (number, rest) = key.strip_prefix(&prefix)?.split_once('/')?;
             (rest == "begin").then(|| number.parse::<u32>().ok()).flatten()
         });
-        let mut attempt = Attempt { number: numbers.max().unwrap_or(0), ..Attempt::default() };
+        let mut attempt = Attempt::numbered(numbers.max().unwrap_or(0));
         let own = format!("{prefix}{:06}/", attempt.number);
         for (key, value) in &entries {
             if let Some(name) = key.strip_prefix(&own) {
                 attempt.take(name, value).map_err(|e| e.at(format!("journal entry {key}")))?;
             }
         }
+        attempt.schemas =
+            attempt.schema_pin.as_ref().map(|pin| SchemaPin::of(pin, &attempt.schema_maps)).transpose()?;
         Ok(attempt)
     }
 
@@ -234,7 +249,7 @@ impl Entries {
         partitions: &BTreeMap<TopicPartition, PartitionEntry>,
     ) -> Result<BTreeMap<TopicPartition, PartitionEntry>> {
         let entries = self.chunks(number, "partitions", partitions, |entry| entry.target)?;
-        let mut attempt = Attempt { number, ..Attempt::default() };
+        let mut attempt = Attempt::numbered(number);
         let prefix = self.key(number, "");
         for (key, value) in self.place.claim(entries).await? {
             attempt.take(key.strip_prefix(&prefix).unwrap_or_default(), &value)?;
@@ -306,6 +321,11 @@ impl Entries {
 }
 
 impl Attempt {
+    /// One of which nothing is known but its number.
+    pub(super) fn numbered(number: u32) -> Self {
+        Self { number, ..Self::default() }
+    }
+
     fn take(&mut self, name: &str, value: &Value) -> Result<()> {
         let (kind, rest) = name.split_once('/').unwrap_or((name, ""));
         match kind {
@@ -346,6 +366,11 @@ impl Attempt {
             "sealed" => {
                 self.sealed.insert(Topic::new(rest)?, read(value)?);
             }
+            "schema_map" => {
+                let digest = rest.split('/').next().unwrap_or_default();
+                self.schema_maps.entry(digest.to_owned()).or_default().push(read(value)?);
+            }
+            "schemas" => self.schema_pin = Some(read(value)?),
             "complete" => self.complete = true,
             _ => {}
         }

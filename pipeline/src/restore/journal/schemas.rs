@@ -81,7 +81,8 @@ impl SchemaPin {
         let mut pin = Self::default();
         for part in parts {
             for (from, to) in &part.ids {
-                let to = SchemaId::new(*to).ok_or_else(|| Error::damaged(format!("{to} is no id of a schema")))?;
+                let to =
+                    SchemaId::new(*to).ok_or_else(|| Error::damaged(format!("{to} is no id of a schema")))?;
                 pin.map.ids.insert(from.parse::<ContextId>()?, to);
             }
             pin.map.guids.extend(&part.guids);
@@ -114,7 +115,12 @@ impl Entries {
 
     /// Notes for whoever brings schemas. They belong to the restore, whichever attempt it is.
     pub(in crate::restore) fn notes(&self, seam: &Seam) -> Arc<dyn SchemaNotes> {
-        Arc::new(Notes { place: Arc::clone(&self.place), id: self.id, seam: seam.clone(), next: Mutex::new(None) })
+        Arc::new(Notes {
+            place: Arc::clone(&self.place),
+            id: self.id,
+            seam: seam.clone(),
+            next: Mutex::new(None),
+        })
     }
 }
 
@@ -177,8 +183,10 @@ impl SchemaNotes for Notes {
         let text = std::str::from_utf8(bytes).ok().filter(|text| text.len() <= MAX_NOTES);
         let text = text.ok_or_else(|| {
             let len = bytes.len();
-            Error::permanent(format!("{len} bytes are no note for the journal: {MAX_NOTES} bytes of text are the most"))
-                .hint("restore fewer subjects at once (`schema_registry.backup.subjects`)")
+            Error::permanent(format!(
+                "{len} bytes are no note for the journal: {MAX_NOTES} bytes of text are the most"
+            ))
+            .hint("restore fewer subjects at once (`schema_registry.backup.subjects`)")
         })?;
         self.append(Some(text)).await
     }

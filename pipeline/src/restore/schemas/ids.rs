@@ -163,7 +163,8 @@ impl Ids {
         let mut named: BTreeMap<SchemaId, Option<Landing<SchemaId>>> = BTreeMap::new();
         for context in &self.contexts {
             let subject = qualified(context, &name);
-            let alias = catalog.places.get(&subject).and_then(|place| place.config.as_ref()?.get("alias")?.as_str());
+            let alias =
+                catalog.places.get(&subject).and_then(|place| place.config.as_ref()?.get("alias")?.as_str());
             let subjects = std::iter::once(subject.clone())
                 .chain(alias.map(|alias| formats::schemas::reference_target(&subject, alias)));
             for row in subjects.filter_map(|subject| catalog.subjects.get(&subject)).flatten() {

@@ -190,8 +190,11 @@ pub trait SchemaTarget: fmt::Debug + Send + Sync {
     ) -> Result<TargetReport>;
 
     /// What reads the payloads of a schema; nothing where the schema cannot be understood.
-    async fn reader(&self, archive: &SchemaArchive, row: &VersionRow)
-    -> Result<Option<Arc<dyn PayloadReader>>>;
+    async fn reader(
+        &self,
+        archive: &SchemaArchive,
+        row: &VersionRow,
+    ) -> Result<Option<Arc<dyn PayloadReader>>>;
 }
 
 /// Reads payloads of one schema.

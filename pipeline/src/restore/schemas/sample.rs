@@ -41,8 +41,10 @@ impl Sampler {
         let filled: Vec<&&Source> = sources.iter().filter(|source| !source.segments.is_empty()).collect();
         let step = filled.len().div_ceil(PARTITIONS).max(1);
         for source in filled.into_iter().step_by(step) {
-            let (Some(first), Some(last)) = (source.segments.first(), source.segments.last()) else { continue };
-            let only = first.entry.id == last.entry.id;
+            let (Some(first), Some(last)) = (source.segments.first(), source.segments.last()) else {
+                continue;
+            };
+            let only = source.segments.len() == 1;
             let frames = self.segment(source, first, true, framing).await?;
             if !only || frames > 1 {
                 self.segment(source, last, false, framing).await?;
@@ -77,7 +79,8 @@ impl Sampler {
             let raw = run.decode(0, &mut Decompressor::new())?;
             sampler.frame(&raw, &mut counted).map(|()| counted)
         });
-        let counted = counting.await.unwrap_or_else(|e| Err(Error::permanent("a sample panicked").caused_by(e)));
+        let counted =
+            counting.await.unwrap_or_else(|e| Err(Error::permanent("a sample panicked").caused_by(e)));
         *framing = counted.map_err(|error| error.at(reader.place()))?;
         Ok(all)
     }

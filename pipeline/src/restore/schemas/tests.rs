@@ -91,7 +91,7 @@ fn catalog(versions: &[(&str, i32, u32, Option<Uuid>)]) -> Catalog {
         .iter()
         .map(|(subject, version, id, guid)| {
             let row = json!({
-                "subject": subject, "version": version, "id": id, "guid": guid, "schema_type": "AVRO",
+                "subject": subject, "version": version, "id": id, "guid": guid, "type": "AVRO",
                 "text": { "file": "v1.avsc", "length": 0, "blake3": blake3::hash(b"").to_hex().to_string() },
             });
             serde_json::from_value(row).unwrap()
@@ -185,7 +185,10 @@ async fn ids_of_the_topics_own_subject_change_and_others_only_where_the_record_p
     (expected[0], expected[1]) = (framed(50, b"anything"), framed(60, b"xyz"));
     assert_eq!(after.into_iter().map(|(_, value)| value).collect::<Vec<_>>(), expected);
     assert_eq!(unknown, [104]);
-    assert_eq!((counts.values, counts.keys, counts.unproven, counts.unknown, counts.batches), (2, 0, 1, 1, 1));
+    assert_eq!(
+        (counts.values, counts.keys, counts.unproven, counts.unknown, counts.batches),
+        (2, 0, 1, 1, 1)
+    );
     // Keys of the same bytes are nobody's ids.
     let keyed = vec![(Some(framed(5, b"k")), framed(5, b"v"), None)];
     let (after, ..) = remapped(&remap, "t", keyed).await.unwrap();

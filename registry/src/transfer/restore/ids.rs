@@ -24,7 +24,7 @@ impl std::fmt::Display for ContextId {
 
 impl ContextId {
     /// The id of a version.
-    pub(super) fn of(key: &Key, id: u32) -> Self {
+    pub fn of(key: &Key, id: u32) -> Self {
         Self { context: key.subject().context, id }
     }
 
@@ -55,7 +55,9 @@ impl Given {
         };
         let value: Value =
             serde_json::from_str(text).map_err(|error| wrong(format!("is no JSON: {error}")))?;
-        let ids = match value.get("ids").unwrap_or(&value) {
+        // A report of a restore has it too, among other things.
+        let value = value.get("schemas").filter(|schemas| schemas.get("ids").is_some()).unwrap_or(&value);
+        let ids = match value.get("ids").unwrap_or(value) {
             Value::Object(ids) => ids,
             _ => return Err(wrong("is no object of ids".to_owned())),
         };
