@@ -134,6 +134,9 @@ fn every_sample_of_the_guide_to_schemas_loads() {
         let job = if text.contains("mode:") {
             parse(&name, &text, &Overrides::default(), &Samples).unwrap_or_else(|error| panic!("{error}"))
         } else {
+            // One section is for both.
+            let registry = restore(&text).schemas.and_then(|schemas| schemas.registry);
+            assert!(registry.is_some(), "{name} is nothing for a restore");
             Job::Backup(backup(&text))
         };
         let Job::Backup(job) = job else { panic!("{name} is no backup") };
