@@ -130,9 +130,10 @@ fn furnish(registry: &Registry) {
     put("/config/contract-value", json!({ "compatibility": "FULL", "compatibilityGroup": "major" }));
     put("/config/:.eu:", json!({ "compatibility": "FORWARD" }));
     put("/config/:.__GLOBAL:", json!({ "compatibility": "BACKWARD_TRANSITIVE" }));
+    register(registry, "known-as", &fixed("Hidden"));
     put("/config/known-as", json!({ "alias": "contract-value" }));
     put("/mode/partly", json!({ "mode": "READONLY" }));
-    put("/mode/json-value", json!({ "mode": "IMPORT" }));
+    put("/mode/json-value?force=true", json!({ "mode": "IMPORT" }));
     put("/mode/:.us:", json!({ "mode": "READONLY" }));
 }
 
@@ -229,8 +230,8 @@ fn questions(registry: &Registry) -> Vec<(String, String, Value)> {
         asked.push(ask(format!("/compatibility/subjects/{subject}/versions/latest?verbose=true")));
         asked.push(ask(format!("/compatibility/subjects/{subject}/versions?verbose=true")));
         asked.push(ask("/compatibility/subjects/contract-value/versions/1?verbose=true".to_owned()));
-        // It is there: in every mode that is an answer, and nothing is written.
-        if schema["deleted"] == false {
+        // It is there: in every mode that is an answer, and nothing is written. An alias leads elsewhere.
+        if schema["deleted"] == false && subject != "known-as" {
             asked.push(ask(format!("/subjects/{subject}/versions")));
         }
         if subjects.insert(subject.clone()) {
@@ -257,9 +258,13 @@ fn answers(registry: &Registry, questions: &[(String, String, Value)]) -> Vec<(u
 
 /// Asks again, and finds nothing else.
 fn assert_same(registry: &Registry, questions: &[(String, String, Value)], expected: &[(u16, String)]) {
-    for ((method, path, body), expected) in questions.iter().zip(expected) {
-        assert_eq!(&answer(registry, method, path, body), expected, "{method} {path} {body}");
-    }
+    let asked = questions.iter().zip(expected);
+    let differ = asked.filter_map(|((method, path, body), expected)| {
+        let found = answer(registry, method, path, body);
+        (found != *expected).then(|| format!("{method} {path} {body}\n  was {expected:?}\n  is  {found:?}\n"))
+    });
+    let differ: Vec<String> = differ.collect();
+    assert!(differ.is_empty(), "{} of {}:\n{}", differ.len(), questions.len(), differ.concat());
 }
 
 /// Everything that changes something is refused as a registry in mode READONLY refuses it, in words that say why.
