@@ -59,6 +59,11 @@ impl Registry {
         self.running.stderr()
     }
 
+    /// The most memory that it has had resident, in bytes.
+    pub fn peak_rss(&self) -> u64 {
+        self.running.peak_rss()
+    }
+
     /// `http://127.0.0.1:PORT`.
     pub fn url(&self) -> String {
         format!("http://{}", self.port.address())

@@ -1,6 +1,16 @@
 //! `replevin registry serve --from-backup`: the registry is gone, nothing is restored yet, and whoever asks gets the answers that it
 //! gave; nobody can write.
 
+#![allow(clippy::print_stdout, reason = "time and memory of a large one, for who runs it with --nocapture")]
+
+use formats::commit::{ObjectRef, Op};
+use formats::hash::Hash;
+use formats::ids::BackupId;
+use formats::paths::ObjectName;
+use formats::schemas::{FileRef, SchemaSnapshot, VersionRow, VersionState};
+use pipeline::commit_log::CommitLog;
+use pipeline::seam::Seam;
+use pipeline::storage::{self, IoSettings, StorageSettings};
 use sandbox::binary::Replevin;
 use sandbox::client::{self, NewRecord, Producer};
 use sandbox::job::{Job, bucket, folder};
@@ -14,7 +24,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 use std::sync::OnceLock;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 fn cluster() -> &'static KafkaCluster {
     static CLUSTER: OnceLock<KafkaCluster> = OnceLock::new();
@@ -425,4 +435,69 @@ fn what_is_no_backup_of_schemas_is_refused_and_said() {
     let empty = scratch.path().join("nothing").display().to_string();
     let said = run(&["--from-backup", &empty]).run().expect_code(10).stderr;
     assert!(said.contains("there is no backup"), "{said}");
+}
+
+/// A backup whose snapshots have as many versions as a large company has. Only the last one has a text.
+async fn large(folder: &Path, count: u32) {
+    let text = |id: u32| format!(r#"{{"type":"fixed","name":"F{id}","size":{id}}}"#);
+    let settings = StorageSettings::Filesystem { path: folder.to_owned(), prefix: None };
+    let store = storage::open(&settings, &IoSettings::default()).expect("a store");
+    let id = BackupId::new("large").expect("a name");
+    let mut log = CommitLog::open_or_create(store.clone(), Seam::system(), &id, "c").await.expect("a log");
+    log.become_writer().await.expect("a writer");
+    let mut newest: Option<ObjectRef> = None;
+    for (seq, first) in (1..=count).step_by(20_000).enumerate() {
+        let mut snapshot = SchemaSnapshot::new("http://registry", 1_700_000_000_000, newest.clone());
+        for id in first..(first + 20_000).min(count + 1) {
+            let (subject, version, text) =
+                (format!("subject-of-a-topic-{}-value", id % 10_000), id / 10_000 + 1, text(id));
+            let file = FileRef {
+                file: format!("v{version}.avsc"),
+                length: text.len() as u64,
+                blake3: Hash::of(text.as_bytes()),
+            };
+            let row = VersionRow {
+                subject,
+                version: i32::try_from(version).expect("few"),
+                id,
+                guid: Some(registry::identity::guid(&text, &[], None, None).to_string()),
+                schema_type: "AVRO".to_owned(),
+                state: VersionState::Active,
+                text: file,
+                labels: None,
+                references: Vec::new(),
+                ts: Some(1_700_000_000_000),
+                extra: serde_json::Map::new(),
+            };
+            if id == count {
+                store.create(&row.key(&row.text), vec![text.into()]).await.expect("written");
+            }
+            snapshot.versions.push(row);
+        }
+        let stored = snapshot.encode().expect("a snapshot");
+        let key = ObjectName::SchemaSnapshot(seq as u64 + 1, log.incarnation()).key();
+        let object = ObjectRef { key, length: stored.len() as u64, blake3: Hash::of(&stored) };
+        store.create(&object.key, vec![stored.into()]).await.expect("written");
+        let after = newest.map(|before| before.key);
+        log.commit(vec![Op::Schemas { object: object.clone(), after, covers: 1 }]).await.expect("committed");
+        newest = Some(object);
+    }
+}
+
+#[test]
+fn a_hundred_thousand_versions_are_served_within_seconds() {
+    const COUNT: u32 = 100_000;
+    let scratch = Scratch::new("large");
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    runtime.block_on(large(scratch.path(), COUNT));
+    let began = Instant::now();
+    let served = Registry::serving(&["--from-backup", &scratch.path().display().to_string()], &[]);
+    let took = began.elapsed();
+    let last = get(&served, &format!("/schemas/ids/{COUNT}"));
+    assert_eq!(last["schema"], json!({ "type": "fixed", "name": "F100000", "size": 100_000 }).to_string());
+    assert_eq!(get(&served, "/subjects/count")["count"], json!(10_000));
+    let memory = served.peak_rss();
+    println!("{COUNT} versions after {took:?}, {} MB", memory >> 20);
+    assert!(took < Duration::from_secs(30), "{took:?}");
+    assert!(memory < 300 << 20, "{memory}");
 }

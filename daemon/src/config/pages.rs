@@ -294,7 +294,7 @@ fn defaults_written_out_change_nothing_and_examples_load() {
         let text = full_registry(live);
         let config = super::registry::parse("registry-full.yaml", &text, &[], &Samples, false);
         let config = config.unwrap_or_else(|error| panic!("{error}\n{text}"));
-        super::registry::RegistryConfig { notices: Vec::new(), ..config }
+        super::registry::RegistryConfig { notices: Vec::new(), store_named: None, ..config }
     };
     assert_eq!(load(Live::Required), load(Live::Defaults));
     load(Live::All);

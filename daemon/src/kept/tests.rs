@@ -1,5 +1,3 @@
-use std::time::{Duration, Instant};
-
 use bytes::Bytes;
 use formats::ids::Incarnation;
 use formats::schemas::ReferenceRow;
@@ -117,31 +115,6 @@ async fn a_text_that_is_damaged_is_named_and_the_rest_is_served() {
     let error = here.schema(1, None).await.expect_err("it is gone");
     assert!(error.message().contains("schema-registry/subjects/a/v1.avsc"), "{error}");
     assert!(here.schema(2, None).await.is_ok());
-}
-
-/// Snapshots of as many as a large company has: what they add up to is there in seconds, and no text is read for it.
-#[tokio::test]
-async fn a_hundred_thousand_versions_are_there_in_seconds() {
-    const SUBJECTS: u32 = 10_000;
-    let version = |n: u32| {
-        let (subject, id) = (format!("subject-{}", n % SUBJECTS), n + 1);
-        let number = i32::try_from(n / SUBJECTS).expect("few") + 1;
-        let text = format!(r#"{{"type":"fixed","name":"F{id}","size":{id}}}"#);
-        let guid = identity::guid(&text, &[], None, None).to_string();
-        Found::Version(FoundVersion { guid: Some(guid), ..found(&subject, number, id, &text) })
-    };
-    let (store, _, archived) = backup(vec![(0..10 * SUBJECTS).map(version).collect()]).await;
-    // Any text that was read would be missed.
-    store.delete("schema-registry/subjects/subject-7/v3.avsc").await.expect("deleted");
-    let newest = archived.schemas.newest.clone();
-    let began = Instant::now();
-    let mut schemas = SchemaArchive::open(Arc::clone(&store), &newest).await.expect("an archive");
-    let catalog = std::mem::take(&mut schemas.catalog);
-    let here = registry(catalog, Archived { schemas, reads: Semaphore::new(READS) }).await;
-    let took = began.elapsed();
-    assert!(took < Duration::from_secs(30), "{took:?}");
-    let last = here.schema(10 * SUBJECTS, None).await.expect("a schema");
-    assert_eq!(&*last.texts.canonical, r#"{"type":"fixed","name":"F100000","size":100000}"#);
     assert!(here.live().ready().await.is_ok());
     store.delete(REPOSITORY).await.expect("deleted");
     assert!(here.live().ready().await.is_err(), "the backup was taken away");
