@@ -6,6 +6,7 @@ mod config;
 mod exit;
 mod forward;
 mod http;
+mod kept;
 mod logging;
 mod metrics;
 mod output;

@@ -220,6 +220,7 @@ impl From<StoreError> for Error {
                      from that copy"
                 ),
             ),
+            StoreError::ReadOnly(why) => Self::not_permitted(format!("Nothing was changed: {why}")),
             StoreError::NotWriter(why) => Self::new(
                 50004,
                 format!(

@@ -6,7 +6,7 @@ use crate::process::wait_until;
 use crate::scratch::Port;
 use std::time::Duration;
 
-/// A running registry that keeps its schemas in memory; killed when dropped.
+/// A running registry; killed when dropped.
 #[derive(Debug)]
 pub struct Registry {
     port: Port,
@@ -14,7 +14,7 @@ pub struct Registry {
 }
 
 impl Registry {
-    /// Starts one and waits until it can work.
+    /// Starts one that keeps its schemas in memory, and waits until it can work.
     ///
     /// # Panics
     /// When it does not start.
@@ -27,13 +27,21 @@ impl Registry {
     /// # Panics
     /// When it does not start.
     pub fn start_with(variables: &[(&str, &str)]) -> Self {
+        Self::serving(&["--storage-type", "memory"], variables)
+    }
+
+    /// Starts one with these arguments that say what it serves, and environment variables.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub fn serving(what: &[&str], variables: &[(&str, &str)]) -> Self {
         let port = Port::reserve();
         let number = port.number().to_string();
-        let arguments =
-            ["registry", "serve", "--storage-type", "memory", "--host", "127.0.0.1", "--port", &number];
-        let replevin = variables
-            .iter()
-            .fold(Replevin::new(&arguments), |replevin, (name, value)| replevin.env(name, value));
+        let listening = ["registry", "serve", "--host", "127.0.0.1", "--port", &number];
+        let replevin =
+            variables.iter().fold(Replevin::new(&[&listening, what].concat()), |replevin, (name, value)| {
+                replevin.env(name, value)
+            });
         let registry = Self { running: replevin.start(), port };
         let ready = wait_until(Duration::from_secs(30), || match registry.ask("GET", "/health/ready", "") {
             Ok(answer) if answer.status == 200 => Ok(()),
@@ -44,6 +52,16 @@ impl Registry {
             panic!("the registry is not ready: {why}\n{}", registry.running.stderr());
         }
         registry
+    }
+
+    /// What it has logged.
+    pub fn log(&self) -> String {
+        self.running.stderr()
+    }
+
+    /// The most memory that it has had resident, in bytes.
+    pub fn peak_rss(&self) -> u64 {
+        self.running.peak_rss()
     }
 
     /// `http://127.0.0.1:PORT`.

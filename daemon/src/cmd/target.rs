@@ -53,6 +53,11 @@ impl StoreArgs {
 }
 
 impl TargetArgs {
+    /// A backup that is named as this command names one: by a URL or, where there is none, by a job file.
+    pub(super) fn named(path: Option<String>, config: Option<PathBuf>, backup_id: Option<String>) -> Self {
+        Self { store: StoreArgs { path, config }, backup_id }
+    }
+
     /// The store, as the backup's own folder.
     pub(super) async fn open(&self) -> Result<Arc<dyn Store>> {
         let (settings, configured) = self.store.settings()?;

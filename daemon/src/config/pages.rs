@@ -48,7 +48,8 @@ const REGISTRY: &str = "
 `replevin registry serve` needs none of this: without a file, a variable or a flag it keeps schemas in SQLite and listens on port 8081.
 [registry.yaml](registry.yaml), [registry-mysql.yaml](registry-mysql.yaml) and [registry-cassandra.yaml](registry-cassandra.yaml) are
 examples, [registry-axonops.yaml](registry-axonops.yaml) is written the way users of the AxonOps registry write theirs, and
-[registry-full.yaml](registry-full.yaml) holds every key with its default.
+[registry-full.yaml](registry-full.yaml) holds every key with its default. With `--from-backup` or `--backup-config` a backup is served, and
+`storage` is left out ([registry/README.md](../registry/README.md#from-a-backup)).
 
 - **Both dialects.** Names of the AxonOps registry's files and names of its operations guide are one key in two spellings. Lengths of
   time are seconds, or have a unit, or several (`1h30m`).
@@ -293,7 +294,7 @@ fn defaults_written_out_change_nothing_and_examples_load() {
         let text = full_registry(live);
         let config = super::registry::parse("registry-full.yaml", &text, &[], &Samples, false);
         let config = config.unwrap_or_else(|error| panic!("{error}\n{text}"));
-        super::registry::RegistryConfig { notices: Vec::new(), ..config }
+        super::registry::RegistryConfig { notices: Vec::new(), store_named: None, ..config }
     };
     assert_eq!(load(Live::Required), load(Live::Defaults));
     load(Live::All);

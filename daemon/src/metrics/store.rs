@@ -187,6 +187,10 @@ impl Store for Metered {
         self.inner.writer()
     }
 
+    fn read_only(&self) -> Option<&str> {
+        self.inner.read_only()
+    }
+
     fn pool(&self) -> Option<Pool> {
         self.inner.pool()
     }

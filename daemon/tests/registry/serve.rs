@@ -99,6 +99,16 @@ fn what_is_wrong_is_said_and_ends_it_with_2() {
         (&["-c", "nowhere.yaml"], &[], "nowhere.yaml: cannot read the file"),
         (&[], &[("STORAGE_TYPE", "postgresql")], "storage.postgresql.user is missing"),
         (&[], &[("SCHEMA_REGISTRY_AUTH_ENABLED", "true")], "not yet supported: authentication"),
+        (
+            &["--from-backup", "/backups"],
+            &[("STORAGE_TYPE", "postgresql"), ("POSTGRES_USER", "u")],
+            "STORAGE_TYPE: a store (postgresql) is configured, and a backup is to be served",
+        ),
+        (&["--from-backup", "/backups", "--storage-type", "memory"], &[], "cannot be used with"),
+        (&["--from-backup", "/backups", "--backup-config", "job.yaml"], &[], "cannot be used with"),
+        (&["--at", "2026-01-01"], &[], "--from-backup"),
+        (&["--from-backup", "/backups", "--at", "yesterday"], &[], "is no moment"),
+        (&["--from-backup", "ftp://x/y"], &[ANY_PORT], "ftp"),
         (&["--host", "256.1.1.1"], &[("STORAGE_TYPE", "memory")], "cannot listen on 256.1.1.1:8081"),
     ] {
         let (code, log) = refused(args, vars);
@@ -109,6 +119,14 @@ fn what_is_wrong_is_said_and_ends_it_with_2() {
     fs::write(folder.path().join("replevin-data"), "").expect("written");
     let (code, log) = refused_in(folder.path(), &[], &[ANY_PORT]);
     assert!(code == Some(2) && log.contains("STORAGE_TYPE=memory"), "{log}");
+    // A file that names a store, and one that is not there.
+    let folder = tempfile::tempdir().expect("a folder");
+    fs::write(folder.path().join("r.yaml"), "storage:\n  sqlite: {data_dir: here}\n").expect("written");
+    let (code, log) = refused_in(folder.path(), &["-c", "r.yaml", "--from-backup", "b"], &[ANY_PORT]);
+    assert!(code == Some(2) && log.contains("r.yaml:2:11: a store (sqlite) is configured"), "{code:?} {log}");
+    let vars = [ANY_PORT, ("STATE_DIRECTORY", "/var/lib/replevin"), ("POSTGRES_HOST", "db")];
+    let (code, log) = refused_in(folder.path(), &["--from-backup", "nothing"], &vars);
+    assert!(code == Some(10) && log.contains("there is no backup"), "{code:?} {log}");
     // A port that is taken.
     let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
     let port = taken.local_addr().expect("an address").port().to_string();

@@ -125,7 +125,7 @@ impl VersionRow {
 
     /// The key of an object of this version.
     pub fn key(&self, file: &FileRef) -> String {
-        keys::object_key(&self.subject, &file.file)
+        file.key(&self.subject)
     }
 }
 
@@ -138,6 +138,13 @@ pub struct FileRef {
     pub length: u64,
     /// BLAKE3 of the stored bytes.
     pub blake3: Hash,
+}
+
+impl FileRef {
+    /// Its key, in the folder of this subject.
+    pub fn key(&self, subject: &str) -> String {
+        keys::object_key(subject, &self.file)
+    }
 }
 
 /// Whether the registry still has a version.

@@ -79,6 +79,14 @@ impl SchemaArchive {
         Err(Error::damaged("the snapshots of the schemas have no beginning"))
     }
 
+    /// An object of a version of this subject, checked, for who keeps no more of a version than that.
+    ///
+    /// # Errors
+    /// As [`SchemaArchive::text`].
+    pub async fn file(&self, subject: &str, file: &FileRef) -> Result<Bytes> {
+        read_object(&*self.store, subject, file).await
+    }
+
     /// The store that it is in.
     pub fn store(&self) -> &Arc<dyn Store> {
         &self.store
@@ -160,7 +168,11 @@ pub(crate) async fn read_snapshot(store: &dyn Store, object: &ObjectRef) -> Resu
 /// # Errors
 /// Damage, or whatever the store says.
 pub(crate) async fn read_file(store: &dyn Store, row: &VersionRow, file: &FileRef) -> Result<Bytes> {
-    let key = row.key(file);
+    read_object(store, &row.subject, file).await
+}
+
+async fn read_object(store: &dyn Store, subject: &str, file: &FileRef) -> Result<Bytes> {
+    let key = file.key(subject);
     checked(store, &key, file.length, file.blake3).await.map_err(|error| error.at(key))
 }
 

@@ -78,6 +78,11 @@ impl Live {
         &self.store
     }
 
+    /// Why nobody can ever write here, where that is so.
+    pub(crate) fn read_only(&self) -> Option<&str> {
+        self.store.read_only()
+    }
+
     /// How the cache of texts is used.
     pub(crate) fn cached_texts(&self) -> CacheNumbers {
         self.texts.numbers()

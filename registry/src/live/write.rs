@@ -52,6 +52,11 @@ impl<'a> Draft<'a> {
         }
     }
 
+    /// Why nobody can ever write here, where that is so.
+    pub(crate) fn read_only(&self) -> Option<&str> {
+        self.live.read_only()
+    }
+
     /// The context before this commit.
     pub fn state(&self) -> &ContextState {
         self.state

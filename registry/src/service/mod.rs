@@ -190,17 +190,28 @@ impl Candidate {
 /// decision's own only those of the whole context may be looked at.
 pub(crate) trait View {
     fn settings<T>(&mut self, context: &Context, look: impl FnOnce(&ContextState) -> T) -> T;
+
+    /// Why nobody can ever write here, where that is so.
+    fn read_only(&self) -> Option<&str>;
 }
 
 impl View for &Live {
     fn settings<T>(&mut self, context: &Context, look: impl FnOnce(&ContextState) -> T) -> T {
         self.read(context, look)
     }
+
+    fn read_only(&self) -> Option<&str> {
+        Live::read_only(self)
+    }
 }
 
 impl View for &mut Draft<'_> {
     fn settings<T>(&mut self, context: &Context, look: impl FnOnce(&ContextState) -> T) -> T {
         Draft::settings(self, context, look)
+    }
+
+    fn read_only(&self) -> Option<&str> {
+        Draft::read_only(self)
     }
 }
 
@@ -242,10 +253,13 @@ fn filled(own: Config, root: Option<Config>) -> Config {
 }
 
 /// The mode that counts for a subject: its own, else its context's, else that of all contexts. READONLY_OVERRIDE at the top
-/// beats them all.
+/// beats them all, and so does READONLY where nobody can ever write.
 pub(crate) fn mode_in_scope(mut view: impl View, subject: &Subject) -> Mode {
     if let Some(mode) = overriding(&mut view) {
         return mode;
+    }
+    if view.read_only().is_some() {
+        return Mode::Readonly;
     }
     let own = view.settings(&subject.context, |state| state.mode(&subject.name).or_else(|| state.mode("")));
     own.or_else(|| view.settings(&Context::global(), |state| state.mode(""))).unwrap_or(Mode::Readwrite)
@@ -298,18 +312,23 @@ fn mode_path(subject: &Subject) -> String {
 
 /// Refuses writing where the mode in scope does not allow it.
 pub(crate) fn require_writable(view: impl View, subject: &Subject) -> Result<()> {
+    let for_ever = view.read_only().map(str::to_owned);
     match mode_in_scope(view, subject) {
-        mode @ (Mode::Readonly | Mode::ReadonlyOverride) => Err(read_only(subject, mode)),
+        mode @ (Mode::Readonly | Mode::ReadonlyOverride) => {
+            Err(read_only(subject, mode, for_ever.as_deref()))
+        }
         Mode::Readwrite | Mode::Import | Mode::Forward => Ok(()),
     }
 }
 
-fn read_only(subject: &Subject, mode: Mode) -> Error {
-    let next = match mode {
-        Mode::ReadonlyOverride => {
+/// `for_ever`: why, where nobody can ever write here.
+fn read_only(subject: &Subject, mode: Mode, for_ever: Option<&str>) -> Error {
+    let next = match (for_ever, mode) {
+        (Some(why), _) => why.to_owned(),
+        (None, Mode::ReadonlyOverride) => {
             "READONLY_OVERRIDE is set at /mode or /mode/:.__GLOBAL:. PUT another mode there".to_owned()
         }
-        _ => format!("PUT {} with READWRITE makes it writable", mode_path(subject)),
+        (None, _) => format!("PUT {} with READWRITE makes it writable", mode_path(subject)),
     };
     Error::not_permitted(format!("{} is in read-only mode. {next}", named(subject)))
 }
@@ -322,7 +341,8 @@ impl Registry {
         now_ms: impl Fn() -> i64 + Send + Sync + 'static,
     ) -> Result<Self> {
         let live = Live::open(store, settings.text_cache_bytes).await?;
-        for context in live.contexts() {
+        // Where no id is ever given it does not matter how they were.
+        for context in live.contexts().into_iter().filter(|_| live.read_only().is_none()) {
             live.read(&context, |state| require_identity(settings.identity, state.any_schema()))?;
         }
         let parsed = parsed::Cache::new(settings.parsed_cache_bytes);

@@ -1,7 +1,7 @@
 //! Modes of subjects, contexts and all of them.
 
 use super::register::drop_unused;
-use super::{Registry, delete, mode_in_scope, mode_path, overriding};
+use super::{Registry, delete, mode_in_scope, mode_path, overriding, read_only};
 use crate::error::{Error, Result};
 use crate::live::{Draft, Scope};
 use crate::names::{Context, Subject};
@@ -11,12 +11,16 @@ use crate::store::Change;
 use std::sync::Arc;
 
 impl Registry {
-    /// The mode of a subject, of a context (its root) or of everything. `in_scope`: what counts, wherever that is set.
+    /// The mode of a subject, of a context (its root) or of everything. `in_scope`: what counts, wherever that is set. Where nobody
+    /// can ever write, the mode of everything is READONLY, and others have their own as they were.
     pub async fn mode(&self, subject: &Subject, in_scope: bool) -> Result<Mode> {
         let is_top = subject.is_root() && subject.context.is_default();
         let own = |live: &crate::live::Live| {
             let mut view = live;
-            overriding(&mut view).or_else(|| live.read(&subject.context, |state| state.mode(&subject.name)))
+            let for_ever = is_top.then(|| live.read_only()).flatten();
+            overriding(&mut view)
+                .or_else(|| for_ever.map(|_| Mode::Readonly))
+                .or_else(|| live.read(&subject.context, |state| state.mode(&subject.name)))
         };
         match self.live().find(own).await? {
             Some(mode) => Ok(mode),
@@ -114,6 +118,9 @@ impl Registry {
     pub async fn require_import(&self, subject: &Subject) -> Result<()> {
         match self.mode(subject, true).await? {
             Mode::Import => Ok(()),
+            mode if self.live().read_only().is_some() => {
+                Err(read_only(subject, mode, self.live().read_only()))
+            }
             mode => Err(Error::not_permitted(format!(
                 "Schemas are imported in mode IMPORT only, and the mode is {mode}. PUT {} with IMPORT first",
                 mode_path(subject)
@@ -122,6 +129,9 @@ impl Registry {
     }
 
     fn require_mutable_modes(&self) -> Result<()> {
+        if let Some(why) = self.live().read_only() {
+            return Err(Error::not_permitted(format!("Mode changes are not allowed. {why}")));
+        }
         match self.settings.mode_mutability {
             true => Ok(()),
             false => Err(Error::not_permitted(

@@ -228,14 +228,15 @@ impl Registry {
     }
 
     /// A schema by its id, softly deleted ones too. Without a subject in the default context; with one in its context; with an
-    /// unqualified one wherever the subject has this id, else in the default context.
+    /// unqualified one wherever the subject has this id, else in the default context. What no version is any more, in a store that
+    /// keeps such schemas, is anybody's in its context.
     ///
     /// Nothing is asked of the store about what is known, because an id does not change: consumers go on while it is away.
     pub async fn schema(&self, id: SchemaId, subject: Option<&Subject>) -> Result<ById> {
         let not_found = || Error::schema_not_found(Some(&id));
         let any = |state: &ContextState| {
             state.schema(SchemaKey::of(id))?;
-            state.last_user(id).map(|(name, version)| (Arc::clone(name), version))
+            Some(state.last_user(id).map(|(name, version)| (Arc::clone(name), version)))
         };
         let found = match subject.filter(|subject| !subject.is_root()) {
             None => {
@@ -253,18 +254,22 @@ impl Registry {
                         versions.find(|version| version.schema.id == id).copied()
                     };
                     if let Some((context, version)) = self.anywhere(named, of_subject) {
-                        return Some((context, (Arc::clone(&named.name), version), true, version.schema));
+                        let of = Some((Arc::clone(&named.name), version));
+                        return Some((context, of, true, version.schema));
                     }
-                    let of = live.read(&named.context, any).filter(|_| named.context.is_default())?;
+                    let of = live.read(&named.context, any);
+                    let of = of.filter(|of| named.context.is_default() || of.is_none())?;
                     Some((named.context.clone(), of, true, SchemaKey::of(id)))
                 };
                 self.live.find_kept(look).await?
             }
         };
-        let (context, (name, version), is_named, schema) = found.ok_or_else(not_found)?;
+        let (context, user, is_named, schema) = found.ok_or_else(not_found)?;
         let found = self.by_key(&context, schema).await?.ok_or_else(not_found)?;
-        let of = is_named.then_some((Subject { context, name }, version));
-        Ok(ById { of, of_any: Some(version), ..found })
+        let of_any = user.as_ref().map(|(_, version)| *version);
+        let of = user.filter(|_| is_named);
+        let of = of.map(|(name, version)| (Subject { context, name }, version));
+        Ok(ById { of, of_any, ..found })
     }
 
     async fn by_key(&self, context: &Context, schema: SchemaKey) -> Result<Option<ById>> {

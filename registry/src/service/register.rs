@@ -87,7 +87,7 @@ impl Registry {
                     return Ok(known);
                 }
             }
-            require_mode(subject, seen.mode, submitted.id)?;
+            require_mode(subject, seen.mode, submitted.id, self.live.read_only())?;
             let (candidate, number) = self.prepare(subject, submitted, &seen, normalize, &budget).await?;
             if let Some(known) = self.equal(subject, &candidate, submitted, &seen, &budget).await? {
                 return Ok(known);
@@ -307,10 +307,10 @@ fn is_import(mode: Mode) -> bool {
     matches!(mode, Mode::Import | Mode::Forward)
 }
 
-fn require_mode(subject: &Subject, mode: Mode, id: Option<SchemaId>) -> Result<()> {
+fn require_mode(subject: &Subject, mode: Mode, id: Option<SchemaId>, for_ever: Option<&str>) -> Result<()> {
     let (named, place) = (named(subject), mode_path(subject));
     match (mode, id) {
-        (Mode::Readonly | Mode::ReadonlyOverride, _) => Err(read_only(subject, mode)),
+        (Mode::Readonly | Mode::ReadonlyOverride, _) => Err(read_only(subject, mode, for_ever)),
         (Mode::Readwrite, Some(_)) => Err(Error::not_permitted(format!(
             "{named} is not in import mode. Leave the id out, or PUT {place} with IMPORT first"
         ))),

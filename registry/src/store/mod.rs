@@ -39,6 +39,7 @@ use uuid::Uuid;
 #[cfg(feature = "cassandra")]
 pub mod cassandra;
 pub mod kafka;
+pub mod kept;
 pub mod memory;
 pub mod mysql;
 pub mod postgresql;
@@ -289,6 +290,8 @@ pub enum StoreError {
     Forked(String),
     /// Another instance writes, or none does: who or why. Nothing was written.
     NotWriter(String),
+    /// Nobody writes to this store, ever: what it is. Nothing was written.
+    ReadOnly(String),
 }
 
 impl fmt::Display for StoreError {
@@ -308,6 +311,7 @@ impl fmt::Display for StoreError {
                 )
             }
             Self::NotWriter(why) => write!(f, "this instance does not write: {why}"),
+            Self::ReadOnly(why) => write!(f, "the store takes no changes: {why}"),
         }
     }
 }
@@ -331,7 +335,7 @@ pub struct Pool {
 /// A place for schemas; the module says what it promises.
 #[async_trait]
 pub trait Store: Send + Sync + 'static {
-    /// The name in configuration, metrics and logs: `memory`, `sqlite`, `postgresql`, `mysql`, `cassandra`, `kafka`.
+    /// The name in configuration, metrics and logs: `memory`, `sqlite`, `postgresql`, `mysql`, `cassandra`, `kafka`, `backup`.
     fn backend(&self) -> &'static str;
 
     /// Where it stands now; also the proof that it answers. For a shared store this is one small query.
@@ -356,6 +360,11 @@ pub trait Store: Send + Sync + 'static {
     /// Who may write to it now, where that is one of several instances.
     fn writer(&self) -> kafka::log::Writer {
         kafka::log::Writer::This(0)
+    }
+
+    /// What it is, in a sentence for clients, where nobody can ever write to it: the registry on it is read-only, whatever modes say.
+    fn read_only(&self) -> Option<&str> {
+        None
     }
 
     /// The pool of connections, where there is one.

@@ -56,6 +56,17 @@ class Session:
         context = SerializationContext(topic, MessageField.VALUE, headers=message.headers() or [])
         return deserializer(message.value(), context), message.value(), message.headers() or []
 
+    def consumed(self, topic, deserializer):
+        """The first value of a topic."""
+        group = {"bootstrap.servers": self.bootstrap, "group.id": f"again-{topic}", "auto.offset.reset": "earliest"}
+        consumer = Consumer(group)
+        consumer.subscribe([topic])
+        message = consumer.poll(SECONDS)
+        assert message is not None and message.error() is None, message and message.error()
+        consumer.close()
+        context = SerializationContext(topic, MessageField.VALUE, headers=message.headers() or [])
+        return deserializer(message.value(), context)
+
 
 def avro(session):
     user = {"name": "Zoë", "visits": 2**40}
@@ -178,6 +189,26 @@ def administration(session):
     assert name not in registry.get_subjects()
 
 
+def from_backup(session):
+    """What the other cases have written, by clients that know only a registry that is served from a backup."""
+    registry = session.registry()
+    user = {"name": "Zoë", "visits": 2**40}
+    assert session.consumed("python-avro", AvroDeserializer(registry)) == user
+    assert session.consumed("python-json", JSONDeserializer(None, schema_registry_client=registry)) == {"item": "tea", "price": 2.5}
+    message, _ = compiled()
+    found = session.consumed("python-protobuf", ProtobufDeserializer(message.Message, {"use.deprecated.format": False}, registry))
+    assert found.text == "x" and found.part.number == 5 and found.counts == {"k": 1}, found
+    visit = {"who": {"name": "Zoë", "visits": 1}}
+    assert session.consumed("python-references", AvroDeserializer(registry)) == visit
+    assert session.consumed("python-header", AvroDeserializer(registry))["name"] == "Ada Lovelace"
+    # A producer goes on where its schemas are known, and no other schema is taken.
+    known = session.registry().lookup_schema("python-avro-value", Schema(USER, "AVRO"))
+    assert registry.register_schema("python-avro-value", Schema(USER, "AVRO")) == known.schema_id == 1, known
+    AvroSerializer(registry, USER)(user, SerializationContext("python-avro", MessageField.VALUE))
+    refused = refusal(lambda: registry.register_schema("python-avro-value", Schema('"string"', "AVRO")))
+    assert (refused.http_status_code, refused.error_code) == (422, 42205), refused
+
+
 def refusal(call):
     try:
         answer = call()
@@ -206,7 +237,7 @@ def compiled():
     return importlib.import_module("python_message_pb2"), importlib.import_module("python_part_pb2")
 
 
-CASES = {case.__name__: case for case in (avro, json, protobuf, references, header_guid, administration)}
+CASES = {case.__name__: case for case in (avro, json, protobuf, references, header_guid, administration, from_backup)}
 
 if __name__ == "__main__":
     CASES[sys.argv[1]](Session(*sys.argv[2:]))

@@ -5,6 +5,7 @@ mod app;
 mod check;
 mod diff;
 mod export;
+mod from_backup;
 mod import;
 mod serve;
 mod takeover;
@@ -54,7 +55,12 @@ enum RegistryCommand {
 
 const HELP: &str = "Flags win over environment variables, and these over the file. Every key of the file has a variable: \
 SCHEMA_REGISTRY_PORT or SERVER_PORT, SCHEMA_REGISTRY_STORAGE_TYPE or STORAGE_TYPE, SCHEMA_REGISTRY_PG_HOST or POSTGRES_HOST; \
-configs/README.md names them all. Without any of it, schemas are kept in SQLite in ./replevin-data and port 8081 is listened on.";
+configs/README.md names them all. Without any of it, schemas are kept in SQLite in ./replevin-data and port 8081 is listened on.
+
+\
+With --from-backup or --backup-config, what the registry had is answered from a backup, before anything is restored: all that is \
+read, with its ids, versions and GUIDs, and lookups and compatibility checks. What changes something is refused with 42205, and GET /mode answers \
+READONLY. Schemas that the registry had deleted for good are answered by id and GUID, because records bear them.";
 
 /// Arguments of `registry serve`.
 #[derive(Debug, clap::Args)]
@@ -80,6 +86,8 @@ struct ServeArgs {
     /// Compatibility where nothing else is set.
     #[arg(long, value_name = "LEVEL")]
     compatibility_level: Option<String>,
+    #[command(flatten)]
+    backup: from_backup::FromBackup,
 }
 
 impl ServeArgs {

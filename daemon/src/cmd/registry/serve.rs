@@ -1,7 +1,8 @@
 //! `registry serve`: opens the store, listens, and serves until it is told to stop.
 //!
 //! A store behind a network may be away: then health says so and everything else is refused, and it is tried again for as long as it
-//! takes. What only another configuration can mend (a folder that cannot be written, an address that is taken) ends the process.
+//! takes. What only another configuration can mend (a folder that cannot be written, an address that is taken, a backup that is not
+//! there or is damaged) ends the process.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -21,12 +22,13 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::app::{App, MetricsOnly};
+use super::from_backup::FromBackup;
 use super::{ServeArgs, log_notices};
 use crate::config::registry::{self as config, RegistryConfig, Server, StoreSettings};
 use crate::forward::HttpForward;
 use crate::logging::{LogFormat, Logging};
 use crate::metrics::Metered;
-use crate::{exit, http, registry_log, signals};
+use crate::{exit, http, kept, registry_log, signals};
 
 /// Pauses between attempts to reach a store: from the first to the longest.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(10));
@@ -45,8 +47,10 @@ pub(super) async fn run(args: &ServeArgs, logging: Logging) -> Result<u8> {
     let format = if config.logging.is_json { LogFormat::Json } else { LogFormat::Text };
     logging.start_at(&config.logging.level, format);
     log_notices(&config, file);
+    args.backup.require_no_store(&config, file.map(|file| file.display().to_string()).as_deref())?;
+    let backup = args.backup.is_given().then(|| args.backup.clone());
     let stop = signals::stop_token()?;
-    let near = near(&config.store).await?;
+    let near = if backup.is_some() { None } else { near(&config.store).await? };
     let path = config.metrics.as_ref().map(|metrics| metrics.path.clone());
     let app = Arc::new(App::new(config.logging.requests, path));
     let (listener, address) = listen(&config.server.host, config.server.port).await?;
@@ -54,8 +58,17 @@ pub(super) async fn run(args: &ServeArgs, logging: Logging) -> Result<u8> {
         Some(port) => Some(listen(&config.server.host, port).await?),
         None => None,
     };
-    tracing::info!(%address, store = config.store.name(), "the registry listens");
-    let opening = tokio::spawn(open(Arc::clone(&app), config.clone(), near, stop.clone()));
+    let store = if backup.is_some() { kept::BACKEND } else { config.store.name() };
+    tracing::info!(%address, store, "the registry listens");
+    let opening = open(Arc::clone(&app), config.clone(), near, backup, stop.clone());
+    let ends = stop.clone();
+    let opening = tokio::spawn(async move {
+        let opened = opening.await;
+        if opened.is_err() {
+            ends.cancel();
+        }
+        opened
+    });
     let limits = limits(&config.server);
     let metrics = metrics.map(|(listener, address)| {
         tracing::info!(%address, "metrics are told here too");
@@ -139,15 +152,57 @@ async fn connect(settings: &StoreSettings) -> std::result::Result<Arc<dyn Store>
     })
 }
 
+/// Opens a backup, for as long as it takes to reach it; nothing where it was told to stop before. What no waiting mends is an error.
+async fn open_backup(
+    app: &App,
+    backup: &FromBackup,
+    stop: &CancellationToken,
+) -> Result<Option<Arc<dyn Store>>> {
+    let mut pause = PAUSES.0;
+    loop {
+        let opened = tokio::select! {
+            () = stop.cancelled() => return Ok(None),
+            opened = backup.open() => opened,
+        };
+        match opened {
+            Err(error) if error.is_retriable() => {
+                if !is_time_again(app, error.to_string(), &mut pause, stop).await {
+                    return Ok(None);
+                }
+            }
+            opened => return opened.map(Some),
+        }
+    }
+}
+
+/// Waits before another attempt, and says why; false where it was told to stop meanwhile.
+async fn is_time_again(app: &App, why: String, pause: &mut Duration, stop: &CancellationToken) -> bool {
+    tracing::error!(why, again_in_ms = pause.as_millis(), "the registry waits for its store");
+    app.wait(why);
+    tokio::select! {
+        () = stop.cancelled() => return false,
+        () = tokio::time::sleep(*pause) => {}
+    }
+    *pause = (*pause * 2).min(PAUSES.1);
+    true
+}
+
 /// Opens the registry, for as long as it takes. Answers its store, or nothing where it was told to stop before.
 async fn open(
     app: Arc<App>,
     config: RegistryConfig,
     near: Option<Arc<dyn Store>>,
+    backup: Option<FromBackup>,
     stop: CancellationToken,
 ) -> Result<Option<Arc<dyn Store>>> {
     let mut pause = PAUSES.0;
     let mut store = near;
+    if let Some(backup) = &backup {
+        store = open_backup(&app, backup, &stop).await?;
+        if store.is_none() {
+            return Ok(None);
+        }
+    }
     loop {
         let opening = async {
             let store = match &store {
@@ -185,13 +240,9 @@ async fn open(
                 why
             }
         };
-        tracing::error!(why, again_in_ms = pause.as_millis(), "the registry waits for its store");
-        app.wait(why);
-        tokio::select! {
-            () = stop.cancelled() => return Ok(store),
-            () = tokio::time::sleep(pause) => {}
+        if !is_time_again(&app, why, &mut pause, &stop).await {
+            return Ok(store);
         }
-        pause = (pause * 2).min(PAUSES.1);
     }
 }
 

@@ -38,6 +38,8 @@ pub(crate) use store_settings::StoreSettings;
 pub(crate) struct RegistryConfig {
     pub(crate) server: Server,
     pub(crate) store: StoreSettings,
+    /// Where the store is named, if it is not the default one.
+    pub(crate) store_named: Option<At>,
     pub(crate) default_level: Level,
     /// The error code of an incompatible schema.
     pub(crate) incompatible_code: u32,
@@ -204,6 +206,7 @@ fn build(root: &Section, problems: &mut Problems, notices: &mut Vec<Notice>) -> 
     let logging = root.section("logging")?;
     Some(RegistryConfig {
         store,
+        store_named: store_settings::named(root.section("storage")?),
         default_level: Level::from_str(compatibility.text("level")?).ok()?,
         incompatible_code: compatibility.text("error_code")?.parse().ok()?,
         schemas,

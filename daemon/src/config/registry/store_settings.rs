@@ -11,7 +11,7 @@ use registry::store::sql::{SqlSettings, SslMode};
 use registry::store::sqlite::SqliteSettings;
 
 use super::super::check::{Section, Value};
-use super::super::error::{Notice, Problems};
+use super::super::error::{At, Notice, Problems};
 use super::stores::NAMES;
 
 /// Where schemas are kept, and how to get there.
@@ -45,6 +45,15 @@ impl StoreSettings {
             Self::Kafka(_) => "kafka",
         }
     }
+}
+
+/// Where a store is named: by its type, or by a section of its own in the file. What variables say about a store of no type is said to
+/// every service.
+pub(super) fn named(storage: &Section) -> Option<At> {
+    let is_told =
+        |name: &&str| storage.is_written(name) && (*name == "type" || storage.at(name).outside.is_none());
+    let told = ["type"].iter().chain(NAMES).copied().find(is_told);
+    told.map(|name| storage.at(name))
 }
 
 /// Builds the store's settings from the checked section. Clients, and other registries, come to `port`.
