@@ -26,6 +26,25 @@ fn help_and_version_are_data_and_list_the_exit_codes() {
 }
 
 #[test]
+fn kafka_backup_is_another_name() {
+    let output = Command::new(env!("CARGO_BIN_EXE_kafka-backup")).arg("--version").output().expect("runs");
+    assert_eq!(text(&output.stdout), text(&replevin(&["--version"]).stdout));
+    let output =
+        Command::new(env!("CARGO_BIN_EXE_kafka-backup")).args(["verify", "--depth"]).output().expect("runs");
+    assert_eq!(
+        (output.status.code(), text(&output.stderr)),
+        (Some(2), text(&replevin(&["verify", "--depth"]).stderr))
+    );
+    // Alone, it says what is missing.
+    let folder = tempfile::tempdir().expect("a folder");
+    let alone = folder.path().join("kafka-backup");
+    std::fs::copy(env!("CARGO_BIN_EXE_kafka-backup"), &alone).expect("copied");
+    let output = Command::new(&alone).arg("--version").env("PATH", folder.path()).output().expect("runs");
+    let said = text(&output.stderr);
+    assert!(output.status.code() == Some(127) && said.contains("  -> install both"), "{said}");
+}
+
+#[test]
 fn wrong_usage_ends_with_2_and_says_so_on_stderr() {
     for args in
         [&["backups"][..], &["backup"], &["verify", "--path", "/tmp", "--depth"], &["dump", "--path", "/tmp"]]

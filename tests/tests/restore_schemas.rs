@@ -1,7 +1,7 @@
 //! Schemas that come back before the data: whatever the target registry holds, the same client reads equal objects afterwards, and
 //! what never named a schema is the same bytes.
 
-use sandbox::client;
+use sandbox::client::{self, Isolation, NewRecord, Producer};
 use sandbox::job::{Job, Restore, folder};
 use sandbox::kafka::{KafkaCluster, KafkaVersion};
 use sandbox::process;
@@ -10,6 +10,7 @@ use sandbox::scratch::{Scratch, installed};
 use serde_json::{Value, json};
 use std::path::Path;
 use std::sync::OnceLock;
+use std::time::Duration;
 
 /// The topics that `travel.py` fills.
 const KINDS: [&str; 11] = [
@@ -157,4 +158,164 @@ fn whatever_the_target_registry_holds_the_same_objects_are_read() {
         let again = restore.run(0);
         assert_eq!(again["verdict"], "proven", "{name}: {again:#}");
     }
+}
+
+/// Whatever the registry says that is not about one restore: settings and modes of everything.
+fn places(registry: &Registry) -> Vec<Value> {
+    let subjects = ask(registry, "GET", "/subjects?deleted=true&subjectPrefix=:*:", &Value::Null);
+    let subjects = subjects.as_array().expect("a list").iter().filter_map(Value::as_str);
+    let mut paths: Vec<String> = ["/mode", "/config"].map(str::to_owned).into();
+    for subject in subjects {
+        let name = subject.replace('/', "%2F").replace(':', "%3A");
+        paths.extend(["mode", "config"].map(|what| format!("/{what}/{name}?defaultToGlobal=true")));
+    }
+    paths.iter().map(|path| json!([path, ask(registry, "GET", path, &Value::Null)])).collect()
+}
+
+/// Dies at points, dies at any time, and comes to the same end.
+fn killed(away: &Away, name: &str, registry: &Registry, lines: &[&str]) {
+    let restore = away.restore(registry, ("lost", name), lines);
+    // The first finds the target as it was, each later one what the one before has left.
+    let points = [
+        "before_journal_begin",
+        "after_journal_begin",
+        "before_schemas",
+        "before_journal_write:2",
+        "after_journal_write:2",
+        "after_schemas",
+        "after_schema_pin",
+        "before_topic_create",
+        "after_guard",
+        "after_ack:2",
+        "before_seal",
+    ];
+    let mut died = 0;
+    for point in points {
+        let finished = restore.command(&[]).env("REPLEVIN_FAILPOINT", point).run();
+        died += usize::from(finished.code().is_none());
+    }
+    assert!(
+        died >= 6,
+        "{name}: only {died} of {points:?} were reached: was the binary built with failpoints?"
+    );
+    let report = restore.run(0);
+    assert_eq!(report["verdict"], "proven", "{name}: {report:#}");
+    let after = travel("read", &registry.url(), name, &[]);
+    assert_eq!(after, away.before, "{name}");
+}
+
+#[test]
+fn a_restore_that_dies_anywhere_comes_to_the_same_end_with_modes_and_levels_back() {
+    let away = away("lost", "12");
+    let mapped = Registry::start();
+    take_ids(&mapped, 30);
+    ask(&mapped, "PUT", "/config", &json!({ "compatibility": "FULL_TRANSITIVE" }));
+    ask(&mapped, "PUT", "/config/lost-avro-value", &json!({ "compatibility": "FULL" }));
+    killed(&away, "mapped", &mapped, &["force_register: true"]);
+    let forced = Registry::start();
+    killed(&away, "forced", &forced, &["force_ids: true"]);
+    let config = |registry: &Registry, path: &str| {
+        ask(registry, "GET", path, &Value::Null)["compatibilityLevel"].clone()
+    };
+    assert_eq!(config(&mapped, "/config"), "FULL_TRANSITIVE");
+    assert_eq!(config(&mapped, "/config/lost-avro-value"), "FULL");
+    for registry in [&mapped, &forced] {
+        for place in places(registry) {
+            if let Some(mode) = place[1]["mode"].as_str() {
+                assert_eq!(mode, "READWRITE", "{place}");
+            }
+        }
+    }
+
+    // At any time, again and again, into yet another registry.
+    let (random, mut kills) = (Registry::start(), 0);
+    take_ids(&random, 30);
+    let restore =
+        away.restore(&random, ("lost", "random"), &["force_register: true", "set_compatibility: FORWARD"]);
+    for round in 0..8 {
+        let finished = restore.command(&[]).run_and_kill(Duration::from_millis(60 + 90 * round));
+        kills += usize::from(finished.was_killed());
+    }
+    assert!(kills > 3, "only {kills} runs were killed");
+    let report = restore.run(0);
+    assert_eq!(report["verdict"], "proven", "{report:#}");
+    assert_eq!(travel("read", &random.url(), "random", &[]), away.before);
+    for place in places(&random) {
+        if let Some(mode) = place[1]["mode"].as_str() {
+            assert_eq!(mode, "READWRITE", "{place}");
+        }
+    }
+}
+
+#[test]
+fn a_schema_that_is_nowhere_stops_its_partition_or_stays_as_it_is_and_is_counted() {
+    let (registry, scratch) = (Registry::start(), Scratch::new("nowhere"));
+    let bootstrap = cluster().bootstrap();
+    let framed =
+        |id: u64, rest: &[u8]| [&[0][..], &u32::try_from(id).expect("small").to_be_bytes(), rest].concat();
+    let register = |subject: &str, size: u32| {
+        let schema = json!({ "type": "fixed", "name": "F", "size": size });
+        let path = format!("/subjects/{subject}/versions");
+        ask(&registry, "POST", &path, &json!({ "schema": schema.to_string() }))["id"].as_u64().expect("an id")
+    };
+    let (good, other) = (register("nowhere-value", 1), register("elsewhere", 2));
+    for topic in ["nowhere", "well"] {
+        client::create_topic(&bootstrap, topic, 1, 1, &[]);
+    }
+    let producer = Producer::new(&bootstrap, &[]);
+    let values =
+        [framed(good, b"a"), framed(other, b"ab"), framed(4242, b"a"), framed(good, b"b"), b"text".to_vec()];
+    let records: Vec<_> = values.iter().map(|value| NewRecord::new("k", value.clone())).collect();
+    producer.send("nowhere", &records);
+    producer.send("well", &[NewRecord::new("k", "v")]);
+    let job = Job::new("nowhere", &bootstrap, &folder(scratch.path())).topics(&["nowhere", "well"]);
+    let job = job.top(&section(&registry.url(), &[]));
+    job.back_up(0);
+    drop(registry);
+
+    let target = Registry::start();
+    take_ids(&target, 9);
+    let restore = |name: &str, lines: &[&str]| {
+        let mapping = format!("topic_mapping: {{nowhere: {name}, well: {name}-well}}");
+        job.restore(&bootstrap).set(&mapping).top(&section(&target.url(), lines))
+    };
+    let report = restore("fails", &[]).run(3);
+    let failure = |report: &Value, topic: &str| {
+        let topics = report["topics"].as_array().expect("topics").iter();
+        let own = topics.clone().find(|own| own["target"] == topic).expect("the topic");
+        own["partitions"][0]["failure"].clone()
+    };
+    let message = failure(&report, "fails")["message"].as_str().expect("a message").to_owned();
+    assert!(message.contains("offset 2") && message.contains("4242"), "{message}");
+    assert_eq!(failure(&report, "fails-well"), Value::Null, "the others are restored");
+    // As the message says: the same restore again, and now it is kept.
+    let report = restore("fails", &["unknown_ids: keep"]).run(0);
+    let ids = report["schemas"]["ids"].clone();
+    let new = |id: u64| ids[id.to_string()].as_u64().expect("an id");
+    let read = client::read_all(&bootstrap, "fails", Isolation::ReadCommitted);
+    let read: Vec<_> = read.into_iter().map(|record| record.value.expect("a value")).collect();
+    let expected = [
+        framed(new(good), b"a"),
+        framed(new(other), b"ab"),
+        framed(4242, b"a"),
+        framed(new(good), b"b"),
+        b"text".to_vec(),
+    ];
+    assert_eq!(read, expected);
+
+    // The map of a report is a mapping for another restore, without any registry.
+    let file = scratch.path().join("report.json");
+    std::fs::write(&file, report.to_string()).expect("written");
+    let lines = [
+        "  restore:",
+        "    enabled: false",
+        &format!("    id_mapping_file: {}", file.display()),
+        "    unknown_ids: keep",
+    ];
+    let mapping = "topic_mapping: {nowhere: given, well: given-well}";
+    let given = job.restore(&bootstrap).set(mapping).top(&format!("schema_registry:\n{}", lines.join("\n")));
+    let report = given.run(0);
+    assert_eq!(report["schemas"]["ids"], ids, "{report:#}");
+    let read = client::read_all(&bootstrap, "given", Isolation::ReadCommitted);
+    assert_eq!(read.into_iter().map(|record| record.value.expect("a value")).collect::<Vec<_>>(), expected);
 }

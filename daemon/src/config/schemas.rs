@@ -21,8 +21,12 @@ pub(crate) static SCHEMA_REGISTRY: Table = Table {
     about: "The schema registry whose schemas belong to the data; `enterprise.schema_registry` is the same section in another place. Schemas are \
             looked at after data was committed, and a backup says up to which commit they are complete.",
     keys: &[
-        oso("enabled", Kind::Bool, "whether schemas are backed up, or restored; where it is left out: if `url` is there")
-            .default("false"),
+        oso(
+            "enabled",
+            Kind::Bool,
+            "whether schemas are backed up, or restored; where it is left out: if `url` is there",
+        )
+        .default("false"),
         oso(
             "url",
             Kind::Text,
@@ -329,7 +333,11 @@ impl Restored {
             && registry.url.expose().starts_with("kafka://")
         {
             let message = format!("{path}.url is a topic: schemas cannot be restored into that");
-            problems.add(section.at("url"), message, "write the URL of the registry that the topic belongs to");
+            problems.add(
+                section.at("url"),
+                message,
+                "write the URL of the registry that the topic belongs to",
+            );
         }
         if registry.is_none() && (is_off || id_mapping_file.is_none()) {
             return None;

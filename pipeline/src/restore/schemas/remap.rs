@@ -40,13 +40,16 @@ pub struct RemapCounts {
     pub unproven: u64,
 }
 
+/// Nothing where the schema cannot be understood.
+type Made = Option<Arc<dyn PayloadReader>>;
+
 /// Readers of payloads, made when they are first needed.
 #[derive(Debug)]
 pub(in crate::restore) struct Readers {
     target: Arc<dyn SchemaTarget>,
     archive: Arc<SchemaArchive>,
     runtime: Handle,
-    made: Mutex<HashMap<(Arc<str>, SchemaId), Option<Arc<dyn PayloadReader>>>>,
+    made: Mutex<HashMap<(Arc<str>, SchemaId), Made>>,
 }
 
 impl Readers {
@@ -56,7 +59,7 @@ impl Readers {
     }
 
     /// Waits for the store where the schema was not needed before, so not for the threads that drive the runtime.
-    fn of(&self, id: SchemaId, candidate: &Candidate) -> Result<Option<Arc<dyn PayloadReader>>> {
+    fn of(&self, id: SchemaId, candidate: &Candidate) -> Result<Made> {
         let key = (Arc::clone(&candidate.context), id);
         let made = || self.made.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = made().get(&key) {
