@@ -18,6 +18,8 @@ use std::path::{Path, PathBuf};
 pub struct Journal {
     intents: Box<dyn Intents>,
     pub(super) written: Written,
+    /// A digest of what is stored, as far as this run knows.
+    stored: Option<blake3::Hash>,
 }
 
 /// What is stored.
@@ -85,8 +87,10 @@ impl Journal {
     ) -> Result<Self> {
         let (name, place) = (registry.name(), intents.name());
         let Some(bytes) = bytes else {
-            return Ok(Self { intents, written: Written { registry: name, ..Written::default() } });
+            let written = Written { registry: name, ..Written::default() };
+            return Ok(Self { intents, written, stored: None });
         };
+        let stored = Some(blake3::hash(&bytes));
         let written: Written = serde_json::from_slice(&bytes).map_err(|error| {
             let text = format!("{place} is no journal of modes and settings: {error}");
             Error::new(Kind::Input, text).hint(format!("name {other}"))
@@ -99,7 +103,19 @@ impl Journal {
             let next = format!("run the earlier command again, or name {other} for {name}");
             return Err(Error::new(Kind::Input, text).hint(next));
         }
-        Ok(Self { intents, written })
+        Ok(Self { intents, written, stored })
+    }
+
+    /// Refuses where another run has stored something since this one looked: that one is under way, and what it has borrowed must not
+    /// be put back. Two that look at the same moment are not told apart; a journal that is left behind looks like one under way, too.
+    pub(super) async fn require_own(&self) -> Result<()> {
+        let stored = self.intents.load().await?.map(|bytes| blake3::hash(&bytes));
+        if stored == self.stored {
+            return Ok(());
+        }
+        let text = format!("{} has changed since it was read: another run is under way", self.intents.name());
+        Err(Error::new(Kind::Failed, text)
+            .hint("wait until that one has ended, and run this again; nothing was touched"))
     }
 
     /// An earlier run was cut short.
@@ -191,8 +207,10 @@ impl Journal {
     }
 
     /// Nothing is kept any more.
-    pub(super) async fn remove(&self) -> Result<()> {
-        self.intents.remove().await
+    pub(super) async fn remove(&mut self) -> Result<()> {
+        self.intents.remove().await?;
+        self.stored = None;
+        Ok(())
     }
 
     /// Where it is kept, for messages.
@@ -201,11 +219,13 @@ impl Journal {
     }
 
     /// Stores what is noted.
-    pub(super) async fn store(&self) -> Result<()> {
+    pub(super) async fn store(&mut self) -> Result<()> {
         let bytes = serde_json::to_vec_pretty(&self.written).map_err(|error| {
             Error::new(Kind::Failed, format!("{} cannot be written: {error}", self.intents.name()))
         })?;
-        self.intents.store(&bytes).await
+        self.intents.store(&bytes).await?;
+        self.stored = Some(blake3::hash(&bytes));
+        Ok(())
     }
 }
 

@@ -118,7 +118,7 @@ impl Journal {
     }
 
     /// The journal keeps what is left, or goes.
-    async fn close(&self, client: &Client, failures: Vec<String>) -> Result<()> {
+    async fn close(&mut self, client: &Client, failures: Vec<String>) -> Result<()> {
         let kept = match self.is_left_over() {
             true => self.store().await,
             false => self.remove().await,

@@ -182,6 +182,7 @@ struct Running<'a> {
 }
 
 pub(super) async fn run(restore: &Restore<'_>, plan: &Plan, journal: &mut Journal) -> Result<Outcome> {
+    journal.require_own().await?;
     // The plan was made for a target of which everything is as it was; and what another restore has borrowed goes back, too.
     let was = journal.began().cloned();
     if journal.is_left_over() {

@@ -247,3 +247,19 @@ async fn what_an_archive_has_got_meanwhile_counts_as_new() {
     bed.restored(&from, &forced()).await;
     assert_eq!(level(&bed, "new").await, Some("FORWARD".into()));
 }
+
+#[tokio::test]
+async fn what_another_run_has_borrowed_meanwhile_is_left_to_it() {
+    let (bed, switch) = dying().await;
+    let (from, settings, progress) = (archive(), forced(), Progress::default());
+    let to = Arc::clone(&bed.to);
+    let restore = Restore { from: &from, to, settings: &settings, progress: &progress, stop: GO_ON };
+    let mut journal = bed.journal().await;
+    let plan = restore.plan(&journal).await.expect("planned");
+    // It is under way by then, or has died; nobody can tell.
+    dead(&bed, &switch, &settings).await;
+    let error = restore.run(&plan, &mut journal).await.map(drop).expect_err("refused");
+    assert!(error.to_string().contains("another run is under way") && error.next_step().is_some(), "{error}");
+    assert!(is_kept(&bed) && bed.mode("a").await == Some(Mode::Readwrite), "it is as that one has left it");
+    bed.restored(&archive(), &settings).await;
+}
