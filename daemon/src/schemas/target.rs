@@ -137,6 +137,8 @@ impl SchemaTarget for RegistryTarget {
                 map.guids.insert(from, to);
             }
         }
+        map.unmapped_guids =
+            outcome.map.unmapped_guids.iter().filter_map(|guid| Uuid::parse_str(guid).ok()).collect();
         let counts = [
             (outcome.registered, "registered"),
             (outcome.deleted, "softly deleted"),
@@ -152,6 +154,7 @@ impl SchemaTarget for RegistryTarget {
             lines: vec![format!("{}: {said}", self.client.name())],
             details: outcome.map.to_json(),
             map,
+            warnings: outcome.warnings.iter().map(|warning| format!("schemas: {warning}")).collect(),
         })
     }
 
@@ -246,7 +249,7 @@ impl SchemaTarget for GivenTarget {
         _: &CancellationToken,
     ) -> Result<TargetReport> {
         let TargetPlan { lines, details, map, .. } = self.plan(archive, notes).await?;
-        Ok(TargetReport { lines, details, map })
+        Ok(TargetReport { lines, details, map, warnings: Vec::new() })
     }
 
     async fn reader(

@@ -179,7 +179,7 @@ impl Restore<'_> {
                 .await?;
         self.check_stop()?;
         let results = Results::default();
-        let jobs = self.jobs(&prepared, &standings, &results, remap.as_ref().map(|(remap, _)| remap));
+        let jobs = self.jobs(&prepared, &standings, &results, remap.as_ref().map(|(remap, ..)| remap));
         let coordinator = Coordinator::new(
             self.settings,
             self.client.clone(),
@@ -197,7 +197,10 @@ impl Restore<'_> {
         }));
         let results = std::mem::take(&mut *results.lock().unwrap_or_else(PoisonError::into_inner));
         let mut report = report_of(&prepared, &standings, outcomes, results);
-        report.schemas = remap.map(|(_, report)| report);
+        if let Some((_, schemas, warnings)) = remap {
+            report.schemas = Some(schemas);
+            report.warnings.extend(warnings);
+        }
         if self.settings.map_offsets {
             report.warn_of_unmapped();
         }
@@ -279,7 +282,7 @@ impl Restore<'_> {
     }
 
     /// Before anything else is touched: what ids in records become is pinned with it.
-    async fn bring_schemas(&self, prepared: &Prepared) -> Result<Option<(Remap, SchemaReport)>> {
+    async fn bring_schemas(&self, prepared: &Prepared) -> Result<Option<(Remap, SchemaReport, Vec<String>)>> {
         let (Some(schemas), Some(rules)) = (&prepared.schemas, &self.settings.schemas) else {
             return Ok(None);
         };

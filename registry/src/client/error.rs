@@ -87,6 +87,12 @@ impl Error {
     pub fn is_absent(&self) -> bool {
         self.kind == ErrorKind::Absent
     }
+
+    /// What was to be deleted is not there. A registry that does not know the request (405) has deleted nothing either, and says so;
+    /// without a number it is no registry that misses something, and somebody must hear of that.
+    pub fn is_gone(&self) -> bool {
+        self.is_absent() && self.status != Some(405) && self.code.is_some()
+    }
 }
 
 impl fmt::Display for Error {

@@ -217,8 +217,7 @@ impl Client {
 
     /// Removes settings; what has none stays so.
     pub async fn delete_config(&self, of: &Subject) -> Result<()> {
-        let deleted = self.sender.send(Method::DELETE, &setting("config", of), &[], None).await;
-        optional(deleted.map(drop)).map(drop)
+        gone(self.sender.send(Method::DELETE, &setting("config", of), &[], None).await.map(drop))
     }
 
     /// The mode of a subject, a context or the registry; nothing where it has none of its own.
@@ -247,8 +246,7 @@ impl Client {
 
     /// Removes a mode; what has none stays so.
     pub async fn delete_mode(&self, of: &Subject) -> Result<()> {
-        let deleted = self.sender.send(Method::DELETE, &setting("mode", of), &[], None).await;
-        optional(deleted.map(drop)).map(drop)
+        gone(self.sender.send(Method::DELETE, &setting("mode", of), &[], None).await.map(drop))
     }
 
     async fn get<T: DeserializeOwned>(&self, path: &str, query: &Query<'_>) -> Result<T> {
@@ -287,6 +285,10 @@ fn optional<T>(answer: Result<T>) -> Result<Option<T>> {
         Err(error) if error.is_absent() && error.code().is_some() => Ok(None),
         Err(error) => Err(error),
     }
+}
+
+fn gone(deleted: Result<()>) -> Result<()> {
+    deleted.or_else(|error| if error.is_gone() { Ok(()) } else { Err(error) })
 }
 
 fn asked(schema: &Schema, placed: Placed) -> shape::Asked<'_> {

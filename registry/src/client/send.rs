@@ -126,7 +126,7 @@ impl Sender {
             let rounds = attempts / instances;
             if !failed.again || rounds > self.limits.retries {
                 let error = failed.error;
-                return match repeated && method == Method::DELETE && error.is_absent() {
+                return match repeated && method == Method::DELETE && error.status() == Some(404) {
                     true => Ok(Sent { body: Bytes::new(), repeated }),
                     false => Err(error),
                 };

@@ -60,8 +60,10 @@ impl Applied {
 pub async fn apply(plan: &Plan, run: &Run<'_>, there: &Index, modes: &mut Modes) -> Result<Applied> {
     let applied = write(plan, run, there, modes).await;
     let put_back = modes.put_back(run.to).await;
-    let applied = applied?;
-    put_back.map(|()| applied)
+    match (applied, put_back) {
+        (Err(error), Err(besides)) => Err(error.and(besides)),
+        (applied, put_back) => put_back.and(applied),
+    }
 }
 
 /// Carries out a plan, and leaves the modes borrowed.
@@ -197,12 +199,14 @@ async fn register(key: &Key, known: &Entry, run: &Run<'_>) -> Result<bool> {
 pub(super) async fn place(schema: &Schema, to: &Client) -> Result<Registered> {
     let key = Key { subject: schema.subject.as_str().into(), version: schema.version };
     let registered = to.register(schema, Placed::Same).await.map_err(|error| {
-        let in_mode = error.code() == Some(42205);
+        let code = error.code();
         let error = Error::from(error).at(&key);
-        if in_mode {
-            error.hint("another mode was set meanwhile, or the id is taken; run the same command again")
-        } else {
-            error
+        match code {
+            Some(42205) => {
+                error.hint("another mode was set meanwhile, or the id is taken; run the same command again")
+            }
+            Some(42201) => error.hint("leave its subject out: this registry does not take it for a schema"),
+            _ => error.or_hint("look at what the registry says of it, and run the same command again"),
         }
     })?;
     if registered.id != schema.id {
@@ -253,7 +257,7 @@ impl Client {
     /// Deletes a version; one that is not there stays so.
     pub(super) async fn delete_version_of(&self, key: &Key, how: Deletion) -> client::Result<()> {
         match self.delete_version(&key.subject(), key.version, how).await {
-            Err(error) if error.is_absent() && error.code().is_some() => Ok(()),
+            Err(error) if error.is_gone() => Ok(()),
             done => done,
         }
     }

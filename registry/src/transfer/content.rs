@@ -46,11 +46,21 @@ pub(super) fn outline_of(schema: &Schema, text: &str) -> Fingerprint {
     short
 }
 
-/// Metadata and rules in one form; those that say nothing are none.
+/// Metadata and rules in one form; those that say nothing are none. Which version it is says nothing of a schema.
 pub(super) fn said(schema: &Schema) -> String {
     let said = |value: Option<&Value>| value.map(settled).filter(|value| !is_nothing(value));
     let rules = schema.rule_set.as_ref().map(told);
-    format!("{} {}", Value::from(said(schema.metadata.as_ref())), Value::from(said(rules.as_ref())))
+    let metadata = schema.metadata.as_ref().map(unnumbered);
+    format!("{} {}", Value::from(said(metadata.as_ref())), Value::from(said(rules.as_ref())))
+}
+
+/// Metadata without the number that its version has: a registry that counts puts its own number there.
+fn unnumbered(metadata: &Value) -> Value {
+    let mut metadata = metadata.clone();
+    if let Some(properties) = metadata.get_mut("properties").and_then(Value::as_object_mut) {
+        properties.shift_remove("confluent:version");
+    }
+    metadata
 }
 
 /// Neither metadata nor rules say anything.

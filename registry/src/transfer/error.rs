@@ -41,9 +41,27 @@ impl Error {
         self
     }
 
+    /// With what to do next, where nothing is said of that yet.
+    pub(super) fn or_hint(self, next_step: &str) -> Self {
+        match self.next_step {
+            Some(_) => self,
+            None => self.hint(next_step),
+        }
+    }
+
     /// With where it happened before the message.
     pub(super) fn at(mut self, place: impl fmt::Display) -> Self {
         self.message = format!("{place}: {}", self.message);
+        self
+    }
+
+    /// With another one that came of the same thing. The kind stays that of the first.
+    pub(super) fn and(mut self, besides: Self) -> Self {
+        self.message = format!("{}; besides, {}", self.message, besides.message);
+        self.next_step = match (self.next_step, besides.next_step) {
+            (Some(one), Some(other)) if one != other => Some(format!("{one}; and {other}")),
+            (one, other) => one.or(other),
+        };
         self
     }
 

@@ -31,7 +31,9 @@ impl InFile {
         match std::fs::read(&self.0) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
             Err(error) => {
-                Err(Error::new(Kind::Input, format!("{} cannot be read: {error}", self.0.display())))
+                let text = format!("{} cannot be read: {error}", self.0.display());
+                Err(Error::new(Kind::Input, text)
+                    .hint("see who may read it: it may say what is to be put back"))
             }
             Ok(bytes) => Ok(Some(bytes)),
         }
@@ -46,6 +48,11 @@ impl InFile {
         file.write_all(bytes)?;
         file.sync_all()?;
         std::fs::rename(&beside, &self.0)?;
+        self.sync_folder()
+    }
+
+    /// What stands in the folder is on the disk.
+    fn sync_folder(&self) -> std::io::Result<()> {
         let folder = self.0.parent().filter(|folder| !folder.as_os_str().is_empty());
         std::fs::File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
     }
@@ -66,12 +73,17 @@ impl Intents for InFile {
     }
 
     async fn remove(&self) -> Result<()> {
-        match std::fs::remove_file(&self.0) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                Err(Error::new(Kind::Failed, format!("{} cannot be removed: {error}", self.0.display())))
-            }
-            _ => Ok(()),
-        }
+        let removed = match std::fs::remove_file(&self.0) {
+            // Else a machine that loses power would find it again, and take it for what an earlier run has left.
+            Ok(()) => self.sync_folder(),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error),
+        };
+        removed.map_err(|error| {
+            let text = format!("{} cannot be removed: {error}", self.0.display());
+            Error::new(Kind::Failed, text)
+                .hint("remove it by hand, or run the same command again: nothing is borrowed any more")
+        })
     }
 
     fn name(&self) -> String {

@@ -7,7 +7,7 @@ use super::error::{Error, Kind, Result};
 use super::index::{Index, Place};
 use super::intents::{InFile, Intents};
 use crate::client::{Client, Settings};
-use crate::names::Subject;
+use crate::names::{Context, Subject};
 use crate::settings::Mode;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -17,19 +17,21 @@ use std::path::{Path, PathBuf};
 /// What of one registry is borrowed, and where that is written down.
 pub struct Journal {
     intents: Box<dyn Intents>,
-    written: Written,
+    pub(super) written: Written,
+    /// A digest of what is stored, as far as this run knows.
+    stored: Option<blake3::Hash>,
 }
 
 /// What is stored.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
-struct Written {
+pub(super) struct Written {
     /// The registry, without credentials.
     registry: String,
     /// What each place is put back to; null where it had no mode of its own.
-    modes: BTreeMap<Place, Option<Mode>>,
+    pub(super) modes: BTreeMap<Place, Option<Mode>>,
     /// What each place is put back to, with null for what is cleared; null where it had no settings of its own.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    configs: BTreeMap<Place, Option<Settings>>,
+    pub(super) configs: BTreeMap<Place, Option<Settings>>,
     /// How the target was when a restore that has not come to its end began.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     began: Option<Began>,
@@ -38,6 +40,9 @@ struct Written {
 /// How a target was before a restore touched it first. A later look cannot tell what was there from what the restore has brought.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Began {
+    /// Which restore it is.
+    #[serde(default)]
+    pub(super) of: Task,
     /// Contexts that had no version.
     pub(super) empty: BTreeSet<String>,
     /// No context had any.
@@ -46,6 +51,18 @@ pub(super) struct Began {
     pub(super) absent: BTreeSet<String>,
     /// Versions of the source that are to be softly deleted once they are registered.
     pub(super) deletions: BTreeSet<(String, i32)>,
+    /// Subjects of the target that get versions.
+    #[serde(default)]
+    pub(super) written: BTreeSet<String>,
+}
+
+/// Which restore a journal belongs to. Another one must not take what this one has brought for what was there.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Task {
+    /// The archive.
+    pub(super) archive: String,
+    /// A digest of what says which versions come, and as what.
+    pub(super) settings: String,
 }
 
 impl std::fmt::Debug for Journal {
@@ -58,27 +75,47 @@ impl Journal {
     /// The journal of a registry, with what an earlier run that was cut short has left in it.
     pub async fn open(intents: Box<dyn Intents>, registry: &Client) -> Result<Self> {
         let bytes = intents.load().await?;
-        Self::read(intents, bytes, registry)
+        Self::read(intents, bytes, registry, "another place for the journal")
     }
 
-    fn read(intents: Box<dyn Intents>, bytes: Option<Vec<u8>>, registry: &Client) -> Result<Self> {
+    /// `other`: what may be given where the journal is not this one's.
+    fn read(
+        intents: Box<dyn Intents>,
+        bytes: Option<Vec<u8>>,
+        registry: &Client,
+        other: &str,
+    ) -> Result<Self> {
         let (name, place) = (registry.name(), intents.name());
         let Some(bytes) = bytes else {
-            return Ok(Self { intents, written: Written { registry: name, ..Written::default() } });
+            let written = Written { registry: name, ..Written::default() };
+            return Ok(Self { intents, written, stored: None });
         };
+        let stored = Some(blake3::hash(&bytes));
         let written: Written = serde_json::from_slice(&bytes).map_err(|error| {
-            let text = format!("{place} is no journal of modes: {error}");
-            Error::new(Kind::Input, text).hint("name another file with --journal")
+            let text = format!("{place} is no journal of modes and settings: {error}");
+            Error::new(Kind::Input, text).hint(format!("name {other}"))
         })?;
         if written.registry != name {
-            let text =
-                format!("{place} holds modes of {}, which an earlier run did not put back", written.registry);
-            let next = format!(
-                "run the earlier command again, or name another file than that of {name} with --journal"
+            let text = format!(
+                "{place} holds what an earlier run has borrowed of {}, and not put back",
+                written.registry
             );
+            let next = format!("run the earlier command again, or name {other} for {name}");
             return Err(Error::new(Kind::Input, text).hint(next));
         }
-        Ok(Self { intents, written })
+        Ok(Self { intents, written, stored })
+    }
+
+    /// Refuses where another run has stored something since this one looked: that one is under way, and what it has borrowed must not
+    /// be put back. Two that look at the same moment are not told apart; a journal that is left behind looks like one under way, too.
+    pub(super) async fn require_own(&self) -> Result<()> {
+        let stored = self.intents.load().await?.map(|bytes| blake3::hash(&bytes));
+        if stored == self.stored {
+            return Ok(());
+        }
+        let text = format!("{} has changed since it was read: another run is under way", self.intents.name());
+        Err(Error::new(Kind::Failed, text)
+            .hint("wait until that one has ended, and run this again; nothing was touched"))
     }
 
     /// An earlier run was cut short.
@@ -143,6 +180,11 @@ impl Journal {
         self.written.configs.entry(place.to_owned()).or_insert(before);
     }
 
+    /// Whether settings of a place are borrowed.
+    pub(super) fn has_config(&self, place: &str) -> bool {
+        self.written.configs.contains_key(place)
+    }
+
     /// How the target was when the restore began that is under way.
     pub(super) fn began(&self) -> Option<&Began> {
         self.written.began.as_ref()
@@ -164,60 +206,26 @@ impl Journal {
         self.store().await
     }
 
-    /// What places are put back to, whatever they were. Nothing is stored yet.
-    pub(super) fn settle_all(
-        &mut self,
-        modes: &BTreeMap<Place, Option<Mode>>,
-        configs: &BTreeMap<Place, Option<Settings>>,
-    ) {
-        self.written.modes.extend(modes.iter().map(|(place, mode)| (place.clone(), *mode)));
-        self.written.configs.extend(configs.iter().map(|(place, config)| (place.clone(), config.clone())));
+    /// Nothing is kept any more.
+    pub(super) async fn remove(&mut self) -> Result<()> {
+        self.intents.remove().await?;
+        self.stored = None;
+        Ok(())
     }
 
-    /// Puts everything back, settings before modes, and removes the journal; of a restore that has not come to its end it keeps how
-    /// that began.
-    pub async fn put_back(&mut self, client: &Client) -> Result<()> {
-        let failed = |what: &str, error: crate::client::Error, journal: &str| {
-            let text = format!("{what} of {} is not put back: {error}", client.name());
-            let next = format!("run the same command again: {journal} says what it was");
-            Error::new(Kind::Failed, text).hint(next)
-        };
-        while let Some((place, config)) = self.written.configs.last_key_value() {
-            let subject = Subject::parse(place);
-            let set = match config {
-                Some(config) => client.set_config(&subject, config).await,
-                None => client.delete_config(&subject).await,
-            };
-            set.map_err(|error| failed(&format!("the settings of {place:?}"), error, &self.intents.name()))?;
-            self.written.configs.pop_last();
-        }
-        // Subjects before their contexts: a context that is writable again must not find its subjects in IMPORT.
-        while let Some((place, mode)) = self.written.modes.last_key_value() {
-            let set = match mode {
-                Some(mode) => client.set_mode(&Subject::parse(place), *mode).await,
-                None => client.delete_mode(&Subject::parse(place)).await,
-            };
-            if let Err(error) = set {
-                // A registry that lets no mode be changed has not let it be borrowed either.
-                let refused = error.status().is_some_and(|status| status < 500);
-                if !refused || client.mode(&Subject::parse(place)).await.ok().as_ref() != Some(mode) {
-                    return Err(failed("a mode", error, &self.intents.name()));
-                }
-            }
-            self.written.modes.pop_last();
-        }
-        match self.written.began {
-            Some(_) => self.store().await,
-            None => self.intents.remove().await,
-        }
+    /// Where it is kept, for messages.
+    pub(super) fn place(&self) -> String {
+        self.intents.name()
     }
 
     /// Stores what is noted.
-    pub(super) async fn store(&self) -> Result<()> {
+    pub(super) async fn store(&mut self) -> Result<()> {
         let bytes = serde_json::to_vec_pretty(&self.written).map_err(|error| {
             Error::new(Kind::Failed, format!("{} cannot be written: {error}", self.intents.name()))
         })?;
-        self.intents.store(&bytes).await
+        self.intents.store(&bytes).await?;
+        self.stored = Some(blake3::hash(&bytes));
+        Ok(())
     }
 }
 
@@ -239,7 +247,10 @@ impl Modes {
     pub fn open(path: PathBuf, registry: &Client) -> Result<Self> {
         let intents = InFile(path.clone());
         let bytes = intents.read()?;
-        Ok(Self { path, journal: Journal::read(Box::new(intents), bytes, registry)? })
+        Ok(Self {
+            path,
+            journal: Journal::read(Box::new(intents), bytes, registry, "another file with --journal")?,
+        })
     }
 
     /// An earlier run was cut short.
@@ -277,6 +288,17 @@ async fn before(client: &Client, place: &str) -> Result<Option<Mode>> {
         && client.mode_in_scope(&subject).await? != Mode::Readwrite
     {
         return Ok(None);
+    }
+    // And it answers the mode of all contexts, where that is another one and nothing is set.
+    if place.is_empty() && own.is_some_and(|own| own != Mode::Readwrite) {
+        let of_all = match client.mode(&Subject::new(Context::global(), "")).await {
+            // A registry that takes it for a subject may refuse the name.
+            Err(error) if error.status().is_some_and(|status| status < 500) => None,
+            of_all => of_all?,
+        };
+        if of_all == own {
+            return Ok(None);
+        }
     }
     Ok(own)
 }

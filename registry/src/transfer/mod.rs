@@ -22,6 +22,7 @@ mod intents;
 mod journal;
 mod order;
 mod plan;
+mod put_back;
 pub mod restore;
 mod source;
 #[cfg(test)]

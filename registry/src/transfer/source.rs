@@ -223,7 +223,8 @@ impl Index {
                         "{} has a version {}, which no registry gives",
                         schema.subject, schema.version
                     );
-                    return Err(Error::new(Kind::Failed, text));
+                    return Err(Error::new(Kind::Failed, text)
+                        .hint("look at what answers there, or verify the backup"));
                 }
                 self.insert(&schema, 0);
             }

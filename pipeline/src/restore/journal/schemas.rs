@@ -38,6 +38,8 @@ pub(super) struct Part {
     ids: BTreeMap<String, u32>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     guids: BTreeMap<Uuid, Uuid>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    unmapped_guids: Vec<Uuid>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     topics: Framings,
 }
@@ -53,6 +55,7 @@ impl SchemaPin {
     fn parts(&self) -> Vec<Part> {
         let ids: Vec<_> = self.map.ids.iter().collect();
         let guids: Vec<_> = self.map.guids.iter().collect();
+        let unmapped: Vec<_> = self.map.unmapped_guids.iter().copied().collect();
         let topics: Vec<_> = self.framings.iter().collect();
         let ids = ids.chunks(CHUNK).map(|chunk| Part {
             ids: chunk.iter().map(|(from, to)| (from.to_string(), to.number())).collect(),
@@ -66,7 +69,10 @@ impl SchemaPin {
             topics: chunk.iter().map(|(topic, framing)| ((*topic).clone(), **framing)).collect(),
             ..Part::default()
         });
-        ids.chain(guids).chain(topics).collect()
+        let unmapped = unmapped
+            .chunks(CHUNK)
+            .map(|chunk| Part { unmapped_guids: chunk.to_vec(), ..Part::default() });
+        ids.chain(guids).chain(unmapped).chain(topics).collect()
     }
 
     /// Puts together what the entry names.
@@ -86,6 +92,7 @@ impl SchemaPin {
                 pin.map.ids.insert(from.parse::<ContextId>()?, to);
             }
             pin.map.guids.extend(&part.guids);
+            pin.map.unmapped_guids.extend(&part.unmapped_guids);
             pin.framings.extend(part.topics.iter().map(|(topic, framing)| (topic.clone(), *framing)));
         }
         Ok(pin)

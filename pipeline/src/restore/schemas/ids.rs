@@ -110,7 +110,9 @@ impl Ids {
         };
         let Some(guid) = row.guid.as_deref().and_then(|guid| Uuid::parse_str(guid).ok()) else { return };
         let to = match (map.guids.get(&guid), to) {
+            _ if map.unmapped_guids.contains(&guid) => Landing::Nowhere,
             (Some(other), _) if *other != guid => Landing::Other(*other),
+            (Some(_), _) => Landing::Same,
             (_, Landing::Nowhere) => Landing::Nowhere,
             (_, Landing::New) => Landing::New,
             _ => Landing::Same,

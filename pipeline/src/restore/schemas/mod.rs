@@ -16,7 +16,7 @@ mod step;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -140,8 +140,10 @@ impl FromStr for ContextId {
 pub struct SchemaMap {
     /// Ids.
     pub ids: BTreeMap<ContextId, SchemaId>,
-    /// GUIDs that are others in the target.
+    /// GUIDs; one that is in neither is the same in the target where its schema is there.
     pub guids: BTreeMap<Uuid, Uuid>,
+    /// GUIDs that nothing in the target stands for, or several schemas.
+    pub unmapped_guids: BTreeSet<Uuid>,
 }
 
 /// What a [`SchemaTarget`] would do.
@@ -170,6 +172,8 @@ pub struct TargetReport {
     pub details: Value,
     /// What ids have become.
     pub map: SchemaMap,
+    /// What the reader should know.
+    pub warnings: Vec<String>,
 }
 
 /// Where schemas go: a registry, or nowhere where only ids are mapped.

@@ -229,13 +229,14 @@ impl Step<'_> {
 }
 
 impl Prepared {
-    /// Brings the schemas, unless an earlier run did, and pins what ids become. Gives what is done to records, and the report.
+    /// Brings the schemas, unless an earlier run did, and pins what ids become. Gives what is done to records, the report, and what the
+    /// reader should know.
     pub(in crate::restore) async fn bring(
         &self,
         rules: &SchemaRules,
         (entries, number): (&Entries, u32),
         stop: &CancellationToken,
-    ) -> Result<(Remap, SchemaReport)> {
+    ) -> Result<(Remap, SchemaReport, Vec<String>)> {
         let mut report = TargetReport::default();
         let pin = match &self.pinned {
             Some(pin) => pin.clone(),
@@ -250,7 +251,7 @@ impl Prepared {
                 pin
             }
         };
-        let TargetReport { lines, details, .. } = report;
+        let TargetReport { lines, details, warnings, .. } = report;
         let report = SchemaReport {
             target: rules.target.name(),
             done: self.plan.done,
@@ -262,6 +263,7 @@ impl Prepared {
         let ids = Arc::new(Ids::new(&self.archive.catalog, &pin.map, &[]));
         let readers = Arc::new(Readers::new(Arc::clone(&rules.target), Arc::clone(&self.archive)));
         let (archive, framings) = (Arc::clone(&self.archive), pin.framings);
-        Ok((Remap { ids, readers, keys: rules.keys, unknown: rules.unknown, archive, framings }, report))
+        let remap = Remap { ids, readers, keys: rules.keys, unknown: rules.unknown, archive, framings };
+        Ok((remap, report, warnings))
     }
 }

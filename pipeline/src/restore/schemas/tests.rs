@@ -104,7 +104,7 @@ fn catalog(versions: &[(&str, i32, u32, Option<Uuid>)]) -> Catalog {
 
 fn map(pairs: &[(&str, u32)]) -> SchemaMap {
     let ids = pairs.iter().map(|(from, to)| (key(from), id(*to))).collect();
-    SchemaMap { ids, guids: BTreeMap::new() }
+    SchemaMap { ids, ..SchemaMap::default() }
 }
 
 fn framing(key: Framing, value: Framing) -> TopicFraming {
@@ -225,7 +225,7 @@ async fn one_number_of_two_contexts_is_told_apart_by_the_record() {
 async fn headers_name_schemas_by_id_and_guid() {
     let (old, new, lost) = (Uuid::from_u128(1), Uuid::from_u128(2), Uuid::from_u128(3));
     let catalog = catalog(&[("a", 1, 5, Some(old)), ("b", 1, 6, Some(lost))]);
-    let map = SchemaMap { guids: [(old, new)].into(), ..map(&[("5", 50)]) };
+    let map = SchemaMap { guids: [(old, new)].into(), unmapped_guids: [lost].into(), ..map(&[("5", 50), ("6", 6)]) };
     let mut seen = framing(Framing::Raw, Framing::Raw);
     seen.headers = 1;
     let remap = remap(catalog, &map, &[("t", seen)], Letters::default());
@@ -235,7 +235,7 @@ async fn headers_name_schemas_by_id_and_guid() {
         (None, b"v".to_vec(), Some(framed(5, b""))),
         (None, b"v".to_vec(), guid(lost)),
         (None, b"v".to_vec(), guid(Uuid::from_u128(9))),
-        (None, b"v".to_vec(), Some(framed(6, b""))),
+        (None, b"v".to_vec(), Some(framed(7, b""))),
     ];
     let (after, unknown, counts) = remapped(&remap, "t", items).await.unwrap();
     assert_eq!(after[0].1, framed(5, b"payload"), "where a header says it, the payload is the client's own");
@@ -320,7 +320,8 @@ async fn of_two_maps_the_first_counts_whole() {
         let ids: Vec<(&str, u32)> = ids.iter().map(|(from, to)| (from.as_str(), *to)).collect();
         let framings = [(topic("t"), framing(Framing::Named, Framing::Inferred))].into();
         let guids = [(Uuid::from_u128(1), Uuid::from_u128(u128::from(to)))].into();
-        SchemaPin { map: SchemaMap { guids, ..map(&ids) }, framings }
+        let unmapped_guids = [Uuid::from_u128(77)].into();
+        SchemaPin { map: SchemaMap { guids, unmapped_guids, ..map(&ids) }, framings }
     };
     assert_eq!(one.pin_schemas(1, &pin(5)).await.unwrap(), pin(5));
     assert_eq!(two.pin_schemas(1, &pin(6)).await.unwrap(), pin(5));

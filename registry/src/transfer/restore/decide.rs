@@ -10,7 +10,7 @@ mod numbers;
 
 use super::ids::ContextId;
 use super::plan::{Action, NAMED, Obstacle, Version, What};
-use super::same::{Form, Sameness};
+use super::same::{Form, Sameness, Theirs};
 use super::select;
 use super::settings::{Ids, Settings, Strategy};
 use crate::names::{Context, Subject};
@@ -18,14 +18,20 @@ use crate::transfer::content::Fingerprint;
 use crate::transfer::error::Result;
 use crate::transfer::index::{Entry, Key, root};
 use crate::transfer::journal::Began;
-use crate::transfer::order::{circle, sorted};
+use crate::transfer::order::{circles, sorted, way};
 use crate::transfer::source::Side;
 use serde_json::Value;
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
+/// References that are missing in the archive and named; more are only counted.
+const MISSED: usize = 100;
+
 /// Names that a circle of references is shown with.
 const SHOWN: usize = 10;
+
+const STAYS: &str = "deleted in the archive and not in the target, where it stays";
 
 /// What is in the way, and how much.
 #[derive(Default)]
@@ -53,6 +59,7 @@ pub(super) struct Decided {
     pub(super) obstacles: Obstacles,
     pub(super) warnings: Vec<String>,
     pub(super) left_out: BTreeSet<ContextId>,
+    pub(super) left_out_guids: BTreeSet<Box<str>>,
     pub(super) left_out_versions: u64,
 }
 
@@ -86,6 +93,8 @@ pub(super) struct Decide<'a> {
     leans: HashMap<usize, Key>,
     /// What something refers to that is wanted.
     referenced: HashSet<&'a Key>,
+    /// Places in the archive that are wanted only because something refers to them.
+    needed: HashSet<usize>,
     obstacles: Obstacles,
     warnings: Vec<String>,
 }
@@ -104,6 +113,7 @@ impl<'a> Decide<'a> {
         to: &'a Side,
         settings: &'a Settings,
         began: Option<&'a Began>,
+        (at_once, stop): (usize, &'a (dyn Fn() -> bool + Sync)),
     ) -> Self {
         let mut theirs: HashMap<&str, Vec<(&Key, &Entry)>> = HashMap::new();
         let mut outlines: HashMap<(Context, Fingerprint), Vec<usize>> = HashMap::new();
@@ -114,7 +124,7 @@ impl<'a> Decide<'a> {
         theirs.values_mut().for_each(|versions| versions.sort_by_key(|(key, _)| key.version));
         let holders = to.index.ids();
         let (matched, blocked, subjects) = (HashMap::new(), HashSet::new(), HashMap::new());
-        let same = Sameness::new(from, to);
+        let same = Sameness::new(from, to, at_once, stop);
         let (obstacles, warnings) = (Obstacles::default(), Vec::new());
         Self {
             from,
@@ -130,6 +140,7 @@ impl<'a> Decide<'a> {
             circular: HashSet::new(),
             leans: HashMap::new(),
             referenced: HashSet::new(),
+            needed: HashSet::new(),
             subjects,
             obstacles,
             warnings,
@@ -140,11 +151,13 @@ impl<'a> Decide<'a> {
         let wanted = select::wanted(&self.from.index, self.settings);
         self.rename(wanted.keys().copied());
         let places: Vec<usize> = wanted.keys().copied().collect();
+        self.needed = wanted.iter().filter(|(_, by)| by.is_some()).map(|(place, _)| *place).collect();
         let order = self.order(&places);
         self.referenced = order.iter().flat_map(|place| self.own(*place).1.references.iter()).collect();
         let groups = self.groups(&order);
         let mut versions: Vec<Version> = Vec::with_capacity(order.len());
         for place in order {
+            self.same.check()?;
             let mut version = self.bare(place, wanted.get(&place).copied().flatten());
             self.one(place, groups.get(&place).map(|group| &**group), &mut version).await?;
             if !version.action.is_there_in_the_end() {
@@ -156,7 +169,11 @@ impl<'a> Decide<'a> {
         self.stand_alone(&mut versions, &removals);
         self.keep_referenced(&mut versions, &removals);
         self.ids(&mut versions, &removals).await?;
-        self.numbers(&mut versions, &removals);
+        for at in self.numbers(&mut versions, &removals) {
+            let why = format!("no id is left for it: ids end at {}, and the target has that one", i32::MAX);
+            let next = "restore it into another context (subject_mapping), or give it an id that is free (id_mapping_file)";
+            self.refuse(What::Conflict, &mut versions[at], why, next);
+        }
         let mut versions = self.with_twins_first(versions);
         let rows: HashMap<usize, usize> = versions
             .iter()
@@ -168,6 +185,9 @@ impl<'a> Decide<'a> {
             version.shares = version.shares.and_then(|place| rows.get(&place).copied());
         }
         self.warn_of_latest(&versions);
+        self.warn_of_missing(&versions);
+        self.warn_of_contexts(&versions);
+        self.warn_of_what_stays(&versions);
         let left: Vec<usize> =
             (0..self.from.index.versions.len()).filter(|place| !wanted.contains_key(place)).collect();
         let id = |place: &usize| {
@@ -175,17 +195,24 @@ impl<'a> Decide<'a> {
             Some(ContextId::of(key, entry.id))
         };
         let left_out = left.iter().filter_map(id).collect();
+        let left_out_guids = left.iter().filter_map(|place| self.own(*place).1.guid.clone()).collect();
         let (obstacles, warnings) = (self.obstacles, self.warnings);
         let left_out_versions = left.len() as u64;
-        Ok(Decided { versions, removals, obstacles, warnings, left_out, left_out_versions })
+        Ok(Decided { versions, removals, obstacles, warnings, left_out, left_out_guids, left_out_versions })
     }
 
     fn own(&self, place: usize) -> (&'a Key, &'a Entry) {
         self.from.index.versions.get_index(place).expect("a place of the index")
     }
 
-    fn is_exact(&self) -> bool {
-        self.settings.ids == Ids::Forced || self.settings.strategy == Strategy::Overwrite
+    /// It takes the number that it has in the archive.
+    fn is_exact(&self, place: usize) -> bool {
+        self.settings.ids == Ids::Forced || self.overwrites(place)
+    }
+
+    /// It may take the place of another schema. What is only referred to was not asked for, so nothing goes for it.
+    fn overwrites(&self, place: usize) -> bool {
+        self.settings.strategy == Strategy::Overwrite && !self.needed.contains(&place)
     }
 
     /// The id that a version is to have, where that is not the target's to say.
@@ -246,22 +273,18 @@ impl<'a> Decide<'a> {
         }
         let (order, left) = sorted(&ahead, &elder);
         let left: BTreeSet<usize> = left.into_iter().collect();
-        let mut in_circles: BTreeSet<usize> = BTreeSet::new();
-        for at in &left {
-            self.blocked.insert(places[*at]);
-            if in_circles.contains(at) || self.obstacles.named.len() >= NAMED {
-                continue;
-            }
-            let found = circle(*at, &ahead, &left);
-            if found.is_empty() {
-                continue;
-            }
-            in_circles.extend(&found);
+        self.blocked.extend(left.iter().map(|at| places[*at]));
+        for found in circles(&ahead, &left) {
             self.circular.extend(found.iter().map(|at| places[*at]));
+            let Some(first) = found.first().filter(|_| self.obstacles.named.len() < NAMED) else {
+                self.obstacles.count += 1;
+                continue;
+            };
+            let found = way(*first, &ahead, &found);
             let mut names: Vec<String> =
                 found.iter().take(SHOWN).map(|at| self.own(places[*at]).0.to_string()).collect();
             names.push(if found.len() > SHOWN { "...".to_owned() } else { names[0].clone() });
-            let (key, _) = self.own(places[*at]);
+            let (key, _) = self.own(places[*first]);
             let why = format!("it refers to itself in the end: {}", names.join(" -> "));
             let next = "no registry takes schemas that refer to each other; leave these subjects out";
             self.obstacles.add(What::Cycle, (&key.subject, Some(key.version)), why, next);
@@ -397,11 +420,9 @@ impl<'a> Decide<'a> {
         let mut found: Vec<_> = theirs.iter().copied().filter(|(_, entry)| alike(self, entry)).collect();
         // Texts are read only of what is not written the same.
         if found.is_empty() {
-            for theirs in theirs {
-                if self.is_same(place, theirs).await? {
-                    found.push(theirs);
-                }
-            }
+            let form = self.form(&subject);
+            let meant = self.same.in_subject(self.own(place), &theirs, form).await?;
+            found.extend(meant.into_iter().filter(|(_, entry)| self.refer_alike(place, entry)));
         }
         self.matched.insert(place, found.iter().map(|(key, _)| key.version).collect());
         Ok(found)
@@ -468,15 +489,69 @@ impl<'a> Decide<'a> {
         let is_left = self.settings.strategy == Strategy::Skip
             && self.theirs.contains_key(&*version.target_subject)
             && !self.began.is_some_and(|began| began.absent.contains(&*version.target_subject));
-        if is_left && found.is_empty() {
-            version.action = Action::Skipped;
-            version.note = Some(format!("the target has {}", version.target_subject));
-            return Ok(());
+        if is_left {
+            let is_live = group.map_or(!version.deleted, |group| group.is_live);
+            return self.leave(place, found, is_live, version).await;
         }
-        match self.is_exact() {
+        match self.is_exact(place) {
             true => self.exact(place, &found, group, version).await,
-            false => self.counted(place, &found, group, is_left, version).await,
+            false => self.counted(place, &found, group, version).await,
         }
+    }
+
+    /// Of a subject that is left alone nothing is written: what is the same schema there is told, and all else is skipped.
+    async fn leave(
+        &mut self,
+        place: usize,
+        mut found: Vec<Theirs<'a>>,
+        is_live: bool,
+        version: &mut Version,
+    ) -> Result<()> {
+        found.sort_by_key(|(key, entry)| {
+            (entry.deleted == is_live, key.version != version.version, Reverse(key.version))
+        });
+        let mut refused = None;
+        for there in &found {
+            match self.take(place, *there, version).await? {
+                Ok(()) => {
+                    if !is_live && !there.1.deleted {
+                        version.note = Some(STAYS.to_owned());
+                    }
+                    return Ok(());
+                }
+                Err(holder) => refused = refused.or(Some((*there, holder))),
+            }
+        }
+        match refused {
+            // Somebody has said which id it is, and is wrong.
+            Some((there, holder)) if self.settings.ids != Ids::Forced => {
+                self.refuse_id(place, there, holder, version);
+                return Ok(());
+            }
+            Some(((key, entry), _)) => {
+                version.note =
+                    Some(format!("the target has it as version {} with id {}", key.version, entry.id));
+            }
+            None => version.note = Some(format!("the target has {}", version.target_subject)),
+        }
+        version.action = Action::Skipped;
+        Ok(())
+    }
+
+    /// It is there, and not with the id that a mapping says.
+    fn refuse_id(&mut self, place: usize, there: Theirs<'_>, holder: Holder, version: &mut Version) {
+        let wanted = self.wanted_id(place).unwrap_or_default();
+        let why = match holder {
+            Holder::Other(key) => {
+                format!("it is to have id {wanted}, which is another schema's there: {key}")
+            }
+            _ => format!(
+                "it is to have id {wanted}, and is there as version {} with id {}",
+                there.0.version, there.1.id
+            ),
+        };
+        let next = "correct the mapping of ids, or leave this id out of it";
+        self.refuse(What::Conflict, version, why, next);
     }
 
     /// It is there as this one; `false` where its id is not the one that it is to have.
@@ -490,7 +565,7 @@ impl<'a> Decide<'a> {
         if let Some(wanted) = self.wanted_id(place).filter(|wanted| *wanted != id) {
             match self.holder(place, wanted, &HashSet::new()).await? {
                 // It has both ids. What is overwritten has its own.
-                Holder::Same if self.settings.strategy != Strategy::Overwrite => id = wanted,
+                Holder::Same if !self.overwrites(place) => id = wanted,
                 other => return Ok(Err(other)),
             }
         }
@@ -506,7 +581,6 @@ impl<'a> Decide<'a> {
         place: usize,
         found: &[(&'a Key, &'a Entry)],
         group: Option<&Group>,
-        is_left: bool,
         version: &mut Version,
     ) -> Result<()> {
         let is_live = group.map_or(!version.deleted, |group| group.is_live);
@@ -515,33 +589,21 @@ impl<'a> Decide<'a> {
             those.clone().find(|(key, _)| key.version == version.version).or_else(|| those.next_back())
         };
         let there = match (is_live, of_number(true), of_number(false)) {
-            (true, live, deleted) if is_left => live.or(deleted),
             (true, live, _) => live,
             (false, live, deleted) => deleted.or(live),
         };
         if let Some(there) = there {
             if let Err(holder) = self.take(place, there, version).await? {
-                let wanted = self.wanted_id(place).unwrap_or_default();
-                let why = match holder {
-                    Holder::Other(key) => {
-                        format!("it is to have id {wanted}, which is another schema's there: {key}")
-                    }
-                    _ => format!(
-                        "it is to have id {wanted}, and is there as version {} with id {}",
-                        there.0.version, there.1.id
-                    ),
-                };
-                let next = "correct the mapping of ids, or leave this id out of it";
-                self.refuse(What::Conflict, version, why, next);
+                self.refuse_id(place, there, holder, version);
                 return Ok(());
+            }
+            if self.settings.strategy == Strategy::Overwrite {
+                self.leans.insert(place, there.0.clone());
             }
             if !is_live && !there.1.deleted {
                 match self.is_owed(version) {
                     true => version.action = Action::Delete,
-                    false => {
-                        version.note =
-                            Some("deleted in the archive and not in the target, where it stays".to_owned());
-                    }
+                    false => version.note = Some(STAYS.to_owned()),
                 }
             }
             return Ok(());
@@ -583,7 +645,7 @@ impl<'a> Decide<'a> {
         group: Option<&Group>,
         version: &mut Version,
     ) -> Result<()> {
-        let overwrite = self.settings.strategy == Strategy::Overwrite;
+        let overwrite = self.overwrites(place);
         let to = self.to;
         // Of what is gone only the id counts, so another version of its schema will do.
         if version.gone {
@@ -622,11 +684,7 @@ impl<'a> Decide<'a> {
                     } else if version.deleted && !at.1.deleted {
                         match overwrite || self.is_owed(version) {
                             true => version.action = Action::Delete,
-                            false => {
-                                version.note = Some(
-                                    "deleted in the archive and not in the target, where it stays".to_owned(),
-                                );
-                            }
+                            false => version.note = Some(STAYS.to_owned()),
                         }
                     }
                     return Ok(());
@@ -640,7 +698,7 @@ impl<'a> Decide<'a> {
                         ),
                         _ => format!("it has id {} there, and not its own, {}", at.1.id, version.id),
                     };
-                    let next = "restore with rewrite_ids, into an empty registry, or with strategy overwrite";
+                    let next = "restore with rewrite_ids, or into an empty registry; strategy overwrite replaces what was asked for";
                     self.refuse(What::Conflict, version, why, next);
                     return Ok(());
                 }
@@ -706,7 +764,10 @@ impl<'a> Decide<'a> {
             let context = Subject::parse(&version.target_subject).context;
             let first = *planned.entry((context, id)).or_insert(place);
             let (one, other) = (self.own(first), self.own(place));
-            if one.1.fingerprint != other.1.fingerprint
+            // Registries that tell in the metadata which version it is tell another number under the same id.
+            let is_told = one.1.outline == other.1.outline && one.1.references == other.1.references;
+            if !is_told
+                && one.1.fingerprint != other.1.fingerprint
                 && !self.from.is_same(one.0, self.from, other.0).await?
             {
                 let why = format!("its id {id} is to be another schema's too: {}", one.0);
@@ -718,10 +779,13 @@ impl<'a> Decide<'a> {
         Ok(())
     }
 
-    /// What stood in the target for a version that is gone may be what is deleted there.
+    /// What stood in the target for a version that is gone, or only referred to, may be what is deleted there.
     fn stand_alone(&mut self, versions: &mut [Version], removals: &[Key]) {
         let removed: HashSet<&Key> = removals.iter().collect();
-        for version in versions.iter_mut().filter(|version| version.gone) {
+        if removed.is_empty() {
+            return;
+        }
+        for version in versions.iter_mut() {
             let Some(place) = self.from.index.versions.get_index_of(&version.key()) else { continue };
             if self.leans.get(&place).is_some_and(|key| removed.contains(key)) {
                 (version.action, version.note) = (Action::Create, None);
@@ -783,6 +847,79 @@ impl<'a> Decide<'a> {
                     added.version, last.version
                 ));
             }
+        }
+    }
+
+    /// References of what comes that only the target can follow: whether it has the schema there that was meant nobody can tell.
+    fn warn_of_missing(&mut self, versions: &[Version]) {
+        let mut missing: BTreeMap<&Key, (String, usize)> = BTreeMap::new();
+        let archive = &self.from.index.versions;
+        for version in versions.iter().filter(|version| version.action.is_written()) {
+            let Some(entry) = archive.get(&version.key()) else { continue };
+            for reference in entry.references.iter().filter(|reference| !archive.contains_key(*reference)) {
+                missing.entry(reference).or_insert_with(|| (version.key().to_string(), 0)).1 += 1;
+            }
+        }
+        for (reference, (first, count)) in missing.iter().take(MISSED) {
+            let more = if *count > 1 { format!(" (and {} more)", count - 1) } else { String::new() };
+            self.warnings.push(format!(
+                "{first}{more} refers to {reference}, which the archive does not have: it will refer to {}, whatever the target has there",
+                self.outside(reference)
+            ));
+        }
+        if missing.len() > MISSED {
+            let more = missing.len() - MISSED;
+            self.warnings.push(format!("{more} more versions that are referred to are not in the archive"));
+        }
+    }
+
+    /// References out of a context into the default one, which some registries cannot follow.
+    fn warn_of_contexts(&mut self, versions: &[Version]) {
+        let leads_out = |version: &&Version| {
+            let entry = self.from.index.versions.get(&version.key());
+            let mut references = entry.into_iter().flat_map(|entry| &entry.references);
+            references.any(|reference| {
+                let place = self.from.index.versions.get_index_of(reference);
+                let subject = place.and_then(|place| self.subjects.get(&place)).map(Arc::clone);
+                let subject = subject.unwrap_or_else(|| self.outside(reference).subject);
+                Subject::parse(&subject).context.is_default()
+            })
+        };
+        let mut out = versions
+            .iter()
+            .filter(|version| version.action.is_written())
+            .filter(|version| !Subject::parse(&version.target_subject).context.is_default())
+            .filter(leads_out);
+        if let Some(first) = out.next() {
+            let count = 1 + out.count();
+            self.warnings.push(format!(
+                "{count} versions of other contexts refer to subjects of the default one, as version {} of {}: some registries, \
+                 Confluent's among them, look for these in the own context, and refuse them",
+                first.version, first.target_subject
+            ));
+        }
+    }
+
+    /// What an overwritten subject of the target has besides: it stays, and may be what is read as the latest.
+    fn warn_of_what_stays(&mut self, versions: &[Version]) {
+        if self.settings.strategy != Strategy::Overwrite {
+            return;
+        }
+        let mut ours: HashMap<&str, HashSet<i32>> = HashMap::new();
+        for version in versions.iter().filter(|version| version.needed_by.is_none()) {
+            ours.entry(&version.target_subject).or_default().extend(version.target_version);
+        }
+        let mut stay: Vec<&Key> = Vec::new();
+        for (subject, numbers) in ours {
+            let theirs = self.theirs.get(subject).into_iter().flatten();
+            let others = theirs.filter(|(key, entry)| !entry.deleted && !numbers.contains(&key.version));
+            stay.extend(others.map(|(key, _)| *key));
+        }
+        if let Some(last) = stay.iter().max() {
+            self.warnings.push(format!(
+                "{} live versions of the target are not in the archive and stay, as {last}; what is newer there stays the latest",
+                stay.len()
+            ));
         }
     }
 }

@@ -1,10 +1,14 @@
 //! Which id of the target stands for which id of the archive: as a file that people write, and as the result of a restore.
 
+use super::strict::Strict;
 use crate::names::{Context, Subject};
 use crate::transfer::error::{Error, Kind, Result};
 use crate::transfer::index::Key;
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
+
+/// The form of a map as it is written.
+const FORMAT: u64 = 1;
 
 /// An id of a context.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -53,10 +57,13 @@ impl Given {
                 "write it as {\"1\": 100}: an id of the archive, and the id that it is to have in the target",
             )
         };
-        let value: Value =
-            serde_json::from_str(text).map_err(|error| wrong(format!("is no JSON: {error}")))?;
-        // A report of a restore has it too, among other things.
+        let Strict(value) =
+            serde_json::from_str(text).map_err(|error| wrong(format!("cannot be read: {error}")))?;
+        // A report of a restore of everything has it too, among other things.
         let value = value.get("schemas").filter(|schemas| schemas.get("ids").is_some()).unwrap_or(&value);
+        if let Some(format) = value.get("format").filter(|format| **format != FORMAT) {
+            return Err(wrong(format!("has format {format}, and this program knows {FORMAT}")));
+        }
         let ids = match value.get("ids").unwrap_or(value) {
             Value::Object(ids) => ids,
             _ => return Err(wrong("is no object of ids".to_owned())),
@@ -95,12 +102,15 @@ impl FromIterator<(ContextId, u32)> for Given {
 pub struct IdMap {
     /// Ids. Two of the archive may be one in the target, where their schemas are the same.
     pub ids: BTreeMap<ContextId, ContextId>,
-    /// GUIDs that are others in the target.
+    /// GUIDs, also those that are the same in the target.
     pub guids: BTreeMap<String, String>,
     /// Versions, but for those that were gone from the source.
     pub versions: BTreeMap<Key, Key>,
     /// Ids of the archive that nothing in the target stands for: their schemas were not restored.
     pub unmapped: BTreeSet<ContextId>,
+    /// GUIDs of the archive that nothing in the target stands for: their schemas were not restored, or the target has no GUIDs. Also
+    /// those that more than one schema of the target would have to stand for, because references lead elsewhere there.
+    pub unmapped_guids: BTreeSet<String>,
 }
 
 impl IdMap {
@@ -122,12 +132,13 @@ impl IdMap {
             })
         });
         json!({
-            "format": 1,
+            "format": FORMAT,
             "ids": self.to_file(),
             "contexts": contexts,
             "guids": self.guids,
             "versions": versions.collect::<Vec<_>>(),
             "unmapped": self.unmapped.iter().map(ContextId::to_string).collect::<Vec<_>>(),
+            "unmapped_guids": self.unmapped_guids,
         })
     }
 
@@ -137,7 +148,13 @@ impl IdMap {
             Error::new(Kind::Damaged, format!("the map of ids cannot be read: {why}"))
                 .hint("take the one that the restore has written")
         };
-        let value: Value = serde_json::from_str(text).map_err(|error| wrong(&error.to_string()))?;
+        let Strict(value) = serde_json::from_str(text).map_err(|error| wrong(&error.to_string()))?;
+        if value["format"] != FORMAT {
+            return Err(wrong(&format!(
+                "its format is {}, and this program knows {FORMAT}",
+                value["format"]
+            )));
+        }
         let context = |id: &ContextId| {
             let moved = value["contexts"].get(id.to_string()).and_then(Value::as_str);
             moved.and_then(Context::named).unwrap_or_else(|| id.context.clone())
@@ -148,7 +165,14 @@ impl IdMap {
             (from.clone(), to)
         });
         let guids = value["guids"].as_object().ok_or_else(|| wrong("it has no guids"))?;
-        let guids = guids.iter().filter_map(|(from, to)| Some((from.clone(), to.as_str()?.to_owned())));
+        let guids = guids.iter().map(|(from, to)| {
+            let to = to.as_str().ok_or_else(|| wrong(&format!("GUID {from} makes no sense")))?;
+            Ok((from.clone(), to.to_owned()))
+        });
+        let lost = value["unmapped_guids"].as_array().ok_or_else(|| wrong("it has no unmapped GUIDs"))?;
+        let lost = lost.iter().map(|guid| {
+            guid.as_str().map(str::to_owned).ok_or_else(|| wrong("an unmapped GUID makes no sense"))
+        });
         let key = |entry: &Value, subject: &str, version: &str| {
             let number = entry[version].as_i64().and_then(|number| i32::try_from(number).ok());
             let pair = entry[subject].as_str().zip(number);
@@ -165,9 +189,10 @@ impl IdMap {
         });
         Ok(Self {
             ids: ids.collect(),
-            guids: guids.collect(),
+            guids: guids.collect::<Result<_>>()?,
             versions: versions.collect::<Result<_>>()?,
             unmapped: unmapped.collect::<Result<_>>()?,
+            unmapped_guids: lost.collect::<Result<_>>()?,
         })
     }
 }
@@ -193,6 +218,8 @@ mod tests {
             r#"{"01": 1}"#,
             r#"{"1": "1"}"#,
             r#"{"-1": 1}"#,
+            r#"{"1": 100, "1": 101}"#,
+            r#"{"format": 2, "ids": {"1": 100}}"#,
             "[1]",
             "1: 2",
         ] {
@@ -209,9 +236,19 @@ mod tests {
             guids: [("a".to_owned(), "b".to_owned())].into(),
             versions: [(key("a", 3), key(":.pay:b", 2))].into(),
             unmapped: [id(".pay", 9)].into(),
+            unmapped_guids: ["c".to_owned()].into(),
         };
         let text = map.to_json().to_string();
         assert_eq!(IdMap::from_json(&text).expect("read"), map);
+        for (part, by) in [
+            (r#""format":1"#, r#""format":2"#),
+            (r#""a":"b""#, r#""a":1"#),
+            (r#""a":"b""#, r#""a":"b","a":"c""#),
+        ] {
+            let other = text.replacen(part, by, 1);
+            assert_ne!(other, text, "{part}");
+            assert_eq!(IdMap::from_json(&other).expect_err(by).kind(), Kind::Damaged, "{by}");
+        }
         for text in [text, map.to_file().to_string()] {
             let given = Given::parse(&text).expect("a mapping");
             assert_eq!(given.iter().map(|(from, to)| (from.id, to)).collect::<Vec<_>>(), [(1, 100), (2, 3)]);

@@ -8,7 +8,8 @@
 //!                                                  run (journal, versions, all put back)  ->  IdMap
 //! ```
 //! It promises that a run which died is run again with the same settings and comes to the same end; that no record's id is mapped to
-//! a schema that is not the same; that what is in the way is named before anything is touched. It does not promise that a target
+//! a schema that is not the same; that what is in the way is named before anything is touched. The journal of a run that died is that
+//! of its archive, its registry and what it was told of versions: another restore puts back what is borrowed, and refuses to go on. It does not promise that a target
 //! which others write to meanwhile is as it was planned: then it fails, and is run again.
 
 mod decide;
@@ -20,6 +21,7 @@ mod run;
 mod same;
 mod select;
 mod settings;
+mod strict;
 #[cfg(test)]
 mod tests;
 
@@ -29,12 +31,12 @@ pub use settings::{Choice, Globals, Ids, Patterns, Registration, Settings, Strat
 
 use super::Progress;
 use super::error::Result;
-use super::journal::{Began, Journal};
+use super::journal::{Began, Journal, Task};
 use super::source::Side;
 use crate::client::Client;
 use crate::names::Subject;
-use crate::settings::Mode;
-use futures::StreamExt;
+use crate::settings::{Level, Mode};
+use futures::{FutureExt, StreamExt};
 use ids::ContextId as Id;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -70,25 +72,34 @@ pub struct Outcome {
     pub modes: u64,
     /// How many versions there were of each action.
     pub counts: BTreeMap<Action, u64>,
+    /// What the target has not kept, or cannot tell apart.
+    pub warnings: Vec<String>,
 }
 
 impl Restore<'_> {
     /// Reads the target, and plans. The journal tells what an earlier run has left, and is not touched.
     pub async fn plan(&self, journal: &Journal) -> Result<Plan> {
         let settings = self.settings.settled();
+        // Parts of it are boxed, because else the compiler does not see that the whole may go to another thread.
         let mut there = Side::live(Arc::clone(&self.to), &[], self.progress, self.stop).await?;
-        self.look_at_absent(&settings, &mut there).await?;
+        self.look_at_absent(&settings, &mut there).boxed().await?;
         journal.show_in(&mut there.index);
-        let decide = decide::Decide::new(self.from, &there, &settings, journal.began());
+        let task = Task { archive: self.from.name(), settings: settings.digest() };
+        let own = journal.began().filter(|began| began.of == task);
+        let decide = decide::Decide::new(self.from, &there, &settings, own, (self.to.in_flight(), self.stop));
         let decide::Decided {
             mut versions,
             removals,
             mut obstacles,
             mut warnings,
             left_out,
+            left_out_guids,
             left_out_versions,
-        } = decide.decide().await?;
-        let began = began(journal.began(), &there, &versions);
+        } = decide.decide().boxed().await?;
+        if let Some(other) = journal.began().filter(|began| began.of != task) {
+            unfinished(&other.of, &task, journal, &mut obstacles);
+        }
+        let began = began(own, task, &there, &versions);
         let look = places::Look {
             from: self.from,
             to: &there,
@@ -97,10 +108,10 @@ impl Restore<'_> {
             journal,
             began: &began,
         };
-        let places = look.places(&versions, &removals, &mut obstacles).await?;
+        let places = look.places(&versions, &removals, &mut obstacles).boxed().await?;
         let names = &settings.subject_mapping;
         let fit = fit::Fit { from: self.from, to: &there, client: &self.to, names, stop: self.stop };
-        fit.check(&mut versions, &removals, &places.rules, (&mut obstacles, &mut warnings)).await?;
+        fit.check(&mut versions, &removals, &places.rules, (&mut obstacles, &mut warnings)).boxed().await?;
         moved(&versions, &mut obstacles);
         if let Ids::Given(given) = &settings.ids {
             unknown(given, self.from, &mut warnings);
@@ -114,6 +125,8 @@ impl Restore<'_> {
         let mut unmapped: BTreeSet<Id> = ids_of(versions.iter());
         unmapped.extend(left_out.iter().cloned());
         let no_id: BTreeSet<Id> = left_out.into_iter().filter(|id| !mapped.contains(id)).collect();
+        let compared = places.rules.iter().filter(|(_, rule)| rule.level != Level::None);
+        let compared = compared.map(|(subject, _)| Arc::clone(subject)).collect();
         let before = places.before;
         Ok(Plan {
             source: self.from.name(),
@@ -133,7 +146,9 @@ impl Restore<'_> {
             began,
             there: Arc::new(there),
             before,
+            compared,
             no_id,
+            no_guid: left_out_guids,
             names: settings.subject_mapping,
             versions,
         })
@@ -184,24 +199,51 @@ fn ids_of<'a>(versions: impl Iterator<Item = &'a Version>) -> BTreeSet<Id> {
     versions.map(|version| Id::of(&version.key(), version.id)).collect()
 }
 
-/// How the target was before anything of this restore came: as an earlier run has noted, or as it is now.
-fn began(noted: Option<&Began>, there: &Side, versions: &[Version]) -> Began {
-    let mut began = noted.cloned().unwrap_or_else(|| {
-        let subjects = there.index.subjects();
-        let wanted = versions.iter().map(|version| &*version.target_subject);
-        let filled: BTreeSet<String> =
-            subjects.iter().map(|subject| Subject::parse(subject).context.to_string()).collect();
-        let contexts = wanted.clone().map(|subject| Subject::parse(subject).context.to_string());
-        Began {
-            empty: contexts.filter(|context| !filled.contains(context)).collect(),
-            all_empty: subjects.is_empty(),
-            absent: wanted.filter(|subject| !subjects.contains(subject)).map(str::to_owned).collect(),
-            deletions: BTreeSet::new(),
+/// How the target was before anything of this restore came: as an earlier run has noted, or as it is now. What an earlier run did not
+/// know of, because the archive has grown or other versions are wanted of it, is as it is now.
+fn began(noted: Option<&Began>, of: Task, there: &Side, versions: &[Version]) -> Began {
+    let subjects = there.index.subjects();
+    let mut began =
+        noted.cloned().unwrap_or_else(|| Began { all_empty: subjects.is_empty(), ..Began::default() });
+    began.of = of;
+    let context = |subject: &str| Subject::parse(subject).context.to_string();
+    let filled: BTreeSet<String> = subjects.iter().map(|subject| context(subject)).collect();
+    // Of these an earlier run may have taken away what was there.
+    let known: BTreeSet<String> = began.written.iter().map(|subject| context(subject)).collect();
+    let wanted: BTreeSet<&str> = versions.iter().map(|version| &*version.target_subject).collect();
+    for subject in wanted {
+        if !subjects.contains(subject) && !began.written.contains(subject) {
+            began.absent.insert(subject.to_owned());
         }
-    });
-    let deleted = versions.iter().filter(|version| version.action.is_written() && version.deleted);
-    began.deletions.extend(deleted.map(|version| (version.subject.to_string(), version.version)));
+        let context = context(subject);
+        if !filled.contains(&context) && !known.contains(&context) {
+            began.empty.insert(context);
+        }
+    }
+    let written = versions.iter().filter(|version| version.action.is_written());
+    for version in written {
+        if version.deleted {
+            began.deletions.insert((version.subject.to_string(), version.version));
+        }
+        if !began.written.contains(&*version.target_subject) {
+            began.written.insert(version.target_subject.to_string());
+        }
+    }
     began
+}
+
+/// Another restore has not come to its end: what it has brought would be taken for what was there.
+fn unfinished(other: &Task, own: &Task, journal: &Journal, obstacles: &mut decide::Obstacles) {
+    let what = match other.archive == own.archive {
+        true => "with other settings".to_owned(),
+        false => format!("of {}", other.archive),
+    };
+    let why = format!("{} says that another restore, {what}, has not come to its end", journal.place());
+    let next = format!(
+        "run that one again until it is done; where it is given up, remove {} (what it borrowed is put back when this one is run)",
+        journal.place()
+    );
+    obstacles.add(What::Unfinished, ("", None), why, &next);
 }
 
 /// An id must mean one thing for all records of its context, so all that have it go to one context.

@@ -61,7 +61,9 @@ struct Coming {
     imports: bool,
     /// Versions come that the target counts.
     counts: bool,
-    /// Everything that the target has of it is deleted for good first.
+    /// It was asked for, and not only referred to.
+    is_asked: bool,
+    /// What the target has live of it goes, or may all be deleted for a while, and with that its settings and its mode may go.
     is_emptied: bool,
 }
 
@@ -89,7 +91,11 @@ impl Look<'_> {
             if coming.counts {
                 let context = Subject::parse(subject).context;
                 if !scopes.contains_key(&context) {
-                    let scope = self.client.config_in_scope(&Subject::new(context.clone(), "")).await?;
+                    let scope = match self.is_borrowed(&context) {
+                        // What counts there now does so only for the time.
+                        true => self.shown(&context),
+                        false => self.client.config_in_scope(&Subject::new(context.clone(), "")).await?,
+                    };
                     scopes.insert(context.clone(), scope);
                 }
                 self.rule(subject, coming, &scopes[&context], &mut places, obstacles);
@@ -106,24 +112,51 @@ impl Look<'_> {
             let subject = coming.entry(Arc::clone(&version.target_subject)).or_default();
             subject.source = Arc::clone(&version.subject);
             subject.is_restored |= version.action.is_there_in_the_end() && version.target_version.is_some();
+            subject.is_asked |= version.needed_by.is_none();
             subject.is_written |= version.action.is_written() || version.action == Action::Delete;
             if version.action.is_written() {
                 subject.imports |= version.target_id.is_some();
                 subject.counts |= version.target_id.is_none();
             }
         }
-        let mut left: HashMap<&str, usize> = HashMap::new();
-        for key in self.to.index.versions.keys() {
-            *left.entry(&key.subject).or_default() += 1;
+        let brings_deleted = |version: &&Version| version.action.is_written() && version.deleted;
+        for version in versions.iter().filter(brings_deleted) {
+            if let Some(coming) = coming.get_mut(&version.target_subject) {
+                coming.is_emptied = true;
+            }
         }
-        for key in removals {
-            let left = left.entry(&key.subject).or_default();
-            *left = left.saturating_sub(1);
-            if let Some(coming) = coming.get_mut(&key.subject).filter(|_| *left == 0) {
+        // Versions of the target that stay, and live ones of them.
+        let mut left: HashMap<&str, (usize, usize)> = HashMap::new();
+        let index = &self.to.index.versions;
+        for (key, entry) in index {
+            let (all, live) = left.entry(&key.subject).or_default();
+            (*all, *live) = (*all + 1, *live + usize::from(!entry.deleted));
+        }
+        let deleted = versions.iter().filter(|version| version.action == Action::Delete);
+        let deleted = deleted.filter_map(Version::target).map(|key| (key, 0));
+        for (key, gone) in removals.iter().map(|key| (key.clone(), 1)).chain(deleted) {
+            let Some((known, entry)) = index.get_key_value(&key) else { continue };
+            let (all, live) = left.entry(&known.subject).or_default();
+            *all = all.saturating_sub(gone);
+            *live = live.saturating_sub(usize::from(!entry.deleted));
+            let is_emptied = *all == 0 || (*live == 0 && !entry.deleted);
+            if let Some(coming) = coming.get_mut(&key.subject).filter(|_| is_emptied) {
                 coming.is_emptied = true;
             }
         }
         coming
+    }
+
+    /// An earlier run has left settings for the time that count for all of a context.
+    fn is_borrowed(&self, context: &Context) -> bool {
+        [root(context), root(&Context::global())].iter().any(|place| self.journal.has_config(place))
+    }
+
+    /// What counts in a context when all is put back.
+    fn shown(&self, context: &Context) -> client::Settings {
+        let mut shown = self.own(&root(&Context::global())).cloned().unwrap_or_default();
+        shown.extend(self.own(&root(context)).cloned().unwrap_or_default());
+        shown
     }
 
     fn is_absent(&self, subject: &str) -> bool {
@@ -211,17 +244,16 @@ impl Look<'_> {
         let context = Subject::parse(subject).context;
         let own = self.own(subject);
         // What the context has for the time counts as the context's.
-        let root = places.for_the_time.configs.get(&root(&context));
+        let for_the_time = |place: &str| places.for_the_time.configs.get(place);
+        let (of_context, of_all) = (root(&context), root(&Context::global()));
+        let borrowed = (for_the_time(&of_context), for_the_time(&of_all));
         let now = |name: &str| {
-            let of_scope = || root.and_then(|root| root.get(name)).or_else(|| scope.get(name));
-            match own {
-                Some(own) if name == FITTING[0] => own.get(name).or_else(of_scope),
-                Some(own) => own.get(name).or_else(of_scope),
-                None => of_scope(),
-            }
+            let of = |config: Option<&client::Settings>| config.and_then(|config| config.get(name)).cloned();
+            let of_context = || of(borrowed.0).or_else(|| of(self.own(&of_context)));
+            of(own).or_else(of_context).or_else(|| of(borrowed.1)).or_else(|| of(Some(scope)))
         };
         let present: client::Settings =
-            FITTING.iter().filter_map(|name| Some(((*name).to_owned(), now(name)?.clone()))).collect();
+            FITTING.iter().filter_map(|name| Some(((*name).to_owned(), now(name)?))).collect();
         let mut then = present.clone();
         let archived = self.archived(coming).filter(|_| self.is_absent(subject));
         if let Some(archived) = &archived {
@@ -234,7 +266,7 @@ impl Look<'_> {
             then.insert(FITTING[0].to_owned(), Level::None.name().into());
         }
         let completing = COMPLETING.iter().find(|name| {
-            now(name).is_some_and(|value| *settled(value).to_string() != *"{}" && !value.is_null())
+            now(name).is_some_and(|value| *settled(&value).to_string() != *"{}" && !value.is_null())
         });
         if let Some(name) = completing {
             let why = format!(
@@ -248,7 +280,10 @@ impl Look<'_> {
             .filter(|(name, value)| present.get(*name) != Some(*value))
             .map(|(name, value)| (name.clone(), value.clone()))
             .collect();
-        let is_the_targets = changed.is_empty() && root.is_none();
+        let is_left_over = self.is_borrowed(&context) || self.journal.has_config(subject);
+        // Of an alias the target would tell how the version fits what that leads to.
+        let has_alias = own.and_then(|own| own.get("alias")).is_some_and(|alias| !alias.is_null());
+        let is_the_targets = changed.is_empty() && borrowed == (None, None) && !is_left_over && !has_alias;
         if !changed.is_empty() {
             // A registry that is told something of a subject takes its own default for a level that is not told.
             let level = then.get(FITTING[0]).map(|level| (FITTING[0].to_owned(), level.clone()));
@@ -284,7 +319,12 @@ impl Look<'_> {
         let own = self.own(subject);
         let alias = own.and_then(|own| own.get("alias")).and_then(Value::as_str);
         if coming.is_written && alias.is_some_and(|alias| !alias.is_empty()) {
-            self.borrow(subject, client::Settings::from_iter([("alias".to_owned(), Value::Null)]), places);
+            let mut lifted = client::Settings::from_iter([("alias".to_owned(), Value::Null)]);
+            // Where the alias was all that it was set to, the level of its context must go on to count.
+            if let Some(rule) = places.rules.get(subject) {
+                lifted.insert(FITTING[0].to_owned(), rule.level.name().into());
+            }
+            self.borrow(subject, lifted, places);
         }
         if coming.is_emptied && own.is_some() && !places.before.contains_key(&**subject) {
             self.borrow(subject, client::Settings::new(), places);
@@ -298,10 +338,13 @@ impl Look<'_> {
         }
         let archived = self.archived(coming);
         let mut end = match (self.settings.strategy, self.settings.configs) {
-            (Strategy::Overwrite, Choice::Restored) => archived,
+            // What is only referred to was not asked for.
+            (Strategy::Overwrite, Choice::Restored) if coming.is_asked => archived,
             _ => own.cloned().or(archived),
         };
-        if let Some(level) = self.settings.set_compatibility {
+        // A level is set where versions come, and where an earlier run of this restore has brought them.
+        let gets_level = coming.is_asked && self.began.written.contains(&**subject);
+        if let Some(level) = self.settings.set_compatibility.filter(|_| gets_level) {
             let end = end.get_or_insert_default();
             end.insert(FITTING[0].to_owned(), level.name().into());
         }
@@ -311,7 +354,7 @@ impl Look<'_> {
         let mode =
             self.from.index.modes.get(&*coming.source).filter(|_| self.settings.modes == Choice::Restored);
         let there = self.to.index.modes.get(&**subject);
-        let stays = self.settings.strategy != Strategy::Overwrite && there.is_some();
+        let stays = (self.settings.strategy != Strategy::Overwrite || !coming.is_asked) && there.is_some();
         if let Some(mode) = mode.filter(|mode| there != Some(*mode) && !stays) {
             places.modes.insert(subject.to_string(), *mode);
         }
@@ -332,12 +375,13 @@ impl Look<'_> {
         for place in changed {
             contexts.entry(Subject::parse(place).context).or_default();
         }
-        contexts.retain(|context, _| !context.is_global());
         for (context, subjects) in contexts {
             let place = root(&context);
             let scope = match self.to.index.modes.get(&place) {
                 Some(mode) => *mode,
-                None if self.journal.has(&place) => {
+                // Not every registry knows it, and nothing stands behind it.
+                None if context.is_global() => Mode::Readwrite,
+                None if self.journal.has(&place) || self.journal.has(&root(&Context::global())) => {
                     self.to.index.modes.get(&root(&Context::global())).copied().unwrap_or(Mode::Readwrite)
                 }
                 None => self.client.mode_in_scope(&Subject::new(context.clone(), "")).await?,
@@ -351,8 +395,9 @@ impl Look<'_> {
             let imports = subjects.iter().any(|(_, coming)| coming.imports);
             let counts = subjects.iter().any(|(_, coming)| coming.counts);
             let wanted = if imports { Mode::Import } else { Mode::Readwrite };
-            // Nothing is registered, so it only has to be writable.
-            let suits = |mode: Mode| mode == wanted || (!imports && !counts && mode == Mode::Import);
+            // Where nothing is registered, it only has to be writable.
+            let is_open = |mode: Mode| !imports && !counts && matches!(mode, Mode::Import | Mode::Forward);
+            let suits = |mode: Mode| mode == wanted || is_open(mode);
             if !suits(scope) {
                 places
                     .for_the_time

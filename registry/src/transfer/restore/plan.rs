@@ -164,6 +164,8 @@ pub enum What {
     Mode,
     /// The target's settings would change what is registered.
     Settings,
+    /// The journal is that of another restore, which has not come to its end.
+    Unfinished,
 }
 
 /// What is changed while versions are written, and put back afterwards.
@@ -214,8 +216,13 @@ pub struct Plan {
     pub(super) there: Arc<Side>,
     #[serde(skip)]
     pub(super) before: BTreeMap<Place, Option<client::Settings>>,
+    /// Subjects of the target whose versions it compares with those before.
+    #[serde(skip)]
+    pub(super) compared: BTreeSet<Arc<str>>,
     #[serde(skip)]
     pub(super) no_id: BTreeSet<ContextId>,
+    #[serde(skip)]
+    pub(super) no_guid: BTreeSet<Box<str>>,
     #[serde(skip)]
     pub(super) names: BTreeMap<String, String>,
 }

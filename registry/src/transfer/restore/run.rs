@@ -1,15 +1,22 @@
 //! Carries a plan out.
 //!
 //! ```text
-//! intents stored -> modes and levels for the time -> deletions -> versions -> what is in the end stored -> all put back
+//! left over? put back -> anything in the way? -> intents stored -> modes and levels for the time
+//!   -> removals -> versions -> soft deletions -> all put back, or as it is to be in the end
 //! ```
-//! Whatever becomes of it, what was changed for the time is put back; where the process dies, by the next run, from the journal.
+//! Whatever becomes of it, what was changed for the time is put back; where the process dies, by the next run, from the journal. That
+//! holds of what another restore has left behind too.
+//!
+//! Soft deletions come last, what refers to something before it: a registry may refuse references to what is deleted, and a subject
+//! that loses its last live version may lose its settings. Two things go earlier, each just before the version that asks for it: what
+//! a live version refers to, because then nothing could delete it any more; and what the next one of its subject would be compared
+//! with, and was not in the archive.
 
 use super::ids::{ContextId, IdMap};
 use super::plan::{Action, Plan, Version};
 use super::settings::Ids;
 use super::{Outcome, Restore};
-use crate::client::{Placed, Registered, Schema};
+use crate::client::{self, Placed, Registered, Schema};
 use crate::names::Subject;
 use crate::service::Deletion;
 use crate::settings::Mode;
@@ -17,12 +24,18 @@ use crate::transfer::apply::{place, require_labels};
 use crate::transfer::error::{Error, Kind, Result};
 use crate::transfer::index::Key;
 use crate::transfer::journal::Journal;
+use crate::transfer::put_back::Ends;
 use crate::transfer::turns::{self, Turn};
 use futures::FutureExt;
 use serde_json::{Value, json};
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, PoisonError};
+
+/// What to do where the target does not take a text for a schema that another registry has taken for one.
+const NO_SCHEMA: &str =
+    "leave its subject out, or restore with force_ids, where most registries do not look at texts";
 
 /// What a version of the archive is in the target.
 #[derive(Debug, Clone)]
@@ -65,19 +78,20 @@ impl<'a> Rows<'a> {
     }
 }
 
-/// A schema as it is registered: under its subject's name in the target, with references to what they lead to there.
+/// A schema as it is registered: under its subject's name in the target, with references to what they lead to there. Else the
+/// reference that leads to nothing yet: under its old name and number it might lead to another schema.
 pub(super) fn rewritten(
     mut schema: Schema,
     version: &Version,
     rows: &Rows<'_>,
     there: &dyn Fn(&Key) -> Option<Key>,
-) -> Schema {
+) -> Result<Schema, Key> {
     let from = Subject::parse(&version.subject).context;
     let to = Subject::parse(&version.target_subject).context;
     for reference in &mut schema.references {
         let leads_to = Subject::parse_in(&reference.subject, &from);
         let key = Key { subject: leads_to.to_string().into(), version: reference.version };
-        let Some(found) = there(&key).or_else(|| rows.outside(&key)) else { continue };
+        let Some(found) = there(&key).or_else(|| rows.outside(&key)) else { return Err(key) };
         let target = found.subject();
         reference.version = found.version;
         if Subject::parse_in(&reference.subject, &to) != target {
@@ -90,7 +104,7 @@ pub(super) fn rewritten(
         }
     }
     schema.subject = version.target_subject.to_string();
-    schema
+    Ok(schema)
 }
 
 /// The map that a plan has come to.
@@ -104,11 +118,6 @@ pub(super) fn map(plan: &Plan, landed: &[Option<Landed>]) -> IdMap {
         };
         let context = Subject::parse(&version.target_subject).context;
         map.ids.insert(own, ContextId { context, id: landed.id });
-        if let (Some(own), Some(theirs)) = (&version.guid, &landed.guid)
-            && !own.eq_ignore_ascii_case(theirs)
-        {
-            map.guids.insert(own.to_string(), theirs.to_string());
-        }
         // Any version of its schema stands for one that is gone: only its id counts.
         if let Some(number) = landed.version.filter(|_| !version.gone) {
             let key = Key { subject: Arc::clone(&version.target_subject), version: number };
@@ -117,13 +126,44 @@ pub(super) fn map(plan: &Plan, landed: &[Option<Landed>]) -> IdMap {
     }
     map.unmapped.extend(plan.no_id.iter().cloned());
     map.unmapped.retain(|id| !map.ids.contains_key(id));
+    map.guids = guids(plan, landed);
+    let known = plan.versions.iter().filter_map(|version| version.guid.as_deref());
+    let known = known.chain(plan.no_guid.iter().map(|guid| &**guid));
+    map.unmapped_guids = known.filter(|guid| !map.guids.contains_key(*guid)).map(str::to_owned).collect();
     map
+}
+
+/// GUIDs that one schema of the target stands for. Where that has the same GUID it is the same to the letter, whatever others there
+/// are that only stand for it.
+fn guids(plan: &Plan, landed: &[Option<Landed>]) -> BTreeMap<String, String> {
+    let mut found: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
+    for (at, version) in plan.versions.iter().enumerate() {
+        let landed = landed.get(version.shares.unwrap_or(at)).and_then(Option::as_ref);
+        let theirs = landed.and_then(|landed| landed.guid.as_deref());
+        if let Some((own, theirs)) = version.guid.as_deref().zip(theirs) {
+            found.entry(own).or_default().insert(theirs.to_ascii_lowercase());
+        }
+    }
+    let one = |(own, mut theirs): (&str, BTreeSet<String>)| {
+        let same = own.to_ascii_lowercase();
+        let theirs = if theirs.contains(&same) {
+            Some(same)
+        } else {
+            theirs.pop_first().filter(|_| theirs.is_empty())
+        };
+        Some((own.to_owned(), theirs?))
+    };
+    found.into_iter().filter_map(one).collect()
 }
 
 enum Step<'a> {
     Remove(&'a Key),
     Write(usize),
-    Delete(usize),
+    Delete {
+        at: usize,
+        /// More of its subject is to come.
+        is_early: bool,
+    },
 }
 
 struct Running<'a> {
@@ -133,57 +173,67 @@ struct Running<'a> {
     landed: Mutex<Vec<Option<Landed>>>,
     /// Versions of the target that are to stay live.
     live: Mutex<HashSet<Key>>,
+    /// By what is softly deleted: what refers to it and is so, too.
+    referrers: HashMap<usize, Vec<usize>>,
     /// Subjects with metadata or rules: a version without any would get those of the one before.
     labelled: HashSet<Arc<str>>,
+    /// Something was written, so that the target is not any more what it was when this began.
+    is_begun: AtomicBool,
 }
 
 pub(super) async fn run(restore: &Restore<'_>, plan: &Plan, journal: &mut Journal) -> Result<Outcome> {
-    if let Some(first) = plan.obstacles.first() {
-        let version = first.version.map_or(String::new(), |version| format!(" version {version}"));
-        let text = format!(
-            "schemas cannot be restored to {}, {} in the way: {}{version}: {}",
-            plan.target,
-            if plan.obstacle_count == 1 {
-                "1 thing is".to_owned()
-            } else {
-                format!("{} things are", plan.obstacle_count)
-            },
-            first.subject,
-            first.why
-        );
-        return Err(Error::new(Kind::Input, text).hint(first.next_step.clone()));
-    }
-    // The plan was made for a target of which everything is as it was.
+    journal.require_own().await?;
+    // The plan was made for a target of which everything is as it was; and what another restore has borrowed goes back, too.
+    let was = journal.began().cloned();
     if journal.is_left_over() {
         journal.put_back(&restore.to).await?;
     }
+    in_the_way(plan)?;
     let running = Running::new(restore, plan);
     let mut done = Outcome::default();
-    let written = match plan.is_empty() {
-        true => Ok(()),
-        false => running.write(journal, &mut done).await,
-    };
-    if written.is_ok() {
-        let modes = plan.modes.iter().map(|(place, mode)| (place.clone(), Some(*mode))).collect();
-        journal.settle_all(&modes, &plan.configs);
-        journal.begin(None);
-        if !plan.is_empty() {
-            journal.store().await?;
-        }
+    if !plan.is_empty() {
+        let written = running.write(journal, &mut done).await;
+        let ended = match &written {
+            Ok(()) => {
+                let ends = Ends { modes: plan.modes.clone(), configs: plan.configs.clone() };
+                journal.finish(&restore.to, &ends).await
+            }
+            Err(_) => {
+                if !running.is_begun.load(Relaxed) {
+                    journal.begin(was);
+                }
+                journal.put_back(&restore.to).await.map(|()| Vec::new())
+            }
+        };
+        done.warnings = match (written, ended) {
+            (Err(error), Err(besides)) => return Err(error.and(besides)),
+            (written, ended) => written.and(ended)?,
+        };
         (done.configs, done.modes) = (plan.configs.len() as u64, plan.modes.len() as u64);
+    } else if was.is_some() {
+        // An earlier run has done it all, and died before it could say so.
+        journal.finish(&restore.to, &Ends::default()).await?;
     }
-    let put_back = match journal.is_left_over() || !plan.is_empty() {
-        true => journal.put_back(&restore.to).await,
-        false => Ok(()),
-    };
-    if let (Err(_), Err(error)) = (&written, &put_back) {
-        tracing::warn!("{error}");
-    }
-    written?;
-    put_back?;
     done.map = map(plan, &running.landed.into_inner().unwrap_or_else(PoisonError::into_inner));
     done.counts.clone_from(&plan.counts);
     Ok(done)
+}
+
+fn in_the_way(plan: &Plan) -> Result<()> {
+    let Some(first) = plan.obstacles.first() else { return Ok(()) };
+    let version = first.version.map_or(String::new(), |version| format!(" version {version}"));
+    let text = format!(
+        "schemas cannot be restored to {}, {} in the way: {}{version}: {}",
+        plan.target,
+        if plan.obstacle_count == 1 {
+            "1 thing is".to_owned()
+        } else {
+            format!("{} things are", plan.obstacle_count)
+        },
+        if first.subject.is_empty() { "the registry" } else { &first.subject },
+        first.why
+    );
+    Err(Error::new(Kind::Input, text).hint(first.next_step.clone()))
 }
 
 impl<'a> Running<'a> {
@@ -211,7 +261,15 @@ impl<'a> Running<'a> {
         );
         let (landed, live) = (Mutex::new(landed), Mutex::new(live));
         let rows = Rows::new(&plan.versions, &plan.names);
-        Self { restore, plan, rows, landed, live, labelled }
+        let (referrers, is_begun) = (HashMap::new(), AtomicBool::new(false));
+        let mut running = Self { restore, plan, rows, landed, live, referrers, labelled, is_begun };
+        let deleted = (0..plan.versions.len()).filter(|at| running.is_deleted(*at));
+        let pairs = deleted.flat_map(|at| running.refers_to(at).map(move |place| (place, at)));
+        let pairs: Vec<(usize, usize)> = pairs.filter(|(place, _)| running.is_deleted(*place)).collect();
+        for (place, at) in pairs {
+            running.referrers.entry(place).or_default().push(at);
+        }
+        running
     }
 
     fn check(&self) -> Result<()> {
@@ -228,14 +286,7 @@ impl<'a> Running<'a> {
     async fn write(&self, journal: &mut Journal, done: &mut Outcome) -> Result<()> {
         self.check()?;
         self.begin(journal).await?;
-        let mut steps: Vec<Step<'_>> = self.plan.removals.iter().map(Step::Remove).collect();
-        let versions = self.plan.versions.iter().enumerate();
-        let of = |is: fn(Action) -> bool| {
-            versions.clone().filter(move |(_, version)| is(version.action)).map(|(at, _)| at)
-        };
-        // What refers to something goes before it; and before anything comes that refers to it, which would hold it.
-        steps.extend(of(|action| action == Action::Delete).rev().map(Step::Delete));
-        steps.extend(of(Action::is_written).map(Step::Write));
+        let steps = self.steps();
         let progress = self.restore.progress;
         progress.wanted.fetch_add(steps.len() as u64, Relaxed);
         let ended = |what: Outcome| {
@@ -252,6 +303,55 @@ impl<'a> Running<'a> {
             ended,
         )
         .await
+    }
+
+    /// What is done, in order. Each deletion is at the end, or before the first version that it would be in the way of.
+    fn steps(&self) -> Vec<Step<'a>> {
+        let mut steps: Vec<Step<'_>> = self.plan.removals.iter().map(Step::Remove).collect();
+        // Those that are there by then, and still to be deleted.
+        let mut waiting: BTreeSet<usize> = BTreeSet::new();
+        let mut compared: HashMap<&str, Vec<usize>> = HashMap::new();
+        for (at, version) in self.plan.versions.iter().enumerate() {
+            let (is_written, is_deleted) = (version.action.is_written(), self.is_deleted(at));
+            let is_compared = self.plan.compared.contains(&version.target_subject);
+            let mut next: Vec<usize> = Vec::new();
+            if is_written && is_compared {
+                next.extend(compared.remove(&*version.target_subject).into_iter().flatten());
+            }
+            if is_written && !is_deleted {
+                next.extend(self.refers_to(at));
+            }
+            let mut due: BTreeSet<usize> = BTreeSet::new();
+            while let Some(place) = next.pop() {
+                if waiting.remove(&place) {
+                    due.insert(place);
+                    next.extend(self.referrers.get(&place).into_iter().flatten());
+                }
+            }
+            steps.extend(due.into_iter().rev().map(|at| Step::Delete { at, is_early: true }));
+            if is_written {
+                steps.push(Step::Write(at));
+            }
+            if is_deleted {
+                waiting.insert(at);
+                compared.entry(&version.target_subject).or_default().push(at);
+            }
+        }
+        steps.extend(waiting.into_iter().rev().map(|at| Step::Delete { at, is_early: false }));
+        steps
+    }
+
+    /// It is softly deleted in the end, and is not yet.
+    fn is_deleted(&self, at: usize) -> bool {
+        let version = &self.plan.versions[at];
+        version.action == Action::Delete || (version.action.is_written() && version.deleted)
+    }
+
+    /// Places in the plan of what a version refers to.
+    fn refers_to(&self, at: usize) -> impl Iterator<Item = usize> {
+        let entry = self.restore.from.index.versions.get(&self.plan.versions[at].key());
+        let references = entry.into_iter().flat_map(|entry| &entry.references);
+        references.filter_map(|reference| self.rows.place(reference))
     }
 
     /// Stores what is to be put back, and then changes it.
@@ -272,10 +372,18 @@ impl<'a> Running<'a> {
             self.set_mode(place, *mode).await?;
         }
         for (place, config) in for_the_time.configs.iter().filter(|(_, config)| !config.is_empty()) {
-            let set = to.set_config(&Subject::parse(place), config).await;
-            set.map_err(|error| Error::from(error).at(format!("settings of {place:?} for the time")))?;
+            self.set_config(place, config).await?;
         }
         Ok(())
+    }
+
+    async fn set_config(&self, place: &str, config: &client::Settings) -> Result<()> {
+        let set = self.restore.to.set_config(&Subject::parse(place), config).await;
+        set.map_err(|error| {
+            Error::from(error)
+                .at(format!("settings of {place:?} for the time"))
+                .or_hint("see that this registry lets them be set; set_compatibility says another level")
+        })
     }
 
     async fn set_mode(&self, place: &str, mode: Mode) -> Result<()> {
@@ -294,54 +402,123 @@ impl<'a> Running<'a> {
     }
 
     fn turn(&self, step: &Step<'_>) -> Turn {
-        let alone =
-            |subject: &Arc<str>| Turn { subject: Arc::clone(subject), waits_for: Vec::new(), is_alone: true };
-        match step {
-            Step::Remove(key) => alone(&key.subject),
-            Step::Delete(at) => alone(&self.plan.versions[*at].target_subject),
-            Step::Write(at) => {
-                let version = &self.plan.versions[*at];
-                let entry = self.restore.from.index.versions.get(&version.key());
-                let references = entry.into_iter().flat_map(|entry| &entry.references);
-                let found = references.filter_map(|reference| self.rows.version(reference));
-                Turn {
-                    subject: Arc::clone(&version.target_subject),
-                    waits_for: found.map(|version| Arc::clone(&version.target_subject)).collect(),
-                    is_alone: false,
-                }
+        let at = match step {
+            Step::Remove(key) => {
+                return Turn { subject: Arc::clone(&key.subject), waits_for: Vec::new(), is_alone: true };
             }
-        }
+            Step::Write(at) => *at,
+            // What refers to it goes first, and it is known already who that is: whoever stands before it.
+            Step::Delete { at, .. } => *at,
+        };
+        let subject = |at: usize| Arc::clone(&self.plan.versions[at].target_subject);
+        let waits_for = match step {
+            Step::Delete { .. } => {
+                self.referrers.get(&at).into_iter().flatten().copied().map(subject).collect()
+            }
+            _ => self.refers_to(at).map(subject).collect(),
+        };
+        Turn { subject: subject(at), waits_for, is_alone: false }
     }
 
     async fn step(&self, step: &Step<'_>) -> Result<Outcome> {
+        self.is_begun.store(true, Relaxed);
         let mut done = Outcome::default();
         match step {
             Step::Remove(key) => {
-                self.delete(key, Deletion::Soft).await?;
-                self.delete(key, Deletion::Permanent).await?;
-                done.removed = 1;
+                if self.is_as_planned(key).await? {
+                    self.delete(key, Deletion::Soft).await?;
+                    self.delete(key, Deletion::Permanent).await?;
+                    done.removed = 1;
+                }
             }
-            Step::Delete(at) => {
-                if let Some(key) = self.plan.versions[*at].target() {
-                    self.delete(&key, Deletion::Soft).await?;
+            Step::Delete { at, is_early } => {
+                if self.delete_softly(*at).await? {
                     done.deleted = 1;
+                    if *is_early {
+                        self.borrow_again(&self.plan.versions[*at].target_subject).await?;
+                    }
                 }
             }
             Step::Write(at) => {
+                self.register(*at).await?;
                 done.registered = 1;
-                done.deleted = u64::from(self.register(*at).await?);
             }
         }
         Ok(done)
     }
 
-    async fn delete(&self, key: &Key, how: Deletion) -> Result<()> {
-        let deleted = self.restore.to.delete_version_of(key, how).await;
-        deleted.map_err(|error| Error::from(error).at(key))
+    /// A version of the target is there, and is the one that the plan has seen; false where it is gone.
+    async fn is_as_planned(&self, key: &Key) -> Result<bool> {
+        let there = match self.restore.to.version(&key.subject(), key.version).await {
+            Err(error) if error.is_absent() => return Ok(false),
+            there => there.map_err(|error| Error::from(error).at(key))?,
+        };
+        let planned = self.plan.there.index.versions.get(key).map(|entry| entry.id);
+        match planned == Some(there.id) {
+            true => Ok(true),
+            false => {
+                let text = format!(
+                    "{key} was to be deleted from {}, and is another schema meanwhile, with id {}",
+                    self.plan.target, there.id
+                );
+                Err(Error::new(Kind::Failed, text).hint("run the same restore again; it plans anew"))
+            }
+        }
     }
 
-    /// Registers a version; true where it is softly deleted then.
-    async fn register(&self, at: usize) -> Result<bool> {
+    /// Deletes a version softly; false where it is to stay.
+    async fn delete_softly(&self, at: usize) -> Result<bool> {
+        let version = &self.plan.versions[at];
+        if version.action == Action::Delete {
+            let Some(key) = version.target() else { return Ok(false) };
+            let is_there = self.is_as_planned(&key).await?;
+            if is_there {
+                self.delete(&key, Deletion::Soft).await?;
+            }
+            return Ok(is_there);
+        }
+        let landed = self.landed.lock().unwrap_or_else(PoisonError::into_inner)[at].clone();
+        let Some(number) = landed.and_then(|landed| landed.version) else { return Ok(false) };
+        let key = Key { subject: Arc::clone(&version.target_subject), version: number };
+        let is_live = self.live.lock().unwrap_or_else(PoisonError::into_inner).contains(&key);
+        // The target counts, and said that it is one which was there, or one that comes live: that stays as it is.
+        if version.target_id.is_none() && is_live {
+            return Ok(false);
+        }
+        self.delete(&key, Deletion::Soft).await?;
+        Ok(true)
+    }
+
+    /// A subject that has lost its last live version may have lost what it is set to for the time.
+    async fn borrow_again(&self, subject: &str) -> Result<()> {
+        let for_the_time = &self.plan.for_the_time;
+        if let Some((_, mode)) = for_the_time.modes.get(subject) {
+            self.set_mode(subject, *mode).await?;
+        }
+        if let Some(config) = for_the_time.configs.get(subject).filter(|config| !config.is_empty()) {
+            self.set_config(subject, config).await?;
+        }
+        Ok(())
+    }
+
+    async fn delete(&self, key: &Key, how: Deletion) -> Result<()> {
+        let deleted = self.restore.to.delete_version_of(key, how).await;
+        deleted.map_err(|error| {
+            let is_held = error.code() == Some(42206);
+            let error = Error::from(error).at(key);
+            match is_held {
+                true => error.hint(
+                    "something that came meanwhile refers to it; run the same restore again, it plans anew",
+                ),
+                false => {
+                    error.or_hint("look at what the registry says of it, and run the same restore again")
+                }
+            }
+        })
+    }
+
+    /// Registers a version.
+    async fn register(&self, at: usize) -> Result<()> {
         let version = &self.plan.versions[at];
         let key = version.key();
         let Some(schema) = self.restore.from.schema(&key).await? else {
@@ -354,7 +531,11 @@ impl<'a> Running<'a> {
             let number = landed[at].as_ref()?.version?;
             Some(Key { subject: Arc::clone(&self.plan.versions[at].target_subject), version: number })
         };
-        let mut schema = rewritten(schema, version, &self.rows, &there);
+        let mut schema = rewritten(schema, version, &self.rows, &there).map_err(|reference| {
+            let text =
+                format!("{key} refers to {reference}, and nothing in {} is that one", self.plan.target);
+            Error::new(Kind::Failed, text).hint("run the same restore again; it plans anew")
+        })?;
         let (registered, number) = match (version.target_id, version.target_version) {
             (Some(id), Some(number)) => {
                 (schema.id, schema.version) = (id, number);
@@ -362,25 +543,14 @@ impl<'a> Running<'a> {
             }
             _ => self.add(version, schema).await?,
         };
-        let target = Key { subject: Arc::clone(&version.target_subject), version: number };
-        let deletes = {
-            let mut live = self.live.lock().unwrap_or_else(PoisonError::into_inner);
-            match version.deleted {
-                // The target counts, and says that it is one which was there: that stays as it is.
-                true => version.target_id.is_some() || !live.contains(&target),
-                false => {
-                    live.insert(target.clone());
-                    false
-                }
-            }
-        };
-        if deletes {
-            self.delete(&target, Deletion::Soft).await?;
+        if !version.deleted {
+            let target = Key { subject: Arc::clone(&version.target_subject), version: number };
+            self.live.lock().unwrap_or_else(PoisonError::into_inner).insert(target);
         }
         let guid = registered.guid.map(Into::into);
         let landed = Landed { id: registered.id, version: Some(number), guid };
         self.landed.lock().unwrap_or_else(PoisonError::into_inner)[at] = Some(landed);
-        Ok(deletes)
+        Ok(())
     }
 
     /// Registers a version under the number and the id that the target gives.
@@ -404,7 +574,8 @@ impl<'a> Running<'a> {
                 (_, Some(42205)) => {
                     error.hint("another mode was set meanwhile; run the same restore again")
                 }
-                _ => error,
+                (_, Some(42201)) => error.hint(NO_SCHEMA),
+                _ => error.or_hint("look at what the registry says of it, and run the same restore again"),
             }
         })?;
         let number = match registered.version {
@@ -434,6 +605,7 @@ impl Outcome {
             "removed": self.removed,
             "configs": self.configs,
             "modes": self.modes,
+            "warnings": self.warnings,
             "counts": self.counts,
             "unmapped": self.map.unmapped.len(),
         })

@@ -8,6 +8,7 @@ use crate::settings::Level;
 use crate::transfer::error::{Error, Kind, Result};
 use regex::Regex;
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
 /// What becomes of what the target has.
@@ -143,6 +144,30 @@ impl Settings {
         let form = |name: &String| Subject::parse(name).to_string();
         let mapping = self.subject_mapping.iter().map(|(from, to)| (form(from), form(to)));
         Self { subject_mapping: mapping.collect(), ..self.clone() }
+    }
+
+    /// A digest of what says which versions come, and as what. How they come (levels, settings, modes) is left out of it: a restore
+    /// that was refused for that is told otherwise, and is still the same one.
+    pub(super) fn digest(&self) -> String {
+        let ids = match &self.ids {
+            Ids::Mapped => json!("mapped"),
+            Ids::Forced => json!("forced"),
+            Ids::Given(given) => given.iter().map(|(from, to)| (from.to_string(), Value::from(to))).collect(),
+        };
+        let texts =
+            |patterns: &[Regex]| patterns.iter().map(|one| one.as_str().to_owned()).collect::<Vec<_>>();
+        let told = json!({
+            "strategy": self.strategy,
+            "ids": ids,
+            "mapping": self.subject_mapping,
+            "include": texts(&self.subjects.include),
+            "exclude": texts(&self.subjects.exclude),
+            "types": self.schema_types.iter().map(|known| known.name()).collect::<Vec<_>>(),
+            "versions": self.versions,
+            "deleted": self.deleted,
+            "gone": self.gone,
+        });
+        blake3::hash(told.to_string().as_bytes()).to_hex()[..32].to_owned()
     }
 }
 

@@ -1,12 +1,16 @@
 //! Archives into registries of ours in this process: what is planned, what arrives, what a cut leaves behind.
 
 mod cut;
+mod ends;
 mod fits;
 mod forced;
+mod journal;
 mod kinds;
 mod many;
 mod named;
+mod order;
 mod random;
+mod reach;
 
 use super::*;
 use crate::client::scripted::{Asked, Reply, Server};
@@ -23,18 +27,29 @@ use async_trait::async_trait;
 use serde_json::json;
 use std::collections::HashMap;
 use std::sync::Mutex;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::SeqCst;
 
 /// Texts in memory.
-pub(super) struct Shelf(HashMap<Key, Schema>);
+pub(super) struct Shelf {
+    name: &'static str,
+    texts: HashMap<Key, Schema>,
+}
 
 #[async_trait]
 impl Texts for Shelf {
     async fn schema(&self, key: &Key) -> Result<Option<Schema>> {
-        Ok(self.0.get(key).cloned())
+        Ok(self.texts.get(key).cloned())
     }
 
     fn name(&self) -> String {
-        "backup".to_owned()
+        self.name.to_owned()
+    }
+}
+
+impl Shelf {
+    fn of(texts: HashMap<Key, Schema>) -> Self {
+        Self { name: "backup", texts }
     }
 }
 
@@ -43,13 +58,18 @@ fn key(subject: &str, version: i32) -> Key {
 }
 
 pub(super) fn kept(items: Vec<Item>) -> Side {
+    kept_as("backup", items)
+}
+
+/// An archive with a name of its own.
+fn kept_as(name: &'static str, items: Vec<Item>) -> Side {
     let schema = |item: &Item| match item {
         Item::Version(schema) | Item::Gone(schema) => {
             Some((key(&schema.subject, schema.version), schema.clone()))
         }
         _ => None,
     };
-    let shelf = Shelf(items.iter().filter_map(schema).collect());
+    let shelf = Shelf { name, texts: items.iter().filter_map(schema).collect() };
     Side::kept(Arc::new(shelf), items).expect("an archive")
 }
 
@@ -102,9 +122,18 @@ fn record(name: &str, fields: &[(&str, &str)]) -> String {
     format!("{{\"type\":\"record\",\"name\":\"{name}\",\"fields\":[{}]}}", fields.join(","))
 }
 
-/// A journal in memory.
+/// A journal in memory, which may be told to take nothing and to let nothing go.
 #[derive(Clone, Default)]
-struct Memory(Arc<Mutex<Option<Vec<u8>>>>);
+struct Memory(Arc<Mutex<Option<Vec<u8>>>>, Arc<AtomicBool>);
+
+impl Memory {
+    fn check(&self) -> Result<()> {
+        match self.1.load(SeqCst) {
+            true => Err(Error::new(Kind::Failed, "memory takes nothing")),
+            false => Ok(()),
+        }
+    }
+}
 
 #[async_trait]
 impl Intents for Memory {
@@ -113,11 +142,13 @@ impl Intents for Memory {
     }
 
     async fn store(&self, bytes: &[u8]) -> Result<()> {
+        self.check()?;
         *self.0.lock().expect("unpoisoned") = Some(bytes.to_vec());
         Ok(())
     }
 
     async fn remove(&self) -> Result<()> {
+        self.check()?;
         *self.0.lock().expect("unpoisoned") = None;
         Ok(())
     }
@@ -555,10 +586,10 @@ async fn what_an_alias_hides_in_the_target_is_written_itself() {
 #[tokio::test]
 async fn an_archive_that_is_not_what_it_was_is_not_restored() {
     let twice = vec![version("orders", 1, 1, &fixed("A")), gone("orders", 1, 2, &fixed("B"))];
-    let error = Side::kept(Arc::new(Shelf(HashMap::new())), twice).err().expect("refused");
+    let error = Side::kept(Arc::new(Shelf::of(HashMap::new())), twice).err().expect("refused");
     assert!(error.kind() == Kind::Damaged && error.to_string().contains("orders version 1"), "{error}");
-    let other = Shelf([(key("orders", 1), schema("orders", 1, 1, &fixed("B")))].into());
-    for shelf in [other, Shelf(HashMap::new())] {
+    let other = Shelf::of([(key("orders", 1), schema("orders", 1, 1, &fixed("B")))].into());
+    for shelf in [other, Shelf::of(HashMap::new())] {
         let from =
             Side::kept(Arc::new(shelf), vec![version("orders", 1, 1, &fixed("A"))]).expect("an archive");
         let bed = Bed::new().await;

@@ -2,6 +2,7 @@
 
 use super::super::ids::ContextId;
 use super::super::plan::{Action, Version};
+use super::super::settings::{Ids, Strategy};
 use super::Decide;
 use crate::names::{Context, Subject};
 use crate::transfer::index::Key;
@@ -13,8 +14,8 @@ type Twin = (Option<i32>, usize);
 
 impl Decide<'_> {
     /// Numbers. Where some version of a context comes with an id or a number of its own, all of them do: an id that the target gave
-    /// in between might be one of those that are still to come.
-    pub(super) fn numbers(&self, versions: &mut [Version], removals: &[Key]) {
+    /// in between might be one of those that are still to come. Gives the places of those for which no id is left.
+    pub(super) fn numbers(&self, versions: &mut [Version], removals: &[Key]) -> Vec<usize> {
         let mut next: HashMap<Arc<str>, i32> = HashMap::new();
         let mut used: HashSet<Key> = self.to.index.versions.keys().cloned().collect();
         used.extend(
@@ -42,7 +43,7 @@ impl Decide<'_> {
                         && !emptied.contains(&*subject)
                         && same[&(Arc::clone(&version.subject), version.id)] == 1
                 }
-                None => !self.is_exact(),
+                None => place.is_none_or(|place| !self.is_exact(place)),
             };
             let number = version.target_version.unwrap_or_else(|| {
                 let key = |version| Key { subject: Arc::clone(&subject), version };
@@ -58,21 +59,25 @@ impl Decide<'_> {
             }
             version.target_version = Some(number);
         }
-        for context in importing {
-            self.fresh_ids(&context, versions, removals);
-        }
+        importing.iter().flat_map(|context| self.fresh_ids(context, versions, removals)).collect()
     }
 
-    /// Ids for versions of a context that have none: that of the same schema there, or the next ones behind all that are used.
-    fn fresh_ids(&self, context: &Context, versions: &mut [Version], removals: &[Key]) {
+    /// Ids for versions of a context that have none: that of the same schema there, or the next ones behind all that are used. Gives
+    /// the places of those for which none is left.
+    fn fresh_ids(&self, context: &Context, versions: &mut [Version], removals: &[Key]) -> Vec<usize> {
         let removed: HashSet<&Key> = removals.iter().collect();
         let there = self.holders.range((context.clone(), 0)..=(context.clone(), u32::MAX));
-        let of_context = |version: &&mut Version| Subject::parse(&version.target_subject).context == *context;
-        let planned = versions.iter_mut().filter(of_context).filter_map(|version| version.target_id);
+        let of_context = |version: &Version| Subject::parse(&version.target_subject).context == *context;
+        let planned =
+            versions.iter().filter(|version| of_context(version)).filter_map(|version| version.target_id);
         let mut highest = there.map(|((_, id), _)| *id).chain(planned).max().unwrap_or_default();
         let mut given: HashMap<ContextId, u32> = HashMap::new();
-        let wanting = |version: &&mut Version| version.action.is_written() && version.target_id.is_none();
-        for version in versions.iter_mut().filter(of_context).filter(wanting) {
+        let wanting = |version: &Version| version.action.is_written() && version.target_id.is_none();
+        let mut none_left = Vec::new();
+        for (at, version) in versions.iter_mut().enumerate() {
+            if !wanting(version) || !of_context(version) {
+                continue;
+            }
             let own = ContextId::of(&version.key(), version.id);
             let place = self.from.index.versions.get_index_of(&version.key());
             let elsewhere = || {
@@ -84,19 +89,26 @@ impl Decide<'_> {
                 let there = self.to.index.versions.get(&version.target()?)?;
                 (there.outline == self.own(place?).1.outline).then_some(there.id)
             };
-            let id = given.get(&own).copied().or_else(elsewhere).or_else(replaced).unwrap_or_else(|| {
-                highest = highest.saturating_add(1);
-                highest
-            });
-            given.insert(own, id);
-            version.target_id = Some(id);
+            // Clients read four bytes with a sign.
+            let mut next = || {
+                highest = highest.checked_add(1).filter(|id| i32::try_from(*id).is_ok())?;
+                Some(highest)
+            };
+            match given.get(&own).copied().or_else(elsewhere).or_else(replaced).or_else(&mut next) {
+                Some(id) => {
+                    given.insert(own, id);
+                    version.target_id = Some(id);
+                }
+                None => none_left.push(at),
+            }
         }
+        none_left
     }
 
     /// Only where a deleted version and a later one are the same schema, the later one comes first: a registry that sees it come
     /// after the deleted one takes that for gone.
     pub(super) fn with_twins_first(&self, versions: Vec<Version>) -> Vec<Version> {
-        if !self.is_exact() {
+        if self.settings.ids != Ids::Forced && self.settings.strategy != Strategy::Overwrite {
             return versions;
         }
         let of = |version: &Version| Some((Arc::clone(&version.target_subject), version.target_id?));

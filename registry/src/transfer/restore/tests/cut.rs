@@ -3,7 +3,6 @@
 use super::*;
 use crate::client::scripted::json as answer;
 use std::sync::atomic::AtomicUsize;
-use std::sync::atomic::Ordering::SeqCst;
 
 /// How a request is cut.
 #[derive(Clone, Copy, PartialEq, Debug)]

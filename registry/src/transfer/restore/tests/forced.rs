@@ -27,7 +27,7 @@ async fn ids_and_numbers_are_kept_where_they_are_free() {
     let expected =
         [(3, fixed("A"), false), (5, fixed("B"), true), (6, fixed("C"), true), (7, fixed("D"), false)];
     assert_eq!(bed.versions("orders").await, expected);
-    assert_eq!(outcome.map.guids, [].into());
+    assert!(outcome.map.guids.iter().all(|(from, to)| from == to));
 }
 
 #[tokio::test]

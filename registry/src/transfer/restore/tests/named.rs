@@ -49,11 +49,44 @@ async fn guids_that_change_are_mapped() {
     let from = archived(&source).await;
     let bed = Bed::new().await;
     let (_, outcome) = bed.restored(&from, &mapping(&[("base", "common")])).await;
-    let guids: Vec<_> = outcome.map.guids.keys().cloned().collect();
-    let top = source.version(&Subject::parse("top"), 1).await.expect("there").guid.expect("a GUID");
-    assert_eq!(guids, [top], "that of what has no references is made of the same");
-    let there = bed.to.version(&Subject::parse("top"), 1).await.expect("there").guid;
-    assert_eq!(outcome.map.guids.values().next(), there.as_ref());
+    let guid = async |client: &Client, subject: &str| {
+        client.version(&Subject::parse(subject), 1).await.expect("there").guid.expect("a GUID")
+    };
+    let (base, top) = (guid(&source, "base").await, guid(&source, "top").await);
+    let there = guid(&bed.to, "top").await;
+    assert_ne!(top, there);
+    // That of what has no references is made of the same, and is told as well.
+    assert_eq!(outcome.map.guids, [(base.clone(), base), (top, there)].into());
+    assert_eq!(outcome.map.unmapped_guids, [].into());
+}
+
+#[tokio::test]
+async fn a_guid_that_nothing_or_more_than_one_thing_stands_for_is_told() {
+    let referring = |subject: &str, id| {
+        let Item::Version(schema) =
+            referring(subject, 1, id, &record("Top", &[("b", "Base")]), &[("Base", "base", 1)])
+        else {
+            unreachable!()
+        };
+        Item::Version(Schema { guid: Some("twice".to_owned()), ..schema })
+    };
+    let with = |guid: &str, item: Item| match item {
+        Item::Version(schema) => Item::Version(Schema { guid: Some(guid.to_owned()), ..schema }),
+        item => item,
+    };
+    let from = kept(vec![
+        with("base", version("base", 1, 1, &fixed("Base"))),
+        referring("top", 2),
+        with("base", version(":.pay:base", 1, 1, &fixed("Base"))),
+        referring(":.pay:top", 2),
+        with("left", version("left", 1, 4, &fixed("Left"))),
+    ]);
+    let bed = Bed::new().await;
+    let subjects = Patterns::new(&[], &["left".to_owned()]).expect("patterns");
+    let settings = Settings { subjects, ..mapping(&[(":.pay:base", ":.pay:common")]) };
+    let (plan, outcome) = bed.restored(&from, &settings).await;
+    assert_eq!(outcome.map.guids.keys().collect::<Vec<_>>(), ["base"], "{plan:?}");
+    assert_eq!(outcome.map.unmapped_guids, ["left".to_owned(), "twice".to_owned()].into());
 }
 
 #[tokio::test]
@@ -118,7 +151,9 @@ async fn what_only_the_target_has_may_be_referred_to() {
     bed.has("common", &fixed("Common")).await;
     let text = record("O", &[("c", "Common")]);
     let from = kept(vec![referring("orders", 1, 3, &text, &[("Common", "base", 1)])]);
-    bed.restored(&from, &mapping(&[("base", "common")])).await;
+    let (plan, _) = bed.restored(&from, &mapping(&[("base", "common")])).await;
+    let warning = "orders version 1 refers to base version 1, which the archive does not have: it will refer to common version 1";
+    assert!(plan.warnings.iter().any(|found| found.starts_with(warning)), "{plan:?}");
     let orders = bed.to.version(&Subject::parse("orders"), 1).await.expect("there");
     assert_eq!(orders.references[0].subject, "common");
 }
@@ -152,7 +187,8 @@ async fn contexts_have_ids_of_their_own_and_can_be_moved() {
         (":.pay:top", ":.dr:top"),
         (":.pay:plain", ":.dr:plain"),
     ]);
-    let (_, outcome) = bed.restored(&from, &settings).await;
+    let (plan, outcome) = bed.restored(&from, &settings).await;
+    assert!(plan.warnings.iter().any(|found| found.contains("subjects of the default one")), "{plan:?}");
     assert_readable(&from, &bed, &outcome.map).await;
     let top = bed.to.version(&Subject::parse(":.dr:top"), 1).await.expect("there");
     assert_eq!((top.references[0].subject.as_str(), top.references[0].version), ("bottom", 1));
