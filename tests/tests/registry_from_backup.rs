@@ -24,7 +24,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 use std::sync::OnceLock;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 fn cluster() -> &'static KafkaCluster {
     static CLUSTER: OnceLock<KafkaCluster> = OnceLock::new();
@@ -83,8 +83,8 @@ fn job(name: &str, storage: &str, registry: &Registry) -> Job {
     Job::new(name, &bootstrap, storage).topics(&[name]).top(&section(registry))
 }
 
-fn now_ms() -> u128 {
-    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("a time").as_millis()
+fn now_ms() -> i64 {
+    Seam::system().clock.now_ms()
 }
 
 fn fixed(name: &str) -> Value {

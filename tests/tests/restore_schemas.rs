@@ -122,7 +122,7 @@ fn whatever_the_target_registry_holds_the_same_objects_are_read() {
             ask(registry, "POST", &format!("/subjects/{subject}/versions"), &json!({ "schema": user }));
         }
     };
-    let cases: [(&str, &dyn Fn(&Registry)); 3] = [("empty", &none), ("taken", &taken), ("some", &some)];
+    let cases: [(&str, fn(&Registry)); 3] = [("empty", none), ("taken", taken), ("some", some)];
     for (name, prepare) in cases {
         let registry = Registry::start();
         prepare(&registry);

@@ -147,7 +147,7 @@ pub(crate) struct RestoreJob {
     pub(crate) storage: StorageSettings,
     pub(crate) restore: Restore,
     /// What is done with schemas; nothing where they are left out.
-    pub(crate) schemas: Option<Restored>,
+    pub(crate) schemas: Option<Box<Restored>>,
     /// The most payload in memory at once, in bytes.
     pub(crate) memory_limit: u64,
     /// What the operator should know, to be logged once.
@@ -246,7 +246,8 @@ pub(crate) fn build(
         }
         Mode::Restore => {
             let schemas = schema_registry(root, problems)
-                .and_then(|(section, path)| Restored::build(section, path, problems, &mut notices));
+                .and_then(|(section, path)| Restored::build(section, path, problems, &mut notices))
+                .map(Box::new);
             let target = Kafka::build(root.section("target")?, "target", problems)?;
             let mut restore = Restore::build(root.section("restore")?, problems, &mut notices)?;
             restore.dry_run |= overrides.dry_run;

@@ -30,7 +30,14 @@ pub(crate) struct RegistryTarget {
     progress: Arc<Progress>,
     stop: CancellationToken,
     /// What was read and planned last, so that a restore that shows its plan first does not do it twice.
-    planned: Mutex<Option<(String, Arc<Side>, Arc<Plan>)>>,
+    planned: Mutex<Option<Planned>>,
+}
+
+/// The plan for a snapshot, by its key, and the archive as it was read for that.
+struct Planned {
+    snapshot: String,
+    side: Arc<Side>,
+    plan: Arc<Plan>,
 }
 
 impl fmt::Debug for RegistryTarget {
@@ -56,8 +63,8 @@ impl RegistryTarget {
         journal: &Journal,
     ) -> Result<(Arc<Side>, Arc<Plan>)> {
         let mut planned = self.planned.lock().await;
-        if let Some((key, side, plan)) = &*planned
-            && *key == archive.newest.key
+        if let Some(Planned { snapshot, side, plan }) = &*planned
+            && *snapshot == archive.newest.key
         {
             return Ok((Arc::clone(side), Arc::clone(plan)));
         }
@@ -65,7 +72,8 @@ impl RegistryTarget {
         let side = Arc::new(archived::side(archive).await?);
         let plan = self.restore(&side, &stopped(&self.stop)).plan(journal).await.map_err(failed)?;
         let plan = Arc::new(plan);
-        *planned = Some((archive.newest.key.clone(), Arc::clone(&side), Arc::clone(&plan)));
+        let snapshot = archive.newest.key.clone();
+        *planned = Some(Planned { snapshot, side: Arc::clone(&side), plan: Arc::clone(&plan) });
         Ok((side, plan))
     }
 

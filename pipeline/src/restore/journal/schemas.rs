@@ -69,9 +69,8 @@ impl SchemaPin {
             topics: chunk.iter().map(|(topic, framing)| ((*topic).clone(), **framing)).collect(),
             ..Part::default()
         });
-        let unmapped = unmapped
-            .chunks(CHUNK)
-            .map(|chunk| Part { unmapped_guids: chunk.to_vec(), ..Part::default() });
+        let unmapped =
+            unmapped.chunks(CHUNK).map(|chunk| Part { unmapped_guids: chunk.to_vec(), ..Part::default() });
         ids.chain(guids).chain(unmapped).chain(topics).collect()
     }
 

@@ -129,11 +129,14 @@ fn framed(id: u32, rest: &[u8]) -> Vec<u8> {
     [&[0], &id.to_be_bytes()[..], rest].concat()
 }
 
+/// A key, a value, and the header that names the value's schema.
+type Written = (Option<Vec<u8>>, Vec<u8>, Option<Vec<u8>>);
+
 /// What becomes of records of a topic: keys, values, the offsets of unknown ids, counts.
 async fn remapped(
     remap: &Remap,
     name: &str,
-    items: Vec<(Option<Vec<u8>>, Vec<u8>, Option<Vec<u8>>)>,
+    items: Vec<Written>,
 ) -> Result<(Vec<(Option<Vec<u8>>, Vec<u8>)>, Vec<i64>, RemapCounts)> {
     let mut worker = Remapper::new(remap.topic(&topic(name)).expect("looked at"), 1 << 20)?;
     let done = tokio::task::spawn_blocking(move || {
@@ -162,7 +165,7 @@ async fn remapped(
     done.await.unwrap()
 }
 
-fn values(values: &[Vec<u8>]) -> Vec<(Option<Vec<u8>>, Vec<u8>, Option<Vec<u8>>)> {
+fn values(values: &[Vec<u8>]) -> Vec<Written> {
     values.iter().map(|value| (None, value.clone(), None)).collect()
 }
 
@@ -225,7 +228,11 @@ async fn one_number_of_two_contexts_is_told_apart_by_the_record() {
 async fn headers_name_schemas_by_id_and_guid() {
     let (old, new, lost) = (Uuid::from_u128(1), Uuid::from_u128(2), Uuid::from_u128(3));
     let catalog = catalog(&[("a", 1, 5, Some(old)), ("b", 1, 6, Some(lost))]);
-    let map = SchemaMap { guids: [(old, new)].into(), unmapped_guids: [lost].into(), ..map(&[("5", 50), ("6", 6)]) };
+    let map = SchemaMap {
+        guids: [(old, new)].into(),
+        unmapped_guids: [lost].into(),
+        ..map(&[("5", 50), ("6", 6)])
+    };
     let mut seen = framing(Framing::Raw, Framing::Raw);
     seen.headers = 1;
     let remap = remap(catalog, &map, &[("t", seen)], Letters::default());
@@ -289,9 +296,8 @@ fn subjects_are_found_in_every_context_and_through_aliases() {
 
 #[test]
 fn one_sample_that_is_no_message_is_enough_to_leave_a_side_alone() {
-    let mut framing = TopicFraming::default();
-    framing.value = SideFraming { sampled: 10, framed: 10, proven: 9, ..SideFraming::default() };
-    framing.key = SideFraming { sampled: 10, framed: 10, proven: 10, ..SideFraming::default() };
+    let side = |proven| SideFraming { sampled: 10, framed: 10, proven, ..SideFraming::default() };
+    let mut framing = TopicFraming { key: side(10), value: side(9), headers: 0 };
     let mut closed = framing;
     framing.infer(|_| true);
     assert_eq!((framing.key.how, framing.value.how), (Framing::Inferred, Framing::Raw));
