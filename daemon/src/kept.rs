@@ -157,10 +157,8 @@ async fn kept(catalog: Catalog, archived: &Archived) -> Result<Kept<Files>> {
     for (name, rows) in catalog.subjects {
         let subject = Subject::parse(&name);
         let name: Arc<str> = name.into();
-        let mut rows = rows.into_iter().peekable();
-        while let Some(row) = rows.next() {
-            // Of several that have had a number, the last one has it.
-            let is_followed = rows.peek().is_some_and(|next| next.version == row.version);
+        let followed: Vec<bool> = (0..rows.len()).map(|at| is_followed(&rows[at..])).collect();
+        for (row, is_followed) in rows.into_iter().zip(followed) {
             let Some(version) = version(&subject, &name, row, is_followed) else { continue };
             if version.guid.is_nil() {
                 untold.push(versions.len());
@@ -184,6 +182,13 @@ async fn kept(catalog: Catalog, archived: &Archived) -> Result<Kept<Files>> {
         }
     }
     Ok(Kept { versions, configs, modes })
+}
+
+/// Whether the number of the first of these rows is another one's by now: of several that have had it, the last one has it.
+fn is_followed(rows: &[VersionRow]) -> bool {
+    let Some((first, later)) = rows.split_first() else { return false };
+    let mut same = later.iter().take_while(|row| row.version == first.version);
+    same.any(|row| row.state != VersionState::Gone)
 }
 
 /// A version; nothing where its language is none that is known. The GUID is nil where the registry did not tell it.

@@ -413,8 +413,9 @@ fn the_schemas_of_an_earlier_time_by_the_credentials_of_a_job_file() {
     let (expected, questions) = states.values().next().expect("three");
     assert_same(&served, questions, expected);
     assert!(served.log().contains("begin after --at"), "{}", served.log());
-    // The store goes away: what is in memory is answered, and who must wait for it is told so.
+    // The store goes away: what is in memory is answered, and health says what is wrong.
     drop(s3);
+    assert_eq!(answer(&served, "GET", "/health/ready", &Value::Null).0, 503);
     assert_eq!(answer(&served, "GET", "/subjects", &Value::Null), (200, "[\"orders\"]".to_owned()));
 }
 

@@ -98,6 +98,11 @@ impl<'a> Exported<'a> {
     }
 }
 
+/// A time, unless nobody knows it.
+fn known(time_ms: i64) -> Option<i64> {
+    (time_ms != 0).then_some(time_ms)
+}
+
 fn named(schema_type: SchemaType) -> Option<&'static str> {
     (schema_type != SchemaType::Avro).then(|| schema_type.name())
 }
@@ -115,7 +120,7 @@ impl<'a> Shape<'a> {
             metadata: entity.texts.metadata.as_deref(),
             rule_set: entity.texts.rule_set.as_deref(),
             schema: Some(text.unwrap_or(&entity.texts.canonical)),
-            ts: Some(entity.version.time_ms),
+            ts: known(entity.version.time_ms),
             deleted: Some(entity.version.deleted),
             ..Self::default()
         }
@@ -158,7 +163,7 @@ impl<'a> Shape<'a> {
             rule_set: found.texts.rule_set.as_deref(),
             schema: Some(text.unwrap_or(&found.texts.canonical)),
             max_id,
-            ts: found.of_any.map(|version| version.time_ms),
+            ts: found.of_any.and_then(|version| known(version.time_ms)),
             deleted: found.of_any.map(|version| version.deleted),
             ..Self::default()
         }
