@@ -110,22 +110,25 @@ impl Away {
     }
 }
 
+/// Some of the archive's schemas, under other ids.
+fn hold_some(registry: &Registry) {
+    take_ids(registry, 5);
+    let user = r#"{"type":"record","name":"User","namespace":"shop","fields":[{"name":"name","type":"string"},{"name":"visits","type":"long","default":0}]}"#;
+    for subject in ["home-avro-value", "shop-user", "home-header-value"] {
+        ask(registry, "POST", &format!("/subjects/{subject}/versions"), &json!({ "schema": user }));
+    }
+}
+
 #[test]
 fn whatever_the_target_registry_holds_the_same_objects_are_read() {
     let away = away("home", "40");
-    let none = |_: &Registry| {};
-    let taken = |registry: &Registry| take_ids(registry, 30);
-    let some = |registry: &Registry| {
-        take_ids(registry, 5);
-        let user = r#"{"type":"record","name":"User","namespace":"shop","fields":[{"name":"name","type":"string"},{"name":"visits","type":"long","default":0}]}"#;
-        for subject in ["home-avro-value", "shop-user", "home-header-value"] {
-            ask(registry, "POST", &format!("/subjects/{subject}/versions"), &json!({ "schema": user }));
-        }
-    };
-    let cases: [(&str, fn(&Registry)); 3] = [("empty", none), ("taken", taken), ("some", some)];
-    for (name, prepare) in cases {
+    for name in ["empty", "taken", "some"] {
         let registry = Registry::start();
-        prepare(&registry);
+        match name {
+            "taken" => take_ids(&registry, 30),
+            "some" => hold_some(&registry),
+            _ => {}
+        }
         let restore = away.restore(&registry, ("home", name), &[]);
         let planned = restore.text_command(&["--plan"]).run().expect_code(0).stdout;
         for words in
@@ -149,7 +152,7 @@ fn whatever_the_target_registry_holds_the_same_objects_are_read() {
             partitions.filter_map(|own| own["lanes"]["schema_ids"]["values"].as_u64()).sum::<u64>()
         };
         assert_eq!((changed("text"), changed("raw")), (0, 0), "{name}");
-        assert!(changed("json") > 0, "{name}: {report:#}");
+        assert!(KINDS.iter().map(|kind| changed(kind)).sum::<u64>() > 0, "{name}: {report:#}");
         // Here no id can be what it was.
         let all = KINDS.iter().filter(|kind| !["text", "raw"].contains(kind));
         let unchanged: Vec<_> = all.filter(|kind| changed(kind) == 0).collect();

@@ -104,9 +104,8 @@ fn plan_text(plan: &RestorePlan) -> String {
         lines.extend(schemas_text(schemas));
     }
     for topic in &plan.topics {
-        topic_text(topic, &mut lines);
         let framing = plan.schemas.as_ref().and_then(|schemas| schemas.topics.get(&topic.source));
-        lines.extend(framing.and_then(framing_text));
+        topic_text(topic, framing, &mut lines);
     }
     if plan.bytes() > 0 && plan.state != PlanState::Complete {
         let at_most =
@@ -170,7 +169,7 @@ fn framing_text(framing: &TopicFraming) -> Option<String> {
     (!said.is_empty()).then(|| format!("    ids: {}", said.join("; ")))
 }
 
-fn topic_text(topic: &TopicPlan, lines: &mut Vec<String>) {
+fn topic_text(topic: &TopicPlan, framing: Option<&TopicFraming>, lines: &mut Vec<String>) {
     let name = if topic.source == topic.target {
         topic.source.to_string()
     } else {
@@ -205,7 +204,13 @@ fn topic_text(topic: &TopicPlan, lines: &mut Vec<String>) {
     if matches!(topic.action, TopicAction::Nothing { .. }) {
         return;
     }
-    lines.extend(lanes(topic, bytes));
+    lines.extend(framing.and_then(framing_text));
+    match framing.is_some_and(TopicFraming::names_schemas) {
+        true => lines.push(
+            "    batches with an id that changes are written anew, all others travel untouched".to_owned(),
+        ),
+        false => lines.extend(lanes(topic, bytes)),
+    }
     if topic.retention.records_at_risk > 0 {
         let held = if topic.retention.held { "it is held back" } else { "it comes into force" };
         let records = count(topic.retention.records_at_risk, "record");

@@ -2,6 +2,7 @@
 //! is answered in words.
 
 use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
@@ -137,7 +138,7 @@ async fn answered<H: Handler>(
     if urgent_only && !shared.handler.is_urgent(path) {
         return Err(unread(busy(NO_PLACE)));
     }
-    let reading = within(shared.limits.read, read(shared, body)).await;
+    let reading = within(shared.limits.read, std::pin::pin!(read(shared, body))).await;
     let body = match reading {
         Some(body) => body.map_err(unread)?,
         None => return Err(unread(Reply::error(408, 408, "The body did not arrive in time"))),
@@ -153,7 +154,7 @@ async fn answered<H: Handler>(
         is_forwarded: parts.headers.contains_key(&FORWARDED),
         body: body.bytes,
     };
-    let answer = AssertUnwindSafe(shared.handler.answer(&request)).catch_unwind();
+    let answer = std::pin::pin!(AssertUnwindSafe(shared.handler.answer(&request)).catch_unwind());
     let reply = match within(shared.limits.write, answer).await {
         Some(Ok(reply)) => reply,
         Some(Err(_)) => {
@@ -171,8 +172,7 @@ async fn answered<H: Handler>(
 }
 
 /// What comes of it, or nothing where that takes longer. Most is there at once, and then no clock is looked at.
-async fn within<T>(limit: Duration, future: impl Future<Output = T>) -> Option<T> {
-    let mut future = std::pin::pin!(future);
+async fn within<T>(limit: Duration, mut future: Pin<&mut impl Future<Output = T>>) -> Option<T> {
     match futures::poll!(future.as_mut()) {
         Poll::Ready(done) => Some(done),
         Poll::Pending => tokio::time::timeout(limit, future).await.ok(),

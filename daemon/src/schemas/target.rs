@@ -2,6 +2,8 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use formats::ids::SchemaId;
@@ -22,6 +24,9 @@ use uuid::Uuid;
 
 use super::archived;
 use crate::cmd::registry::{failed, stopped};
+
+/// Between two words about how far it has come.
+const SAID: Duration = Duration::from_secs(10);
 
 /// A registry.
 pub(crate) struct RegistryTarget {
@@ -70,7 +75,9 @@ impl RegistryTarget {
         }
         tracing::info!(registry = self.client.name(), "looks at the schemas of the backup and of the target");
         let side = Arc::new(archived::side(archive).await?);
-        let plan = self.restore(&side, &stopped(&self.stop)).plan(journal).await.map_err(failed)?;
+        let stop = stopped(&self.stop);
+        let restore = self.restore(&side, &stop);
+        let plan = told(&self.progress, &self.client.name(), restore.plan(journal)).await.map_err(failed)?;
         let plan = Arc::new(plan);
         let snapshot = archive.newest.key.clone();
         *planned = Some(Planned { snapshot, side: Arc::clone(&side), plan: Arc::clone(&plan) });
@@ -133,7 +140,9 @@ impl SchemaTarget for RegistryTarget {
         let mut journal = self.journal(notes).await?;
         let (side, plan) = self.planned(archive, &journal).await?;
         let stop = stopped(stop);
-        let outcome = self.restore(&side, &stop).run(&plan, &mut journal).await.map_err(failed)?;
+        let restore = self.restore(&side, &stop);
+        let running = restore.run(&plan, &mut journal);
+        let outcome = told(&self.progress, &self.client.name(), running).await.map_err(failed)?;
         // What is there now is not what was planned for.
         *self.planned.lock().await = None;
         let mut map = SchemaMap::default();
@@ -166,12 +175,35 @@ impl SchemaTarget for RegistryTarget {
         })
     }
 
+    async fn put_back(&self, notes: &Arc<dyn SchemaNotes>) -> Result<()> {
+        let mut journal = self.journal(notes).await?;
+        if journal.is_left_over() {
+            journal.put_back(&self.client).await.map_err(failed)?;
+        }
+        Ok(())
+    }
+
     async fn reader(
         &self,
         archive: &SchemaArchive,
         row: &VersionRow,
     ) -> Result<Option<Arc<dyn PayloadReader>>> {
         reader(archive, row).await
+    }
+}
+
+/// Says every now and then how far it has come.
+async fn told<T>(progress: &Progress, registry: &str, work: impl Future<Output = T>) -> T {
+    let mut work = std::pin::pin!(work);
+    loop {
+        match tokio::time::timeout(SAID, work.as_mut()).await {
+            Ok(done) => return done,
+            Err(_) => {
+                let [read, written, wanted] =
+                    [&progress.read, &progress.written, &progress.wanted].map(|count| count.load(Relaxed));
+                tracing::info!(registry, read, written, wanted, "goes on with schemas");
+            }
+        }
     }
 }
 
@@ -258,6 +290,10 @@ impl SchemaTarget for GivenTarget {
     ) -> Result<TargetReport> {
         let TargetPlan { lines, details, map, .. } = self.plan(archive, notes).await?;
         Ok(TargetReport { lines, details, map, warnings: Vec::new() })
+    }
+
+    async fn put_back(&self, _: &Arc<dyn SchemaNotes>) -> Result<()> {
+        Ok(())
     }
 
     async fn reader(

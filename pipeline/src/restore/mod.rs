@@ -140,7 +140,15 @@ async fn prepare_possible(
     };
     let Some(first) = prepared.plan.problems.first() else { return Ok(prepared) };
     let more = prepared.plan.problems.len() - 1;
-    let text = if more == 0 { first.clone() } else { format!("{first} (and {more} more)") };
+    let mut text = if more == 0 { first.clone() } else { format!("{first} (and {more} more)") };
+    // What a run that died has borrowed must not wait for one that is not refused.
+    if let (Some(schemas), Some(rules)) = (&prepared.schemas, &settings.schemas)
+        && let Err(error) = schemas.put_back(rules).await
+    {
+        text += &format!(
+            "; and what an earlier run has changed at the registry for the time is not put back: {error}"
+        );
+    }
     Err(Error::input(text).hint("`replevin restore --plan` lists everything; nothing was touched"))
 }
 

@@ -203,11 +203,12 @@ impl PartitionPlan {
 /// The processor time of a restore of these partitions, in seconds: for a byte that travels untouched, and for one whose batch is
 /// decompressed and compressed again, what benches/README.md measures (zstd, records of 1 KB). Another machine, codec or size of
 /// records changes it by some factor, rarely by ten.
-pub(super) fn cpu_seconds<'a>(partitions: impl Iterator<Item = &'a PartitionPlan>) -> f64 {
+/// Of a partition with true, every batch may get other schema ids: that costs as much as to rebuild it, at most.
+pub(super) fn cpu_seconds<'a>(partitions: impl Iterator<Item = (&'a PartitionPlan, bool)>) -> f64 {
     const UNTOUCHED: f64 = 3.2e-9;
     const REBUILT: f64 = 46e-9;
-    let seconds = |p: &PartitionPlan| {
-        let rebuilt = p.rebuilt();
+    let seconds = |(p, is_remapped): (&PartitionPlan, bool)| {
+        let rebuilt = if is_remapped { p.bytes } else { p.rebuilt() };
         (p.bytes - rebuilt) as f64 * UNTOUCHED + rebuilt as f64 * REBUILT
     };
     (partitions.map(seconds).sum::<f64>() * 1000.0).round() / 1000.0

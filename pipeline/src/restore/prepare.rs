@@ -18,6 +18,7 @@ use super::plan::{
     at_risk, cpu_seconds, partition_plan,
 };
 use super::resume::made_anew;
+use super::schemas::TopicFraming;
 use super::select::{Wanted, select};
 use super::settings::{ExistingConfigs, JournalPlace, NonEmpty, RestoreSettings};
 use super::topics::{self, Facts};
@@ -198,7 +199,11 @@ pub(super) async fn prepare(
         window: settings.window,
         journal: settings.journal,
         schemas: schemas.as_ref().map(|schemas| schemas.plan.clone()),
-        cpu_seconds: cpu_seconds(plans.iter().flat_map(|topic| &topic.partitions)),
+        cpu_seconds: cpu_seconds(plans.iter().flat_map(|topic| {
+            let framing = schemas.as_ref().and_then(|schemas| schemas.plan.topics.get(&topic.source));
+            let is_remapped = framing.is_some_and(TopicFraming::names_schemas);
+            topic.partitions.iter().map(move |partition| (partition, is_remapped))
+        })),
         topics: plans,
         problems,
         warnings,

@@ -150,6 +150,11 @@ impl Api {
             let endpoint = Some(Endpoint::SchemaById);
             return Answer { status: 200, content_type, body, endpoint, allow: None };
         }
+        // What all handlers need is large, and would be moved about with every request.
+        Box::pin(self.made(request, content_type)).await
+    }
+
+    async fn made(&self, request: &Request<'_>, content_type: &'static str) -> Answer {
         let (endpoint, allow, made) = match self.route(request) {
             Ok(Asked::Endpoint(routed)) => {
                 let endpoint = routed.endpoint;

@@ -229,6 +229,11 @@ impl Step<'_> {
 }
 
 impl Prepared {
+    /// Puts back what a run that died has changed for the time, where this one is refused.
+    pub(in crate::restore) async fn put_back(&self, rules: &SchemaRules) -> Result<()> {
+        rules.target.put_back(&self.notes).await
+    }
+
     /// Brings the schemas, unless an earlier run did, and pins what ids become. Gives what is done to records, the report, and what the
     /// reader should know.
     pub(in crate::restore) async fn bring(

@@ -63,6 +63,10 @@ impl SchemaTarget for Letters {
         Ok(TargetReport::default())
     }
 
+    async fn put_back(&self, _: &Arc<dyn SchemaNotes>) -> Result<()> {
+        Ok(())
+    }
+
     async fn reader(&self, _: &SchemaArchive, row: &VersionRow) -> Result<Option<Arc<dyn PayloadReader>>> {
         *self.asked.lock().unwrap() += 1;
         if self.is_away {
