@@ -192,15 +192,15 @@ fn killed(away: &Away, name: &str, registry: &Registry, lines: &[&str]) {
         "after_ack:2",
         "before_seal",
     ];
-    let mut died = 0;
-    for point in points {
+    let died = |point: &&str| {
         let finished = restore.command(&[]).env("REPLEVIN_FAILPOINT", point).run();
-        died += usize::from(finished.code().is_none());
-    }
-    assert!(
-        died >= 6,
-        "{name}: only {died} of {points:?} were reached: was the binary built with failpoints?"
-    );
+        finished.code().is_none()
+    };
+    let survived: Vec<_> = points.iter().filter(|point| !died(point)).collect();
+    // A run that goes on has less to write, so that not every write of the journal comes again.
+    let may =
+        |point: &&&str| point.contains("journal") || point.contains("guard") || point.contains("create");
+    assert!(survived.iter().all(may), "{name}: {survived:?}: was the binary built with failpoints?");
     let report = restore.run(0);
     assert_eq!(report["verdict"], "proven", "{name}: {report:#}");
     let after = travel("read", &registry.url(), name, &[]);
@@ -229,6 +229,21 @@ fn a_restore_that_dies_anywhere_comes_to_the_same_end_with_modes_and_levels_back
             }
         }
     }
+
+    // A run that may not go on puts back what a dead one has borrowed all the same.
+    let borrowed = Registry::start();
+    let restore = away.restore(&borrowed, ("lost", "borrowed"), &["force_ids: true"]);
+    for _ in 0..2 {
+        // First the beginning is written down, then what is about to be borrowed.
+        let died = restore.command(&[]).env("REPLEVIN_FAILPOINT", "after_journal_write").run();
+        assert!(died.code().is_none(), "{}", died.stderr);
+    }
+    ask(&borrowed, "PUT", "/mode", &json!({ "mode": "IMPORT" }));
+    client::create_topic(&cluster().bootstrap(), "borrowed-text", 2, 1, &[]);
+    Producer::new(&cluster().bootstrap(), &[]).send("borrowed-text", &[NewRecord::new("k", "v")]);
+    let refused = restore.command(&[]).run();
+    assert_ne!(refused.code(), Some(0), "{}", refused.stdout);
+    assert_eq!(ask(&borrowed, "GET", "/mode", &Value::Null)["mode"], "READWRITE", "{}", refused.stderr);
 
     // At any time, again and again, into yet another registry.
     let (random, mut kills) = (Registry::start(), 0);

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use formats::schemas::{VersionRow, VersionState};
 use futures::stream::{FuturesOrdered, StreamExt};
 use pipeline::schemas::SchemaArchive;
-use pipeline::{Error, Result};
+use pipeline::{Error, ErrorKind, Result};
 use registry::client::Schema;
 use registry::parse::{Parsed, Strictness};
 use registry::schema::{Dependency, Reference, SchemaType};
@@ -48,14 +48,27 @@ impl Texts for Kept {
         };
         let Some(row) = row else { return Ok(None) };
         let read = schema(&self.archive, row, key.version).await;
-        read.map(Some).map_err(|error| {
-            let made = transfer::Error::new(Kind::Damaged, error.to_string());
-            error.next_step().map_or(made.clone(), |next| made.hint(next))
-        })
+        read.map(Some).map_err(noted)
     }
 
     fn name(&self) -> String {
         name(&self.archive)
+    }
+}
+
+/// An error of the pipeline, as one of the registry's code.
+pub(super) fn noted(error: Error) -> transfer::Error {
+    let kind = match error.kind() {
+        ErrorKind::Credentials => Kind::Credentials,
+        ErrorKind::Damaged => Kind::Damaged,
+        ErrorKind::Interrupted => Kind::Interrupted,
+        ErrorKind::Input | ErrorKind::NotFound => Kind::Input,
+        _ => Kind::Failed,
+    };
+    let made = transfer::Error::new(kind, error.to_string());
+    match error.next_step() {
+        Some(next) => made.hint(next),
+        None => made,
     }
 }
 

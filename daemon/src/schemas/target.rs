@@ -12,17 +12,17 @@ use pipeline::restore::schemas::{
     ContextId, PayloadReader, SchemaMap, SchemaNotes, SchemaTarget, TargetPlan, TargetReport,
 };
 use pipeline::schemas::SchemaArchive;
-use pipeline::{Error, ErrorKind, Result};
+use pipeline::{Error, Result};
 use registry::client::Client;
 use registry::payload::Reader;
 use registry::transfer::restore::{Action, Given, Plan, Restore, Settings};
-use registry::transfer::{self, Intents, Journal, Kind, Progress, Side};
+use registry::transfer::{self, Intents, Journal, Progress, Side};
 use serde_json::Value;
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::archived;
+use super::archived::{self, noted};
 use crate::cmd::registry::{failed, stopped};
 
 /// Between two words about how far it has come.
@@ -43,6 +43,8 @@ struct Planned {
     snapshot: String,
     side: Arc<Side>,
     plan: Arc<Plan>,
+    /// As it was then: what somebody else writes into it meanwhile is noticed.
+    journal: Journal,
 }
 
 impl fmt::Debug for RegistryTarget {
@@ -62,26 +64,24 @@ impl RegistryTarget {
         Self { client, settings, progress, stop, planned: Mutex::default() }
     }
 
-    async fn planned(
-        &self,
-        archive: &Arc<SchemaArchive>,
-        journal: &Journal,
-    ) -> Result<(Arc<Side>, Arc<Plan>)> {
+    /// The plan, made now where there is none yet.
+    async fn planned(&self, archive: &Arc<SchemaArchive>, notes: &Arc<dyn SchemaNotes>) -> Result<Arc<Plan>> {
         let mut planned = self.planned.lock().await;
-        if let Some(Planned { snapshot, side, plan }) = &*planned
+        if let Some(Planned { snapshot, plan, .. }) = &*planned
             && *snapshot == archive.newest.key
         {
-            return Ok((Arc::clone(side), Arc::clone(plan)));
+            return Ok(Arc::clone(plan));
         }
+        let journal = self.journal(notes).await?;
         tracing::info!(registry = self.client.name(), "looks at the schemas of the backup and of the target");
         let side = Arc::new(archived::side(archive).await?);
         let stop = stopped(&self.stop);
         let restore = self.restore(&side, &stop);
-        let plan = told(&self.progress, &self.client.name(), restore.plan(journal)).await.map_err(failed)?;
+        let plan = told(&self.progress, &self.client.name(), restore.plan(&journal)).await.map_err(failed)?;
         let plan = Arc::new(plan);
         let snapshot = archive.newest.key.clone();
-        *planned = Some(Planned { snapshot, side: Arc::clone(&side), plan: Arc::clone(&plan) });
-        Ok((side, plan))
+        *planned = Some(Planned { snapshot, side, plan: Arc::clone(&plan), journal });
+        Ok(plan)
     }
 
     fn restore<'a>(&'a self, side: &'a Side, stop: &'a (dyn Fn() -> bool + Sync)) -> Restore<'a> {
@@ -106,7 +106,7 @@ impl SchemaTarget for RegistryTarget {
     }
 
     async fn plan(&self, archive: &Arc<SchemaArchive>, notes: &Arc<dyn SchemaNotes>) -> Result<TargetPlan> {
-        let (_, plan) = self.planned(archive, &self.journal(notes).await?).await?;
+        let plan = self.planned(archive, notes).await?;
         let (map, new) = expected(&plan);
         let mut lines = plan.lines();
         // What is in the way and what is to be known have places of their own.
@@ -137,14 +137,16 @@ impl SchemaTarget for RegistryTarget {
         notes: &Arc<dyn SchemaNotes>,
         stop: &CancellationToken,
     ) -> Result<TargetReport> {
-        let mut journal = self.journal(notes).await?;
-        let (side, plan) = self.planned(archive, &journal).await?;
+        self.planned(archive, notes).await?;
+        // Afterwards the target is not what it was planned for.
+        let planned = self.planned.lock().await.take();
+        let Some(Planned { side, plan, mut journal, .. }) = planned else {
+            return Err(Error::permanent("two restores of schemas go on in one process"));
+        };
         let stop = stopped(stop);
         let restore = self.restore(&side, &stop);
         let running = restore.run(&plan, &mut journal);
         let outcome = told(&self.progress, &self.client.name(), running).await.map_err(failed)?;
-        // What is there now is not what was planned for.
-        *self.planned.lock().await = None;
         let mut map = SchemaMap::default();
         for (from, to) in &outcome.map.ids {
             map.ids.extend(pair(from, to.id));
@@ -175,12 +177,13 @@ impl SchemaTarget for RegistryTarget {
         })
     }
 
-    async fn put_back(&self, notes: &Arc<dyn SchemaNotes>) -> Result<()> {
+    async fn put_back(&self, notes: &Arc<dyn SchemaNotes>) -> Result<bool> {
         let mut journal = self.journal(notes).await?;
-        if journal.is_left_over() {
+        let is_left_over = journal.is_left_over();
+        if is_left_over {
             journal.put_back(&self.client).await.map_err(failed)?;
         }
-        Ok(())
+        Ok(is_left_over)
     }
 
     async fn reader(
@@ -279,7 +282,15 @@ impl SchemaTarget for GivenTarget {
         let others = map.ids.iter().filter(|(from, to)| from.id != **to).count();
         let lines =
             vec![format!("no schemas are restored; {others} ids become others as {} says", self.file)];
-        Ok(TargetPlan { lines, map, ..TargetPlan::default() })
+        let known = |id: &transfer::restore::ContextId| {
+            pair(id, id.id).is_some_and(|(id, _)| map.ids.contains_key(&id))
+        };
+        let unknown: Vec<String> =
+            self.given.iter().filter(|(id, _)| !known(id)).map(|(id, _)| id.to_string()).collect();
+        let warnings = unknown.first().map(|first| {
+            format!("{} names {} ids that the backup does not have, as {first}", self.file, unknown.len())
+        });
+        Ok(TargetPlan { lines, map, warnings: warnings.into_iter().collect(), ..TargetPlan::default() })
     }
 
     async fn run(
@@ -292,8 +303,8 @@ impl SchemaTarget for GivenTarget {
         Ok(TargetReport { lines, details, map, warnings: Vec::new() })
     }
 
-    async fn put_back(&self, _: &Arc<dyn SchemaNotes>) -> Result<()> {
-        Ok(())
+    async fn put_back(&self, _: &Arc<dyn SchemaNotes>) -> Result<bool> {
+        Ok(false)
     }
 
     async fn reader(
@@ -311,7 +322,7 @@ struct Read(Reader);
 
 impl PayloadReader for Read {
     fn reads(&self, payload: &[u8]) -> bool {
-        self.0.reads(payload, true)
+        self.0.is_evidence() && self.0.reads(payload, true)
     }
 }
 
@@ -329,21 +340,6 @@ async fn reader(archive: &SchemaArchive, row: &VersionRow) -> Result<Option<Arc<
 
 /// The restore's journal, as whoever borrows modes wants it.
 struct Notes(Arc<dyn SchemaNotes>);
-
-fn noted(error: Error) -> transfer::Error {
-    let kind = match error.kind() {
-        ErrorKind::Credentials => Kind::Credentials,
-        ErrorKind::Damaged => Kind::Damaged,
-        ErrorKind::Interrupted => Kind::Interrupted,
-        ErrorKind::Input | ErrorKind::NotFound => Kind::Input,
-        _ => Kind::Failed,
-    };
-    let made = transfer::Error::new(kind, error.to_string());
-    match error.next_step() {
-        Some(next) => made.hint(next),
-        None => made,
-    }
-}
 
 #[async_trait]
 impl Intents for Notes {

@@ -141,15 +141,22 @@ async fn prepare_possible(
     let Some(first) = prepared.plan.problems.first() else { return Ok(prepared) };
     let more = prepared.plan.problems.len() - 1;
     let mut text = if more == 0 { first.clone() } else { format!("{first} (and {more} more)") };
+    let mut hint = "`replevin restore --plan` lists everything; nothing was touched".to_owned();
     // What a run that died has borrowed must not wait for one that is not refused.
-    if let (Some(schemas), Some(rules)) = (&prepared.schemas, &settings.schemas)
-        && let Err(error) = schemas.put_back(rules).await
-    {
-        text += &format!(
-            "; and what an earlier run has changed at the registry for the time is not put back: {error}"
-        );
+    if let (Some(schemas), Some(rules)) = (&prepared.schemas, &settings.schemas) {
+        match schemas.put_back(rules).await {
+            Ok(false) => {}
+            Ok(true) => {
+                hint += " but what an earlier run had changed at the registry for the time, which is put back"
+            }
+            Err(error) => {
+                text += &format!(
+                    "; and what an earlier run has changed at the registry for the time is not put back: {error}"
+                );
+            }
+        }
     }
-    Err(Error::input(text).hint("`replevin restore --plan` lists everything; nothing was touched"))
+    Err(Error::input(text).hint(hint))
 }
 
 /// The error of a restore that was told to stop.

@@ -11,7 +11,7 @@ use formats::ids::{RestoreId, Topic, TopicPartition};
 use super::download::Source;
 use super::journal::{
     Attempt, Begin, Entries, JOURNAL_TOPIC, ObjectJournal, PartitionEntry, Pin, TopicEntry, TopicJournal,
-    VERSION,
+    VERSION, notes, notes_id,
 };
 use super::plan::{
     ArchiveCommit, OffsetMode, PartitionPlan, PlanState, RestorePlan, RetentionPlan, TopicAction, TopicPlan,
@@ -72,11 +72,13 @@ pub(super) async fn prepare(
     let selected = select(settings, &archive, snapshot.as_ref(), &mut problems, &mut warnings);
     let facts = topics::facts(client, &selected.keys().cloned().collect()).await?;
     let id = restore_id(settings, &facts.cluster_id);
-    let place: Arc<dyn super::journal::Journal> = match settings.journal {
-        JournalPlace::Topic => Arc::new(TopicJournal::new(client.clone(), budget.clone(), id)?),
-        JournalPlace::Object => Arc::new(ObjectJournal::new(Arc::clone(store), id)),
+    let journal = |id: RestoreId| -> Result<Arc<dyn super::journal::Journal>> {
+        Ok(match settings.journal {
+            JournalPlace::Topic => Arc::new(TopicJournal::new(client.clone(), budget.clone(), id)?),
+            JournalPlace::Object => Arc::new(ObjectJournal::new(Arc::clone(store), id)),
+        })
     };
-    let entries = Entries::new(place, id);
+    let entries = Entries::new(journal(id)?, id);
     let mut attempt = entries.newest().await?;
     let mut state = state_of(&attempt, &facts);
     if state == PlanState::New && attempt.begin.is_some() {
@@ -149,9 +151,10 @@ pub(super) async fn prepare(
     };
     let schemas = match (&settings.schemas, &snapshot_of_schemas) {
         (Some(rules), Some(snapshot)) => {
-            let step =
-                schemas::Step { rules, archive: &archive, entries: &entries, attempt: &attempt, budget };
-            let schemas = step.prepare(snapshot, state == PlanState::Complete, seam, &sources).await?;
+            let id = notes_id(&rules.target.name());
+            let notes = notes(journal(id)?, id, seam);
+            let step = schemas::Step { rules, archive: &archive, notes, attempt: &attempt, budget };
+            let schemas = step.prepare(snapshot, state == PlanState::Complete, &sources).await?;
             warnings.extend(schemas.warnings.iter().cloned());
             problems.extend(schemas.problems.iter().cloned());
             Some(schemas)

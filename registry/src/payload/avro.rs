@@ -75,8 +75,13 @@ impl Types {
         types
     }
 
+    /// As Confluent's serialisers write `bytes` alone: without their length.
+    pub(super) fn takes_anything(&self) -> bool {
+        matches!(self.all[self.root as usize], Type::Prefixed)
+    }
+
     pub(super) fn reads(&self, payload: &[u8]) -> bool {
-        if matches!(self.all[self.root as usize], Type::Prefixed) {
+        if self.takes_anything() {
             return true;
         }
         let mut rest = payload;

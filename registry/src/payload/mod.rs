@@ -60,6 +60,11 @@ impl Reader {
         }
     }
 
+    /// Whether what it reads is evidence of anything: any bytes are a message of a schema that is `bytes` alone.
+    pub fn is_evidence(&self) -> bool {
+        !matches!(&self.0, Language::Avro(types) if types.takes_anything())
+    }
+
     /// Bytes of memory that it holds, about.
     pub fn weight(&self) -> u64 {
         let inside = match &self.0 {

@@ -31,7 +31,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 pub(super) use object::ObjectJournal;
-pub(super) use schemas::SchemaPin;
+pub(super) use schemas::{SchemaPin, notes, notes_id};
 pub use topic::JOURNAL_TOPIC;
 pub(super) use topic::TopicJournal;
 

@@ -118,16 +118,20 @@ impl Entries {
             _ => Ok(pin.clone()),
         }
     }
+}
 
-    /// Notes for whoever brings schemas. They belong to the restore, whichever attempt it is.
-    pub(in crate::restore) fn notes(&self, seam: &Seam) -> Arc<dyn SchemaNotes> {
-        Arc::new(Notes {
-            place: Arc::clone(&self.place),
-            id: self.id,
-            seam: seam.clone(),
-            next: Mutex::new(None),
-        })
-    }
+/// The name that notes about a target are kept under. They belong to the target and not to one restore: what a dead run has borrowed of
+/// it must be found by the next one, whatever that restores.
+pub(in crate::restore) fn notes_id(target: &str) -> RestoreId {
+    let hash = blake3::derive_key("replevin 2026 notes about a registry", target.as_bytes());
+    let mut half = [0; 16];
+    half.copy_from_slice(&hash[..16]);
+    RestoreId(u128::from_be_bytes(half))
+}
+
+/// Notes for whoever brings schemas, in a journal of this id ([`notes_id`]).
+pub(in crate::restore) fn notes(place: Arc<dyn Journal>, id: RestoreId, seam: &Seam) -> Arc<dyn SchemaNotes> {
+    Arc::new(Notes { place, id, seam: seam.clone(), next: Mutex::new(None) })
 }
 
 struct Notes {
@@ -202,6 +206,6 @@ impl SchemaNotes for Notes {
     }
 
     fn name(&self) -> String {
-        format!("the journal of restore {}", self.id)
+        format!("the journal of restores ({})", self.id)
     }
 }

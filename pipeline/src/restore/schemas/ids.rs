@@ -139,6 +139,11 @@ impl Ids {
         self.guids.get(&guid).copied()
     }
 
+    /// Whether the archive knows GUIDs: what they become is only known when the schemas are there.
+    pub(in crate::restore) fn has_guids(&self) -> bool {
+        !self.guids.is_empty()
+    }
+
     /// How many ids stay, become others, are to be given, and are nowhere.
     pub(in crate::restore) fn totals(&self) -> [u64; 4] {
         let mut totals = [0; 4];
@@ -171,7 +176,9 @@ impl Ids {
                 .chain(alias.map(|alias| formats::schemas::reference_target(&subject, alias)));
             for row in subjects.filter_map(|subject| catalog.subjects.get(&subject)).flatten() {
                 let Some(id) = SchemaId::new(row.id) else { continue };
-                let own = self.candidates(id).iter().find(|candidate| candidate.context == *context);
+                // An alias may lead into another context.
+                let (of, _) = in_context(&row.subject);
+                let own = self.candidates(id).iter().find(|candidate| &*candidate.context == of);
                 let Some(to) = own.map(|candidate| candidate.to) else { continue };
                 named
                     .entry(id)

@@ -193,8 +193,8 @@ pub trait SchemaTarget: fmt::Debug + Send + Sync {
         stop: &CancellationToken,
     ) -> Result<TargetReport>;
 
-    /// Puts back what a run that died has changed for the time, where the next one cannot go on. Nothing where there is nothing.
-    async fn put_back(&self, notes: &Arc<dyn SchemaNotes>) -> Result<()>;
+    /// Puts back what a run that died has changed for the time, where the next one cannot go on. False where there is nothing.
+    async fn put_back(&self, notes: &Arc<dyn SchemaNotes>) -> Result<bool>;
 
     /// What reads the payloads of a schema; nothing where the schema cannot be understood.
     async fn reader(

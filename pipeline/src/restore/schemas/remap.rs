@@ -251,6 +251,9 @@ fn becomes<T>(landing: Landing<T>) -> Becomes<T> {
 impl Rules<'_> {
     /// Reads the record with each schema that the id may be.
     fn prove(&mut self, id: SchemaId, payload: &[u8]) -> Becomes<SchemaId> {
+        if self.error.is_some() {
+            return Becomes::Same;
+        }
         let mut found: Option<Landing<SchemaId>> = None;
         for candidate in self.topic.ids.candidates(id) {
             match self.topic.readers.read(id, candidate, payload) {

@@ -14,7 +14,7 @@ use crate::archive::{PieceSegment, SegmentReader};
 use crate::budget::Budget;
 use crate::restore::download::Source;
 use crate::storage::Store;
-use crate::{Error, Result};
+use crate::{Error, ErrorKind, Result};
 
 /// Partitions of a topic that are looked at.
 const PARTITIONS: usize = 4;
@@ -33,11 +33,13 @@ pub(super) struct Sampler {
 }
 
 impl Sampler {
-    /// Counts what is found at both ends of a topic's partitions.
+    /// Counts what is found at both ends of a topic's partitions; gives what is damaged, of which nothing is counted: the restore itself
+    /// finds it again.
     ///
     /// # Errors
-    /// Damage, or whatever the store says.
-    pub(super) async fn look(&self, sources: &[&Source], framing: &mut TopicFraming) -> Result<()> {
+    /// Whatever the store says.
+    pub(super) async fn look(&self, sources: &[&Source], framing: &mut TopicFraming) -> Result<Vec<Error>> {
+        let mut damaged = Vec::new();
         let filled: Vec<&&Source> = sources.iter().filter(|source| !source.segments.is_empty()).collect();
         let step = filled.len().div_ceil(PARTITIONS).max(1);
         for source in filled.into_iter().step_by(step) {
@@ -45,12 +47,16 @@ impl Sampler {
                 continue;
             };
             let only = source.segments.len() == 1;
-            let frames = self.segment(source, first, true, framing).await?;
-            if !only || frames > 1 {
-                self.segment(source, last, false, framing).await?;
+            for (segment, at_first) in [(first, true), (last, false)] {
+                match self.segment(source, segment, at_first, framing).await {
+                    Ok(frames) if only && frames < 2 => break,
+                    Ok(_) => {}
+                    Err(error) if error.kind() == ErrorKind::Damaged => damaged.push(error),
+                    Err(error) => return Err(error),
+                }
             }
         }
-        Ok(())
+        Ok(damaged)
     }
 
     /// Counts what is found in the first or last frame of a segment; gives how many it has.

@@ -20,7 +20,6 @@ use crate::budget::Budget;
 use crate::restore::download::Source;
 use crate::restore::journal::{Attempt, Entries, SchemaPin};
 use crate::schemas::SchemaArchive;
-use crate::seam::Seam;
 use crate::{Result, failpoint};
 
 /// What a restore would do with schemas, and with ids in records.
@@ -64,7 +63,7 @@ pub(in crate::restore) struct Prepared {
 pub(in crate::restore) struct Step<'a> {
     pub(in crate::restore) rules: &'a SchemaRules,
     pub(in crate::restore) archive: &'a Archive,
-    pub(in crate::restore) entries: &'a Entries,
+    pub(in crate::restore) notes: Arc<dyn SchemaNotes>,
     pub(in crate::restore) attempt: &'a Attempt,
     pub(in crate::restore) budget: &'a Budget,
 }
@@ -94,11 +93,10 @@ impl Step<'_> {
         &self,
         (snapshot, covers): &(ObjectRef, u64),
         is_complete: bool,
-        seam: &Seam,
         sources: &BTreeMap<TopicPartition, Source>,
     ) -> Result<Prepared> {
         let archive = Arc::new(SchemaArchive::open(Arc::clone(self.archive.store()), snapshot).await?);
-        let notes = self.entries.notes(seam);
+        let notes = Arc::clone(&self.notes);
         let pinned = self.attempt.schemas.clone();
         let TargetPlan { lines, details, problems, mut warnings, map, new } = match &pinned {
             Some(pin) => TargetPlan {
@@ -112,8 +110,10 @@ impl Step<'_> {
         let ids = Arc::new(Ids::new(&archive.catalog, &map, &new));
         let framings = match &pinned {
             Some(pin) => pin.framings.clone(),
-            None if is_complete || !self.rules.rewrite || !ids.change() => Framings::new(),
-            None => self.framings(&archive, &ids, sources).await?,
+            None if is_complete || !self.rules.rewrite || !(ids.change() || ids.has_guids()) => {
+                Framings::new()
+            }
+            None => self.framings(&archive, &ids, sources, &mut warnings).await?,
         };
         if pinned.is_none() && !is_complete {
             warnings.extend(self.warnings(&archive, &ids, &framings));
@@ -148,6 +148,7 @@ impl Step<'_> {
         archive: &Arc<SchemaArchive>,
         ids: &Arc<Ids>,
         sources: &BTreeMap<TopicPartition, Source>,
+        warnings: &mut Vec<String>,
     ) -> Result<Framings> {
         let sampler = Sampler {
             store: Arc::clone(self.archive.store()),
@@ -174,10 +175,13 @@ impl Step<'_> {
                     None if schemas > 0 => Framing::Named,
                     None => Framing::Raw,
                 };
-                is_open |= told.is_none() && schemas == 0;
+                // Headers are looked at whatever is said of payloads.
+                is_open |= own.how == Framing::Raw;
             }
             if is_open {
-                sampler.look(&sources, &mut framing).await?;
+                for damage in sampler.look(&sources, &mut framing).await? {
+                    warnings.push(format!("topic {topic}: a sample cannot be read: {damage}"));
+                }
                 let is_told = |side| self.rules.told.iter().any(|told| told.says(topic, side).is_some());
                 framing.infer(|side| !is_told(side));
             }
@@ -190,12 +194,14 @@ impl Step<'_> {
         let mut warnings = Vec::new();
         for (topic, framing) in framings {
             let named = ids.named(&archive.catalog, topic, Side::Key);
-            let others = named.values().filter(|to| !matches!(to, Some(Landing::Same))).count();
-            if self.rules.keys == KeyIds::Rewrite && (others > 0 || framing.key.how == Framing::Inferred) {
-                let which = match framing.key.how {
-                    Framing::Inferred => "ids".to_owned(),
-                    _ => format!("{others} of {} ids", named.len()),
-                };
+            let changes = |to: &&Option<Landing<_>>| matches!(to, Some(Landing::Other(_) | Landing::New));
+            let others = named.values().filter(changes).count();
+            let which = match framing.key.how {
+                Framing::Raw => None,
+                Framing::Named => (others > 0).then(|| format!("{others} of {} ids", named.len())),
+                Framing::Told | Framing::Inferred => ids.change().then(|| "ids".to_owned()),
+            };
+            if let Some(which) = which.filter(|_| self.rules.keys == KeyIds::Rewrite) {
                 warnings.push(format!(
                     "topic {topic}: {which} in its keys become others, and the bytes of these keys with them: what is restored stays \
                      in its partitions, but producers will put such a key into another one from then on, and compaction takes it \
@@ -205,16 +211,25 @@ impl Step<'_> {
             }
             for side in Side::ALL {
                 let own = framing.side(side);
-                if own.how == Framing::Raw && own.proven > 0 {
+                let is_told = self.rules.told.iter().any(|told| told.says(topic, side).is_some());
+                let looks_framed = own.proven > 0 || (own.framed > 0 && own.framed == own.sampled);
+                if own.how == Framing::Raw && looks_framed && !is_told {
                     warnings.push(format!(
-                        "topic {topic}: {} of {} sampled {side}s name a schema of the backup and can be read with it, the others cannot, \
-                         so its {side}s are left as they are; `schema_registry.restore.framing` can say that they are framed",
-                        own.proven, own.sampled
+                        "topic {topic}: of {} sampled {side}s {} begin with an id of the backup and {} can be read with its schema, not \
+                         all, so its {side}s are left as they are; `schema_registry.restore.framing` can say that they are framed",
+                        own.sampled, own.framed, own.proven
                     ));
                 }
             }
         }
-        let [.., nowhere] = ids.totals();
+        let [_, changed, new, nowhere] = ids.totals();
+        if changed + new > 0 && !self.rules.rewrite {
+            warnings.push(format!(
+                "{} ids of the backup are others in the target, and records keep those that they have: whoever reads them there finds \
+                 other schemas, or none (`schema_registry.restore.rewrite_ids`)",
+                changed + new
+            ));
+        }
         if nowhere > 0 && self.rules.rewrite {
             let what = match self.rules.unknown {
                 UnknownIds::Fail => "a record that has one ends the restore of its partition",
@@ -230,7 +245,7 @@ impl Step<'_> {
 
 impl Prepared {
     /// Puts back what a run that died has changed for the time, where this one is refused.
-    pub(in crate::restore) async fn put_back(&self, rules: &SchemaRules) -> Result<()> {
+    pub(in crate::restore) async fn put_back(&self, rules: &SchemaRules) -> Result<bool> {
         rules.target.put_back(&self.notes).await
     }
 

@@ -21,7 +21,7 @@ use super::{
     UnknownIds,
 };
 use crate::archive::samples::{Item, Sample, TestClock, batch_of};
-use crate::restore::journal::{Entries, ObjectJournal, SchemaPin};
+use crate::restore::journal::{Entries, ObjectJournal, SchemaPin, notes, notes_id};
 use crate::schemas::SchemaArchive;
 use crate::seam::Seam;
 use crate::storage::Store;
@@ -63,8 +63,8 @@ impl SchemaTarget for Letters {
         Ok(TargetReport::default())
     }
 
-    async fn put_back(&self, _: &Arc<dyn SchemaNotes>) -> Result<()> {
-        Ok(())
+    async fn put_back(&self, _: &Arc<dyn SchemaNotes>) -> Result<bool> {
+        Ok(false)
     }
 
     async fn reader(&self, _: &SchemaArchive, row: &VersionRow) -> Result<Option<Arc<dyn PayloadReader>>> {
@@ -344,7 +344,9 @@ async fn of_two_maps_the_first_counts_whole() {
 async fn notes_are_found_again_and_two_copies_do_not_write_at_once() {
     let store: Arc<dyn Store> = Arc::new(MemoryStore::new(Seam::system().clock));
     let seam = Sample::seam(&Arc::new(TestClock::default()));
-    let (one, two) = (entries(&store).notes(&seam), entries(&store).notes(&seam));
+    let id = notes_id("http://r");
+    let open = || notes(Arc::new(ObjectJournal::new(Arc::clone(&store), id)), id, &seam);
+    let (one, two) = (open(), open());
     assert_eq!(one.load().await.unwrap(), None);
     one.store(b"first").await.unwrap();
     assert_eq!(two.load().await.unwrap().as_deref(), Some(&b"first"[..]));

@@ -97,7 +97,7 @@ impl Restore<'_> {
             left_out_versions,
         } = decide.decide().boxed().await?;
         if let Some(other) = journal.began().filter(|began| began.of != task) {
-            unfinished(&other.of, &task, journal, &mut obstacles);
+            warnings.push(unfinished(&other.of, &task, journal));
         }
         let began = began(own, task, &there, &versions);
         let look = places::Look {
@@ -232,18 +232,18 @@ fn began(noted: Option<&Began>, of: Task, there: &Side, versions: &[Version]) ->
     began
 }
 
-/// Another restore has not come to its end: what it has brought would be taken for what was there.
-fn unfinished(other: &Task, own: &Task, journal: &Journal, obstacles: &mut decide::Obstacles) {
+/// Another restore has not come to its end. What it has borrowed goes back first; but what it has brought cannot be told any more from
+/// what was there.
+fn unfinished(other: &Task, own: &Task, journal: &Journal) -> String {
     let what = match other.archive == own.archive {
         true => "with other settings".to_owned(),
         false => format!("of {}", other.archive),
     };
-    let why = format!("{} says that another restore, {what}, has not come to its end", journal.place());
-    let next = format!(
-        "run that one again until it is done; where it is given up, remove {} (what it borrowed is put back when this one is run)",
+    format!(
+        "{} says that another restore, {what}, has not come to its end: what it has borrowed is put back first, and what it has brought \
+         counts as the target's own",
         journal.place()
-    );
-    obstacles.add(What::Unfinished, ("", None), why, &next);
+    )
 }
 
 /// An id must mean one thing for all records of its context, so all that have it go to one context.

@@ -164,8 +164,6 @@ pub enum What {
     Mode,
     /// The target's settings would change what is registered.
     Settings,
-    /// The journal is that of another restore, which has not come to its end.
-    Unfinished,
 }
 
 /// What is changed while versions are written, and put back afterwards.

@@ -217,7 +217,12 @@ impl Bed {
         };
         let again = self.plan(from, settings).await;
         assert!(again.is_empty() && again.obstacles.is_empty(), "{plan:?}\nthen\n{again:?}");
-        assert_eq!(again.map(), outcome.map, "{plan:?}\nthen\n{again:?}");
+        let mut map = again.map();
+        if settings.strategy == Strategy::Skip {
+            // Afterwards the subject is one that is there: which of its versions stand for what is looked up anew.
+            map.versions.clone_from(&outcome.map.versions);
+        }
+        assert_eq!(map, outcome.map, "{plan:?}\nthen\n{again:?}");
         assert!(self.memory.0.lock().expect("unpoisoned").is_none(), "the journal is gone");
         if settings.modes == Choice::Left {
             for (place, mode) in &side(&self.to).await.index.modes {

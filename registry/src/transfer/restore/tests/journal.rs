@@ -191,7 +191,7 @@ async fn dying() -> (Bed, Arc<AtomicBool>) {
 }
 
 #[tokio::test]
-async fn another_restore_puts_back_what_is_borrowed_and_is_refused() {
+async fn another_restore_puts_back_what_is_borrowed_and_says_so() {
     let others = [
         (archive(), Settings { subject_mapping: [("a".to_owned(), "c".to_owned())].into(), ..forced() }),
         (kept_as("another backup", vec![version("c", 1, 1, &fixed("C"))]), forced()),
@@ -200,16 +200,16 @@ async fn another_restore_puts_back_what_is_borrowed_and_is_refused() {
         let (bed, switch) = dying().await;
         dead(&bed, &switch, &forced()).await;
         let plan = bed.plan(&other, &settings).await;
-        assert_eq!(plan.obstacles[0].what, What::Unfinished, "{plan:?}");
-        let error = refused(bed.restore(&other, &settings).await);
-        assert!(error.to_string().contains("another restore"), "{error}");
-        assert!(error.next_step().is_some_and(|next| next.contains("remove memory")), "{error}");
+        let said = |warning: &String| warning.contains("another restore") && warning.contains("memory");
+        assert!(plan.obstacles.is_empty() && plan.warnings.iter().any(said), "{plan:?}");
+        let (_, outcome) = bed.restored(&other, &settings).await;
+        assert!(!outcome.map.ids.is_empty());
         for subject in ["a", "b"] {
             assert_eq!(bed.mode(subject).await, Some(Mode::Readonly));
             assert_eq!(level(&bed, subject).await, Some("FULL".into()));
         }
-        assert_eq!(bed.to.versions(&Subject::parse("c")).await.expect("listed").len(), 0);
-        // That one goes on.
+        assert_eq!(bed.to.versions(&Subject::parse("c")).await.expect("listed").len(), 1);
+        // And that one goes on.
         let (_, outcome) = bed.restored(&archive(), &forced()).await;
         assert_eq!(outcome.map.ids.len(), 2);
     }
