@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::framing::{Framing, SideFraming, TopicFraming};
-use super::ids::Ids;
+use super::ids::{Ids, Landing};
 use super::remap::{Readers, Remap, RemapCounts, Remapped, Remapper};
 use super::{
     ContextId, KeyIds, PayloadReader, SchemaMap, SchemaNotes, SchemaTarget, TargetPlan, TargetReport, Told,
@@ -31,7 +31,7 @@ use crate::{Error, Result};
 /// Reads payloads that begin with the letter of their subject's last character.
 #[derive(Debug, Default)]
 struct Letters {
-    asked: Mutex<u32>,
+    asked: Arc<Mutex<u32>>,
     is_away: bool,
 }
 
@@ -272,10 +272,13 @@ async fn keys_can_be_kept_and_a_topic_without_evidence_is_not_looked_at() {
 async fn a_schema_that_cannot_be_read_now_is_no_proof_of_anything() {
     let catalog = catalog(&[("some-x", 1, 5, None)]);
     let framings = [("t", framing(Framing::Raw, Framing::Inferred))];
-    let letters = Letters { is_away: true, ..Letters::default() };
+    let asked = Arc::new(Mutex::new(0));
+    let letters = Letters { is_away: true, asked: Arc::clone(&asked) };
     let remap = remap(catalog, &map(&[("5", 50)]), &framings, letters);
-    let error = remapped(&remap, "t", values(&[framed(5, b"x1")])).await.expect_err("away");
+    let records = vec![framed(5, b"x1"); 100];
+    let error = remapped(&remap, "t", values(&records)).await.expect_err("away");
     assert!(error.is_retriable(), "{error}");
+    assert_eq!(*asked.lock().unwrap(), 1, "one record is enough to know");
 }
 
 #[test]
@@ -289,11 +292,21 @@ fn subjects_are_found_in_every_context_and_through_aliases() {
     let config: Map<String, Value> = [("alias".to_owned(), json!("real"))].into_iter().collect();
     let place = PlaceRow { place: "t-value".into(), config: Some(config), mode: None };
     catalog.places.insert("t-value".into(), place);
+    // One that leads into another context has the ids of that one.
+    let away: Map<String, Value> = [("alias".to_owned(), json!(":.eu:t-value"))].into_iter().collect();
+    let place = PlaceRow { place: "away-value".into(), config: Some(away), mode: None };
+    catalog.places.insert("away-value".into(), place);
     let ids = Ids::new(&catalog, &map(&[("1", 1), (":.eu:2", 2)]), &[key("3")]);
+    let away = ids.named(&catalog, &topic("away"), Side::Value);
+    assert_eq!(away.into_iter().collect::<Vec<_>>(), [(id(2), Some(Landing::Same))]);
     let named: Vec<_> = ids.named(&catalog, &topic("t"), Side::Value).into_keys().collect();
     assert_eq!(named, [id(1), id(2), id(3)]);
     assert!(ids.named(&catalog, &topic("t"), Side::Key).is_empty());
     assert_eq!((ids.totals(), ids.change()), ([2, 0, 1, 1], true));
+    // What a GUID becomes is only known afterwards, also where all ids stay.
+    let guid = Some(Uuid::from_u128(1));
+    let known = Ids::new(&super::tests::catalog(&[("a", 1, 1, guid)]), &map(&[("1", 1)]), &[]);
+    assert_eq!((known.change(), known.has_guids(), ids.has_guids()), (false, true, false));
     let told = Told::new("t*", Some(Side::Key), true).unwrap();
     assert_eq!((told.says(&topic("t"), Side::Key), told.says(&topic("t"), Side::Value)), (Some(true), None));
 }
