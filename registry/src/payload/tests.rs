@@ -62,6 +62,8 @@ fn a_reader_is_shared_between_threads_and_says_what_it_holds() {
     fn is_shared<T: Send + Sync + std::fmt::Debug>(_: &T) {}
     let small = reader(SchemaType::Avro, "\"int\"", &[]).expect("a reader");
     is_shared(&small);
+    assert!(small.is_evidence());
+    assert!(!reader(SchemaType::Avro, "\"bytes\"", &[]).expect("a reader").is_evidence());
     let fields: Vec<_> = (0..1000).map(|n| format!(r#"{{"name":"f{n}","type":"int"}}"#)).collect();
     let avro = format!(r#"{{"type":"record","name":"R","fields":[{}]}}"#, fields.join(","));
     let fields: String = (1..=1000).map(|n| format!("int32 f{n} = {n};")).collect();

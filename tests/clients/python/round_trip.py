@@ -47,8 +47,11 @@ class Session:
         producer = Producer({"bootstrap.servers": self.bootstrap})
         producer.produce(topic, data, headers=context.headers, on_delivery=lambda error, _: error and failures.append(error))
         assert producer.flush(SECONDS) == 0 and not failures, failures
-        group = {"bootstrap.servers": self.bootstrap, "group.id": f"python-{topic}", "auto.offset.reset": "earliest"}
-        consumer = Consumer(group)
+        return self.first(topic, f"python-{topic}", deserializer)
+
+    def first(self, topic, group, deserializer):
+        """The first value of a topic, with its bytes and its headers."""
+        consumer = Consumer({"bootstrap.servers": self.bootstrap, "group.id": group, "auto.offset.reset": "earliest"})
         consumer.subscribe([topic])
         message = consumer.poll(SECONDS)
         assert message is not None and message.error() is None, message and message.error()
@@ -57,15 +60,8 @@ class Session:
         return deserializer(message.value(), context), message.value(), message.headers() or []
 
     def consumed(self, topic, deserializer):
-        """The first value of a topic."""
-        group = {"bootstrap.servers": self.bootstrap, "group.id": f"again-{topic}", "auto.offset.reset": "earliest"}
-        consumer = Consumer(group)
-        consumer.subscribe([topic])
-        message = consumer.poll(SECONDS)
-        assert message is not None and message.error() is None, message and message.error()
-        consumer.close()
-        context = SerializationContext(topic, MessageField.VALUE, headers=message.headers() or [])
-        return deserializer(message.value(), context)
+        """The first value of a topic, for a client that was not here before."""
+        return self.first(topic, f"again-{topic}", deserializer)[0]
 
 
 def avro(session):

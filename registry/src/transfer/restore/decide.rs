@@ -7,6 +7,8 @@
 //! a hole in the archive's numbers closes.
 
 mod numbers;
+mod removals;
+mod warnings;
 
 use super::ids::ContextId;
 use super::plan::{Action, NAMED, Obstacle, Version, What};
@@ -24,9 +26,6 @@ use serde_json::Value;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
-
-/// References that are missing in the archive and named; more are only counted.
-const MISSED: usize = 100;
 
 /// Names that a circle of references is shown with.
 const SHOWN: usize = 10;
@@ -722,32 +721,6 @@ impl<'a> Decide<'a> {
         Ok(())
     }
 
-    /// What is deleted for good: what refers to something before it. What stays must not refer to it.
-    fn removals(&mut self, versions: &[Version]) -> Vec<Key> {
-        let replaced = versions.iter().filter(|version| version.action == Action::Replace);
-        let removed: HashSet<Key> = replaced.filter_map(Version::target).collect();
-        if removed.is_empty() {
-            return Vec::new();
-        }
-        for (key, entry) in self.to.index.versions.iter().filter(|(key, _)| !removed.contains(*key)) {
-            for reference in entry.references.iter().filter(|reference| removed.contains(*reference)) {
-                let why = format!(
-                    "version {} is to be replaced, and {key} of the target refers to it",
-                    reference.version
-                );
-                let next = "delete that one for good first, or restore with strategy preserve";
-                self.obstacles.add(What::Conflict, (&reference.subject, Some(reference.version)), why, next);
-            }
-        }
-        let subjects: BTreeSet<&str> = removed.iter().map(|key| &*key.subject).collect();
-        self.warnings.push(format!(
-            "the target loses {} for good, of {}: what was written with an id of those may become unreadable",
-            if removed.len() == 1 { "1 version".to_owned() } else { format!("{} versions", removed.len()) },
-            if subjects.len() == 1 { "1 subject".to_owned() } else { format!("{} subjects", subjects.len()) },
-        ));
-        self.to.index.versions.keys().rev().filter(|key| removed.contains(*key)).cloned().collect()
-    }
-
     /// Ids that versions are to have must be free there, or be theirs.
     async fn ids(&mut self, versions: &mut [Version], removals: &[Key]) -> Result<()> {
         let removed: HashSet<Key> = removals.iter().cloned().collect();
@@ -777,150 +750,6 @@ impl<'a> Decide<'a> {
             }
         }
         Ok(())
-    }
-
-    /// What stood in the target for a version that is gone, or only referred to, may be what is deleted there.
-    fn stand_alone(&mut self, versions: &mut [Version], removals: &[Key]) {
-        let removed: HashSet<&Key> = removals.iter().collect();
-        if removed.is_empty() {
-            return;
-        }
-        for version in versions.iter_mut() {
-            let Some(place) = self.from.index.versions.get_index_of(&version.key()) else { continue };
-            if self.leans.get(&place).is_some_and(|key| removed.contains(key)) {
-                (version.action, version.note) = (Action::Create, None);
-                (version.target_version, version.target_guid) = (None, None);
-                version.target_id = self.wanted_id(place);
-                self.matched.remove(&place);
-            }
-        }
-    }
-
-    /// What is live in the target and referred to by what stays so cannot be deleted.
-    fn keep_referenced(&self, versions: &mut [Version], removals: &[Key]) {
-        let mut goes: HashSet<Key> = removals.iter().cloned().collect();
-        let of = |versions: &[Version]| {
-            let deleted = versions.iter().filter(|version| version.action == Action::Delete);
-            deleted.filter_map(Version::target).collect::<Vec<_>>()
-        };
-        goes.extend(of(versions));
-        // What refers to something stands behind it.
-        for (key, entry) in self.to.index.versions.iter().rev() {
-            if !entry.deleted && !goes.contains(key) {
-                entry.references.iter().for_each(|reference| {
-                    goes.remove(reference);
-                });
-            }
-        }
-        for version in versions.iter_mut().filter(|version| version.action == Action::Delete) {
-            if version.target().is_some_and(|key| !goes.contains(&key)) {
-                version.action = existing(version.id, version.target_id.unwrap_or_default());
-                version.note =
-                    Some("deleted in the archive, and referred to in the target, where it stays".to_owned());
-            }
-        }
-    }
-
-    /// A subject of the target whose latest version will not be the one that the archive has for latest.
-    fn warn_of_latest(&mut self, versions: &[Version]) {
-        let mut latest: BTreeMap<&str, &Version> = BTreeMap::new();
-        let mut added: HashMap<&str, &Version> = HashMap::new();
-        for version in versions.iter().filter(|version| !version.deleted) {
-            let found = latest.entry(&version.target_subject).or_insert(version);
-            if version.version > found.version {
-                *found = version;
-            }
-            if version.action.is_written() {
-                let found = added.entry(&version.target_subject).or_insert(version);
-                if version.target_version > found.target_version {
-                    *found = version;
-                }
-            }
-        }
-        for (subject, last) in latest {
-            let theirs = self.theirs.get(subject).into_iter().flatten();
-            let there = theirs.filter(|(_, entry)| !entry.deleted).map(|(key, _)| key.version).max();
-            let Some((added, there)) = added.get(subject).zip(there) else { continue };
-            if added.version != last.version && added.target_version > Some(there) {
-                self.warnings.push(format!(
-                    "version {} of {subject} becomes the latest one of the target, and in the archive version {} is the latest",
-                    added.version, last.version
-                ));
-            }
-        }
-    }
-
-    /// References of what comes that only the target can follow: whether it has the schema there that was meant nobody can tell.
-    fn warn_of_missing(&mut self, versions: &[Version]) {
-        let mut missing: BTreeMap<&Key, (String, usize)> = BTreeMap::new();
-        let archive = &self.from.index.versions;
-        for version in versions.iter().filter(|version| version.action.is_written()) {
-            let Some(entry) = archive.get(&version.key()) else { continue };
-            for reference in entry.references.iter().filter(|reference| !archive.contains_key(*reference)) {
-                missing.entry(reference).or_insert_with(|| (version.key().to_string(), 0)).1 += 1;
-            }
-        }
-        for (reference, (first, count)) in missing.iter().take(MISSED) {
-            let more = if *count > 1 { format!(" (and {} more)", count - 1) } else { String::new() };
-            self.warnings.push(format!(
-                "{first}{more} refers to {reference}, which the archive does not have: it will refer to {}, whatever the target has there",
-                self.outside(reference)
-            ));
-        }
-        if missing.len() > MISSED {
-            let more = missing.len() - MISSED;
-            self.warnings.push(format!("{more} more versions that are referred to are not in the archive"));
-        }
-    }
-
-    /// References out of a context into the default one, which some registries cannot follow.
-    fn warn_of_contexts(&mut self, versions: &[Version]) {
-        let leads_out = |version: &&Version| {
-            let entry = self.from.index.versions.get(&version.key());
-            let mut references = entry.into_iter().flat_map(|entry| &entry.references);
-            references.any(|reference| {
-                let place = self.from.index.versions.get_index_of(reference);
-                let subject = place.and_then(|place| self.subjects.get(&place)).map(Arc::clone);
-                let subject = subject.unwrap_or_else(|| self.outside(reference).subject);
-                Subject::parse(&subject).context.is_default()
-            })
-        };
-        let mut out = versions
-            .iter()
-            .filter(|version| version.action.is_written())
-            .filter(|version| !Subject::parse(&version.target_subject).context.is_default())
-            .filter(leads_out);
-        if let Some(first) = out.next() {
-            let count = 1 + out.count();
-            self.warnings.push(format!(
-                "{count} versions of other contexts refer to subjects of the default one, as version {} of {}: some registries, \
-                 Confluent's among them, look for these in the own context, and refuse them",
-                first.version, first.target_subject
-            ));
-        }
-    }
-
-    /// What an overwritten subject of the target has besides: it stays, and may be what is read as the latest.
-    fn warn_of_what_stays(&mut self, versions: &[Version]) {
-        if self.settings.strategy != Strategy::Overwrite {
-            return;
-        }
-        let mut ours: HashMap<&str, HashSet<i32>> = HashMap::new();
-        for version in versions.iter().filter(|version| version.needed_by.is_none()) {
-            ours.entry(&version.target_subject).or_default().extend(version.target_version);
-        }
-        let mut stay: Vec<&Key> = Vec::new();
-        for (subject, numbers) in ours {
-            let theirs = self.theirs.get(subject).into_iter().flatten();
-            let others = theirs.filter(|(key, entry)| !entry.deleted && !numbers.contains(&key.version));
-            stay.extend(others.map(|(key, _)| *key));
-        }
-        if let Some(last) = stay.iter().max() {
-            self.warnings.push(format!(
-                "{} live versions of the target are not in the archive and stay, as {last}; what is newer there stays the latest",
-                stay.len()
-            ));
-        }
     }
 }
 

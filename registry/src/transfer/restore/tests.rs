@@ -192,15 +192,20 @@ impl Bed {
         Journal::open(Box::new(self.memory.clone()), &self.to).await.expect("a journal")
     }
 
+    /// A restore that is not to stop.
+    fn asked<'a>(&self, from: &'a Side, settings: &'a Settings, progress: &'a Progress) -> Restore<'a> {
+        Restore { from, to: Arc::clone(&self.to), settings, progress, stop: GO_ON }
+    }
+
     async fn plan(&self, from: &Side, settings: &Settings) -> Plan {
         let progress = Progress::default();
-        let restore = Restore { from, to: Arc::clone(&self.to), settings, progress: &progress, stop: GO_ON };
+        let restore = self.asked(from, settings, &progress);
         restore.plan(&self.journal().await).await.expect("planned")
     }
 
     async fn restore(&self, from: &Side, settings: &Settings) -> Result<(Plan, Outcome)> {
         let progress = Progress::default();
-        let restore = Restore { from, to: Arc::clone(&self.to), settings, progress: &progress, stop: GO_ON };
+        let restore = self.asked(from, settings, &progress);
         let mut journal = self.journal().await;
         let plan = restore.plan(&journal).await?;
         let outcome = restore.run(&plan, &mut journal).await?;
@@ -219,7 +224,14 @@ impl Bed {
         assert!(again.is_empty() && again.obstacles.is_empty(), "{plan:?}\nthen\n{again:?}");
         let mut map = again.map();
         if settings.strategy == Strategy::Skip {
-            // Afterwards the subject is one that is there: which of its versions stand for what is looked up anew.
+            // Afterwards the subject is one that is there, and which of its versions stand for what is looked up anew. Whichever it
+            // is, it is the same schema.
+            for (key, to) in map.versions.iter().chain(&outcome.map.versions) {
+                let meant = from.schema(key).await.expect("read").expect("a text");
+                let found = self.to.version(&to.subject(), to.version).await.expect("there");
+                assert_eq!(found.schema, meant.schema, "{key} is {to}: {again:?}");
+            }
+            assert!(outcome.map.versions.keys().all(|key| map.versions.contains_key(key)), "{again:?}");
             map.versions.clone_from(&outcome.map.versions);
         }
         assert_eq!(map, outcome.map, "{plan:?}\nthen\n{again:?}");
@@ -635,13 +647,7 @@ async fn what_somebody_registers_meanwhile_is_no_harm() {
     let from = kept(vec![version("orders", 1, 1, &fixed("A")), version("orders", 2, 2, &fixed("B"))]);
     let settings = Settings::default();
     let progress = Progress::default();
-    let restore = Restore {
-        from: &from,
-        to: Arc::clone(&bed.to),
-        settings: &settings,
-        progress: &progress,
-        stop: GO_ON,
-    };
+    let restore = bed.asked(&from, &settings, &progress);
     let mut journal = bed.journal().await;
     let plan = restore.plan(&journal).await.expect("planned");
     bed.has("orders", &fixed("X")).await;

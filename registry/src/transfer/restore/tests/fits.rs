@@ -137,13 +137,7 @@ async fn what_a_target_does_not_permit_is_said() {
     let settings = Settings { ids: Ids::Forced, ..Settings::default() };
     let mut journal = bed.journal().await;
     let progress = Progress::default();
-    let restore = Restore {
-        from: &from,
-        to: Arc::clone(&bed.to),
-        settings: &settings,
-        progress: &progress,
-        stop: GO_ON,
-    };
+    let restore = bed.asked(&from, &settings, &progress);
     let plan = restore.plan(&journal).await.expect("planned");
     let error = restore.run(&plan, &mut journal).await.map(drop).expect_err("refused");
     assert!(

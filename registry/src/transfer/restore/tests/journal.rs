@@ -145,13 +145,7 @@ async fn a_restore_that_is_done_but_for_its_journal_has_nothing_left_to_do() {
     let progress = Progress::default();
     let (from, settings) = (archive(), Settings::default());
     // The last thing that a run looks at is whether to stop; from then on nothing is kept or removed.
-    let restore = Restore {
-        from: &from,
-        to: Arc::clone(&bed.to),
-        settings: &settings,
-        progress: &progress,
-        stop: GO_ON,
-    };
+    let restore = bed.asked(&from, &settings, &progress);
     let mut journal = bed.journal().await;
     let plan = restore.plan(&journal).await.expect("planned");
     let to_break = memory.clone();

@@ -90,13 +90,7 @@ async fn what_is_another_schema_meanwhile_is_not_deleted_for_good() {
     let from = kept(vec![version("orders", 1, 1, &fixed("A")), version("orders", 2, 2, &fixed("B"))]);
     let settings = Settings { strategy: Strategy::Overwrite, ..Settings::default() };
     let progress = Progress::default();
-    let restore = Restore {
-        from: &from,
-        to: Arc::clone(&bed.to),
-        settings: &settings,
-        progress: &progress,
-        stop: GO_ON,
-    };
+    let restore = bed.asked(&from, &settings, &progress);
     let mut journal = bed.journal().await;
     let plan = restore.plan(&journal).await.expect("planned");
     let orders = Subject::parse("orders");
