@@ -651,3 +651,43 @@ fn an_open_transaction_holds_the_backup_back_until_it_ends() {
         job.verify();
     }
 }
+
+#[test]
+fn what_a_transaction_held_when_a_run_began_is_backed_up_or_named_when_it_ends_in_its_midst() {
+    let bootstrap = cluster(KafkaVersion::V4).bootstrap();
+    let scratch = Scratch::new("decided");
+    let topic = "decided";
+    client::create_topic(&bootstrap, topic, 1, 1, &[]);
+    let job = Job::new("decided", &bootstrap, &folder(scratch.path())).topics(&[topic]);
+    let producer = Producer::transactional(&bootstrap, "decided", &[]);
+    let mut midway = 0;
+    for delay in (0..400).step_by(20).map(Duration::from_millis) {
+        producer.begin();
+        producer.send(topic, &records("undecided", 3));
+        write(&bootstrap, topic, "behind", 2);
+        let (_, end) = client::watermarks(&bootstrap, topic, Isolation::ReadUncommitted)[&0];
+        let finished = std::thread::scope(|scope| {
+            let run = scope.spawn(|| job.once().run());
+            std::thread::sleep(delay);
+            producer.commit();
+            run.join().expect("the run")
+        });
+        let position = job.position(topic, 0);
+        match sandbox::job::json(&finished)["held_back"].as_array().map(Vec::as_slice) {
+            Some([]) => {
+                finished.expect_code(0);
+                assert!(position >= end, "at {position} of {end}, and nothing is held back");
+                midway += usize::from(delay > Duration::ZERO);
+            }
+            Some([range]) => {
+                finished.expect_code(3);
+                assert_eq!((&range["first"], range["end"].as_i64()), (&json!(position), Some(end)));
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(midway > 0, "no run was longer than its transaction");
+    job.back_up(0);
+    same(topic, &read(&bootstrap, topic), &job.dump_all(topic, Isolation::ReadCommitted));
+    job.verify();
+}

@@ -21,7 +21,7 @@ use super::place::{self, Known, Placed};
 use super::progress::BackupProgress;
 use super::{BackupSettings, closed};
 use crate::budget::Budget;
-use crate::kafka::{Client, FetchSettings, Fetcher, Isolation};
+use crate::kafka::{At, Client, FetchSettings, Fetcher, Isolation};
 use crate::storage::Store;
 use crate::{Error, Result};
 
@@ -128,8 +128,15 @@ pub(super) struct Coordinator {
     pending: Vec<(Option<Known>, TopicPartition)>,
     /// Partitions that the backup has and the source does not, or not now: they may come, or come back.
     absent: BTreeMap<TopicPartition, Known>,
-    held: BTreeMap<TopicPartition, OffsetRange>,
+    held: BTreeMap<TopicPartition, Held>,
     report: Fetched,
+}
+
+/// A partition of a run that ends which had records beyond its stable offset when it was placed.
+struct Held {
+    range: OffsetRange,
+    /// Where it stands, once everything below the range is fetched.
+    at: Option<Assignment>,
 }
 
 struct Connection {
@@ -193,6 +200,9 @@ impl Coordinator {
         let mut last = (0, Instant::now());
         loop {
             let finished = !self.settings.continuous && self.active.is_empty() && self.pending.is_empty();
+            if finished && !self.stop.is_cancelled() && self.go_on_with_what_was_held().await? {
+                continue;
+            }
             if finished || self.stop.is_cancelled() {
                 self.report.interrupted = !finished && !self.settings.continuous;
                 break;
@@ -238,9 +248,8 @@ impl Coordinator {
         while let Some(ended) = self.tasks.join_next().await {
             ended.map_err(|e| Error::permanent("a fetch task panicked").caused_by(e))??;
         }
-        if !self.settings.continuous {
-            self.see_what_is_held_back().await;
-        }
+        self.report.held_back =
+            self.held.into_iter().map(|(partition, held)| (partition, held.range)).collect();
         Ok(self.report)
     }
 
@@ -248,9 +257,11 @@ impl Coordinator {
         let (assignment, trouble) = match event {
             FromFetch::Done(assignment) => {
                 self.release(&assignment.partition);
-                BackupProgress::add(&self.progress.partitions_done, 1);
-                let partition = assignment.partition;
-                return self.tell_cut(ToCut::End { partition }).await;
+                if let Some(held) = self.held.get_mut(&assignment.partition) {
+                    held.at = Some(assignment);
+                    return Ok(());
+                }
+                return self.end(assignment.partition).await;
             }
             FromFetch::Trouble(assignment, trouble) => (assignment, trouble),
         };
@@ -299,6 +310,7 @@ impl Coordinator {
             Trouble::Failed(error) => {
                 tracing::error!(%partition, %error, "the partition cannot be backed up");
                 self.report.failed.push((partition.clone(), error.to_string()));
+                self.held.remove(&partition);
                 self.absent.insert(partition.clone(), Known::of(&assignment, &self.cluster_id()));
                 self.tell_cut(ToCut::End { partition }).await?;
             }
@@ -413,13 +425,11 @@ impl Coordinator {
     async fn start(&mut self, placed: Placed) -> Result<()> {
         let Placed { assignment, begin, gap, data_follows, held } = placed;
         let partition = assignment.partition.clone();
-        if let Some(range) = held {
-            self.held.insert(partition.clone(), range);
+        let ends_at_stable = !self.settings.continuous && self.settings.isolation == Isolation::ReadCommitted;
+        if let Some(range) = held.filter(|_| ends_at_stable) {
+            self.held.insert(partition.clone(), Held { range, at: None });
         }
-        if let Some(until) = assignment.until {
-            let wanted = u64::try_from(until - assignment.next).unwrap_or(0);
-            BackupProgress::add(&self.progress.offsets_wanted, wanted);
-        }
+        self.want(&assignment);
         if let Some(begin) = begin {
             self.tell_cut(ToCut::Begin(begin)).await?;
         }
@@ -480,22 +490,53 @@ impl Coordinator {
         }
     }
 
-    /// Says which partitions had data beyond a stable offset that did not move during the run.
-    async fn see_what_is_held_back(&mut self) {
-        if self.held.is_empty() || self.settings.isolation != Isolation::ReadCommitted {
-            return;
+    /// Fetches what transactions held back when the run began and do no longer, up to the end that the partition had
+    /// then. Whether there is any. What is left in `held` afterwards is still undecided, or nobody says.
+    async fn go_on_with_what_was_held(&mut self) -> Result<bool> {
+        let partitions: Vec<_> =
+            self.held.iter().filter(|(_, held)| held.at.is_some()).map(|(name, _)| name.clone()).collect();
+        if partitions.is_empty() {
+            return Ok(false);
         }
-        let partitions: Vec<_> = self.held.keys().cloned().collect();
-        let stable =
-            self.client.list_offsets(partitions, crate::kafka::At::Latest, Isolation::ReadCommitted).await;
-        for (partition, range) in std::mem::take(&mut self.held) {
-            let still = stable
-                .get(&partition)
-                .and_then(|listed| listed.as_ref().ok())
-                .and_then(|listed| listed.offset);
-            if still == Some(range.first) {
-                self.report.held_back.push((partition, range));
+        let stable = self.client.list_offsets(partitions, At::Latest, Isolation::ReadCommitted).await;
+        let mut go_on = Vec::new();
+        for (partition, listed) in stable {
+            let Some(stable) = listed.ok().and_then(|listed| listed.offset) else { continue };
+            let Some(held) = self.held.get_mut(&partition) else { continue };
+            if stable <= held.range.first {
+                continue;
             }
+            let until = stable.min(held.range.end);
+            go_on.extend(held.at.take().map(|at| Assignment { until: Some(until), ..at }));
+            held.range.first = until;
+            if until == held.range.end {
+                self.held.remove(&partition);
+            }
+        }
+        if go_on.is_empty() {
+            let over: Vec<_> = self.held.values_mut().filter_map(|held| held.at.take()).collect();
+            for assignment in over {
+                self.end(assignment.partition).await?;
+            }
+            return Ok(false);
+        }
+        for assignment in go_on {
+            self.want(&assignment);
+            self.assign(assignment)?;
+        }
+        Ok(true)
+    }
+
+    /// A partition has what it is to have in this run.
+    async fn end(&mut self, partition: TopicPartition) -> Result<()> {
+        BackupProgress::add(&self.progress.partitions_done, 1);
+        self.tell_cut(ToCut::End { partition }).await
+    }
+
+    fn want(&self, assignment: &Assignment) {
+        if let Some(until) = assignment.until {
+            let wanted = u64::try_from(until - assignment.next).unwrap_or(0);
+            BackupProgress::add(&self.progress.offsets_wanted, wanted);
         }
     }
 
