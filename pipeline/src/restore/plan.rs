@@ -10,7 +10,7 @@ use formats::hash::Hash;
 use formats::ids::{BackupId, LineageId, OffsetRange, RestoreId, Topic};
 use serde::{Deserialize, Serialize};
 
-use super::decode::TINY;
+use crate::target::lane::TINY;
 use super::download::is_outside;
 use super::gaps::ArchiveGap;
 use super::schemas::SchemaPlan;

@@ -6,7 +6,7 @@ use formats::ids::{LineageId, OffsetRange, TopicPartition};
 use tokio::sync::mpsc;
 
 use super::RunMap;
-use super::decode::{ALIGN, LaneResults, LaneSettings};
+use crate::target::lane::{ALIGN, LaneResults, LaneSettings};
 use super::download::{Reading, Source, feed};
 use super::plan::{cpu_seconds, partition_plan};
 use super::settings::TimeWindow;

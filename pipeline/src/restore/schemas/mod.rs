@@ -36,7 +36,7 @@ pub use remap::RemapCounts;
 pub use step::{SchemaPlan, SchemaReport};
 
 pub(super) use framing::Framings;
-pub(super) use remap::{Remap, Remapped, Remapper, TopicRemap};
+pub(crate) use remap::{Remap, Remapped, Remapper, TopicRemap};
 pub(super) use step::{Prepared, Step};
 
 use crate::schemas::SchemaArchive;

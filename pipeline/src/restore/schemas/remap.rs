@@ -45,7 +45,7 @@ type Made = Option<Arc<dyn PayloadReader>>;
 
 /// Readers of payloads, made when they are first needed.
 #[derive(Debug)]
-pub(in crate::restore) struct Readers {
+pub(crate) struct Readers {
     target: Arc<dyn SchemaTarget>,
     archive: Arc<SchemaArchive>,
     runtime: Handle,
@@ -87,7 +87,7 @@ impl Readers {
 
 /// What ids become in all topics.
 #[derive(Debug)]
-pub(in crate::restore) struct Remap {
+pub(crate) struct Remap {
     pub(super) ids: Arc<Ids>,
     pub(super) readers: Arc<Readers>,
     pub(super) keys: KeyIds,
@@ -98,7 +98,7 @@ pub(in crate::restore) struct Remap {
 
 /// What ids become in one topic.
 #[derive(Debug)]
-pub(in crate::restore) struct TopicRemap {
+pub(crate) struct TopicRemap {
     ids: Arc<Ids>,
     readers: Arc<Readers>,
     key: SideRules,
@@ -117,7 +117,7 @@ struct SideRules {
 
 impl Remap {
     /// The rules of a topic, by its name in the backup; nothing where its records need not be looked at.
-    pub(in crate::restore) fn topic(&self, topic: &Topic) -> Option<Arc<TopicRemap>> {
+    pub(crate) fn topic(&self, topic: &Topic) -> Option<Arc<TopicRemap>> {
         let framing = self.framings.get(topic).filter(|framing| framing.names_schemas())?;
         if !self.ids.change() {
             return None;
@@ -177,7 +177,7 @@ fn one_end(candidates: &[Candidate]) -> Option<Landing<SchemaId>> {
 
 /// One partition's worker: reused for batch after batch.
 #[derive(Debug)]
-pub(in crate::restore) struct Remapper {
+pub(crate) struct Remapper {
     topic: Arc<TopicRemap>,
     rewriter: Rewriter,
     /// The id of each side that came last, and what is known of it.
@@ -186,26 +186,26 @@ pub(in crate::restore) struct Remapper {
 
 /// A batch after it was looked at.
 #[derive(Debug, Default)]
-pub(in crate::restore) struct Remapped {
+pub(crate) struct Remapped {
     /// The batch with other ids; empty where none changes.
-    pub(in crate::restore) bytes: Vec<u8>,
+    pub(crate) bytes: Vec<u8>,
     /// Ids that nothing in the target stands for.
-    pub(in crate::restore) unknown: Vec<UnknownId>,
+    pub(crate) unknown: Vec<UnknownId>,
 }
 
 impl Remapper {
-    pub(in crate::restore) fn new(topic: Arc<TopicRemap>, decompressed_cap: usize) -> Result<Self> {
+    pub(crate) fn new(topic: Arc<TopicRemap>, decompressed_cap: usize) -> Result<Self> {
         let settings = RewriteSettings { decompressed_cap, gzip_level: None, zstd_level: None };
         Ok(Self { topic, rewriter: Rewriter::new(settings)?, last: [None; 2] })
     }
 
     /// What to do with ids that nothing in the target stands for.
-    pub(in crate::restore) fn policy(&self) -> UnknownIds {
+    pub(crate) fn policy(&self) -> UnknownIds {
         self.topic.unknown
     }
 
     /// Looks at a batch. Not for the threads that drive the runtime: a schema may have to be read first.
-    pub(in crate::restore) fn remap(
+    pub(crate) fn remap(
         &mut self,
         batch: &RecordBatch<'_>,
         counts: &mut RemapCounts,
