@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use indicatif::{HumanBytes, HumanCount, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use pipeline::backup::BackupProgress;
+use pipeline::migrate::MigrateProgress;
 use pipeline::restore::RestoreProgress;
 use tokio::task::JoinHandle;
 
@@ -72,6 +73,23 @@ pub(crate) fn show_restore(counters: Arc<RestoreProgress>) -> Bar {
             HumanCount(counters.records_proven.load(Relaxed)),
             counters.target.partitions_done.load(Relaxed),
             counters.partitions.load(Relaxed),
+        ));
+    })
+}
+
+/// Follows a migration.
+pub(crate) fn show_migrate(counters: Arc<MigrateProgress>) -> Bar {
+    follow("{spinner} {elapsed_precise} {msg}", move |bar| {
+        let seconds = bar.elapsed().as_secs_f64().max(0.001);
+        let bytes = counters.target.bytes_acked.load(Relaxed);
+        bar.set_message(format!(
+            "{} records acknowledged, {} ({}/s), lag {}, partitions {}, failed {}",
+            HumanCount(counters.target.records_acked.load(Relaxed)),
+            HumanBytes(bytes),
+            HumanBytes((bytes as f64 / seconds) as u64),
+            HumanCount(counters.lag.load(Relaxed)),
+            counters.partitions.load(Relaxed),
+            counters.partitions_failed.load(Relaxed),
         ));
     })
 }

@@ -181,9 +181,8 @@ pub async fn run(
     let cutter = cut::Cutter::new(&settings, budget.clone(), to_encode, to_order, Arc::clone(&progress));
     let cut = tokio::spawn(guard(failed.clone(), cutter.run(from_fetch)));
     let (snapshots, counters) = (Some(snapshots), Arc::clone(&progress.source));
-    let coordinator = source::Coordinator::new(
-        following, client, snapshots, budget, plan, to_cut, None, counters, stop,
-    );
+    let coordinator =
+        source::Coordinator::new(following, client, snapshots, budget, plan, to_cut, None, counters, stop);
     let fetching = coordinator.run(failed.clone()).await;
     // The coordinator has dropped its end of the first queue; each stage ends when the one before it has.
     let cut = join(cut).await;

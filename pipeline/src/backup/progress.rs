@@ -1,7 +1,7 @@
 //! What a backup tells about itself while it runs: plain counters, read by progress bars, status and metrics.
 
-use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 
 use crate::budget::Budget;
 use crate::source::SourceProgress;

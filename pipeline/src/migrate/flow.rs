@@ -271,11 +271,14 @@ impl Flow {
                 _ => "the source's topic was deleted and made anew, or is another cluster's".to_owned(),
             };
             let (target, next) = (&self.target, entry.notes.end());
-            return Err(Error::input(format!("{}: {why}; the target holds {next} records of the log before", self.source))
-                .hint(format!(
-                    "delete topic {} of the target and begin with another `migration_id`, or leave the topic out",
-                    target.topic
-                )));
+            return Err(Error::input(format!(
+                "{}: {why}; the target holds {next} records of the log before",
+                self.source
+            ))
+            .hint(format!(
+                "delete topic {} of the target and begin with another `migration_id`, or leave the topic out",
+                target.topic
+            )));
         }
         let history = match (&self.entry, &begin.begins) {
             (Some(entry), _) => entry.source.clone(),
@@ -356,11 +359,14 @@ impl Flow {
             return Ok(entry.target.clone());
         }
         let place = [self.target.clone()];
-        let (first, end) = topics::ends(&self.common.target, &place).await?.remove(&self.target).unwrap_or_default();
+        let (first, end) =
+            topics::ends(&self.common.target, &place).await?.remove(&self.target).unwrap_or_default();
         if end > first && !self.common.into_non_empty {
-            return Err(Error::input(format!("{} is not empty, and holds nothing of this migration", self.target)).hint(
-                "delete the topic, map it to another name, or set `migrate.into_non_empty: append`",
-            ));
+            return Err(Error::input(format!(
+                "{} is not empty, and holds nothing of this migration",
+                self.target
+            ))
+            .hint("delete the topic, map it to another name, or set `migrate.into_non_empty: append`"));
         }
         let producer = self.common.target.init_producer_id().await.map_err(|error| match error.kind() {
             ErrorKind::Credentials => error.hint(
@@ -394,7 +400,8 @@ impl Flow {
         if present > 0 {
             let tail = [(self.target.clone(), OffsetRange::new(end - 1, end))].into();
             let (budget, stop) = (&self.common.budget, &self.common.stop);
-            let mut read = proof::read_back(&self.common.target, &tail, budget, &Arc::default(), stop).await?;
+            let mut read =
+                proof::read_back(&self.common.target, &tail, budget, &Arc::default(), stop).await?;
             let producer = ProducerEntry { producer: claim.producer, epoch: claim.epoch, base: 0 };
             resume::check_tail(&self.target, claim.start, &[producer], read.remove(&self.target))?;
         }
@@ -411,7 +418,8 @@ impl Flow {
             let chunk = prepare(&mut going, &fetched)?;
             Ok::<_, Error>((going, chunk))
         });
-        let work = work.await.unwrap_or_else(|e| Err(Error::permanent("the decode stage panicked").caused_by(e)));
+        let work =
+            work.await.unwrap_or_else(|e| Err(Error::permanent("the decode stage panicked").caused_by(e)));
         let (going, Chunk { note, batches }) = work.map_err(|e| e.at(&self.source))?;
         self.state = State::Going(going);
         if batches.is_empty() {

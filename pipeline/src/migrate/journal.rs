@@ -157,9 +157,11 @@ impl Journal {
             return Ok(None);
         };
         let unreadable = |e: serde_json::Error| {
-            Error::damaged(format!("the migration journal {MIGRATION_TOPIC} holds under {key} what cannot be read"))
-                .caused_by(e)
-                .hint("it was written by a newer version, or by something else")
+            Error::damaged(format!(
+                "the migration journal {MIGRATION_TOPIC} holds under {key} what cannot be read"
+            ))
+            .caused_by(e)
+            .hint("it was written by a newer version, or by something else")
         };
         if name == "writer" {
             return Ok(Some(Found::Writer(serde_json::from_slice(value).map_err(unreadable)?)));

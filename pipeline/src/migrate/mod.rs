@@ -12,6 +12,7 @@
 mod flow;
 mod journal;
 mod monitor;
+mod plan;
 mod position;
 mod report;
 mod targets;
@@ -28,6 +29,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use journal::MIGRATION_TOPIC;
 pub use monitor::MigrateProgress;
+pub use plan::{MigratePlan, TopicPlan, plan};
 pub use report::{MigrateReport, PartitionReport};
 
 use flow::{Common, Flow, Shared, ToFlow};
@@ -168,7 +170,9 @@ pub async fn run(
     let following = settings.source();
     let selected = cluster::select(source, &following.topics).await?;
     let cluster_id = source.metadata().cluster_id.clone().unwrap_or_default();
-    check(settings, source, target, &selected).await?;
+    let facts = plan::facts(settings, target, &selected).await?;
+    let known = Journal::look(target.clone(), &settings.migration_id).await?;
+    plan::refuse(&plan::problems(settings, source, &selected, &facts, &known))?;
     let expected = selected.partitions().collect();
     let budget = Budget::within(settings.memory_limit);
     progress.begin(&budget);
@@ -176,7 +180,9 @@ pub async fn run(
     let journal = Journal::open(target.clone(), &settings.migration_id).await?;
     let writer = journal.writer();
     let entries = journal.known().clone();
-    let known = entries.iter().map(|(place, entry)| (place.clone(), flow::known(&entry.source, entry.notes.before())));
+    let known = entries
+        .iter()
+        .map(|(place, entry)| (place.clone(), flow::known(&entry.source, entry.notes.before())));
     let plan = source::plan(&following, source, selected, None, known.collect()).await;
 
     let ended = CancellationToken::new();
@@ -282,41 +288,6 @@ fn ended_early(stage: std::result::Result<Result<()>, tokio::task::JoinError>) -
     }
 }
 
-/// What speaks against it, before anything is touched.
-async fn check(
-    settings: &MigrateSettings,
-    source: &Client,
-    target: &Client,
-    selected: &cluster::Selected,
-) -> Result<()> {
-    if selected.topics.is_empty() {
-        return Err(Error::input("the selection takes no topic of the source").hint("see `source.topics.include`"));
-    }
-    let mut names: BTreeMap<&Topic, &Topic> = BTreeMap::new();
-    for topic in selected.topics.keys() {
-        if let Some(other) = names.insert(settings.target_topic(topic), topic) {
-            return Err(Error::input(format!(
-                "topics {other} and {topic} would both go to {}",
-                settings.target_topic(topic)
-            ))
-            .hint("map one of them to another name in `migrate.topic_mapping`"));
-        }
-    }
-    let targets: Vec<i32> = settings.partition_mapping.values().copied().collect();
-    if let Some(twice) = targets.iter().find(|number| targets.iter().filter(|other| other == number).count() > 1) {
-        return Err(Error::input(format!("several partitions would go to partition {twice}"))
-            .hint("see `migrate.partition_mapping`"));
-    }
-    let there = target.refresh(crate::kafka::Topics::All).await?;
-    let same = there.cluster_id.is_some() && there.cluster_id == source.metadata().cluster_id;
-    let itself = |topic: &&Topic| settings.target_topic(topic) == *topic;
-    match selected.topics.keys().find(itself) {
-        Some(topic) if same => Err(Error::input(format!("source and target are the same cluster, and topic {topic} keeps its name"))
-            .hint("map it to another name in `migrate.topic_mapping`, or check `target.bootstrap_servers`")),
-        _ => Ok(()),
-    }
-}
-
 /// Tells each flow what concerns it.
 struct Router {
     settings: MigrateSettings,
@@ -369,7 +340,9 @@ impl Router {
                 let (partition, bytes) = (fetched.partition.clone(), fetched.batches.len());
                 let Some((_, shared)) = self.inboxes.get(&partition) else { return };
                 let queued = shared.queued.fetch_add(bytes, std::sync::atomic::Ordering::Relaxed) + bytes;
-                if queued > self.common.room && !shared.paused.swap(true, std::sync::atomic::Ordering::Relaxed) {
+                if queued > self.common.room
+                    && !shared.paused.swap(true, std::sync::atomic::Ordering::Relaxed)
+                {
                     let _ = self.common.to_source.send(SourceCommand::Pause(partition.clone()));
                 }
                 self.tell(partition, ToFlow::Fetched(fetched));

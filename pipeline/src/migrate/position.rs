@@ -157,7 +157,13 @@ mod tests {
         notes.push(Note { runs: vec![(100, 10, 3), (104, 13, 1)], next: 105, last: last(104) });
         notes.push(Note { runs: vec![(110, 14, 2)], next: 113, last: last(112) });
         let places = [
-            (10, 100, 95), (11, 101, 95), (12, 102, 95), (13, 104, 95), (14, 105, 104), (15, 111, 104), (16, 113, 112),
+            (10, 100, 95),
+            (11, 101, 95),
+            (12, 102, 95),
+            (13, 104, 95),
+            (14, 105, 104),
+            (15, 111, 104),
+            (16, 113, 112),
         ];
         for (present, next, before) in places {
             assert_eq!(notes.place(present), Some(Place { next, last: last(before) }), "{present}");

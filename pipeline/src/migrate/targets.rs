@@ -70,20 +70,23 @@ impl Targets {
         let largest = carried.get("max.message.bytes").and_then(|bytes| bytes.parse().ok());
         let guard = guard::guard(&facts.brokers, &carried, 0, largest);
         let from = self.source.refresh(Topics::Named(std::slice::from_ref(source))).await?;
-        let described = from.topics.get(source).ok_or_else(|| Error::retry(format!("topic {source} is gone")))?;
+        let described =
+            from.topics.get(source).ok_or_else(|| Error::retry(format!("topic {source} is gone")))?;
         let mapped = !self.settings.partition_mapping.is_empty();
         let whole = if mapped { 0 } else { i32::try_from(described.partitions.len()).unwrap_or(i32::MAX) };
         let wanted = whole.max(partition + 1);
         let created = match facts.existing.get(name) {
             None if !self.settings.create_topics => {
-                return Err(Error::input(format!("topic {name} does not exist in the target"))
-                    .hint(format!("create it with {wanted} partitions, or set `migrate.create_topics: true`")));
+                return Err(Error::input(format!("topic {name} does not exist in the target")).hint(
+                    format!("create it with {wanted} partitions, or set `migrate.create_topics: true`"),
+                ));
             }
             None => {
                 let replicas = described.partitions.values().map(|partition| partition.replicas.len()).max();
                 let replicas = replicas.and_then(|replicas| i16::try_from(replicas).ok());
                 let brokers = i16::try_from(facts.metadata.brokers.len()).unwrap_or(i16::MAX);
-                let replicas = self.settings.replication_factor.or(replicas).map(|factor| factor.min(brokers));
+                let replicas =
+                    self.settings.replication_factor.or(replicas).map(|factor| factor.min(brokers));
                 let mut configs = carried.clone();
                 configs.extend(guard.into_iter().filter(|(name, _)| MIRROR.contains(&name.as_str())));
                 let placement = Placement::Chosen { partitions: wanted, replication_factor: replicas };
@@ -109,7 +112,8 @@ impl Targets {
         };
         topics::wait_until_served(&self.target, &BTreeMap::from([(name.clone(), wanted)])).await?;
         let facts = topics::facts(&self.target, &BTreeSet::from([name.clone()])).await?;
-        let there = facts.existing.get(name).ok_or_else(|| Error::retry(format!("topic {name} is not there yet")))?;
+        let there =
+            facts.existing.get(name).ok_or_else(|| Error::retry(format!("topic {name} is not there yet")))?;
         let id = facts.metadata.topic_id(name).unwrap_or_default();
         let max_batch = there.effective.get("max.message.bytes").and_then(|bytes| bytes.parse().ok());
         let max_batch = max_batch.unwrap_or(1 << 20);
@@ -119,7 +123,8 @@ impl Targets {
     /// The configs that the source has set on a topic, as far as another cluster takes them.
     async fn carried(&self, source: &Topic) -> Result<BTreeMap<String, String>> {
         let resource = ConfigResource::Topic(source.clone());
-        let answer = self.source.describe_configs(std::slice::from_ref(&resource), None).await?.remove(&resource);
+        let answer =
+            self.source.describe_configs(std::slice::from_ref(&resource), None).await?.remove(&resource);
         let entries = match answer {
             Some(Ok(entries)) => entries,
             Some(Err(refusal)) => {
@@ -129,7 +134,8 @@ impl Targets {
             }
             None => Vec::new(),
         };
-        let own = entries.into_iter().filter(|entry| entry.source == ConfigSource::Topic && !entry.is_sensitive);
+        let own =
+            entries.into_iter().filter(|entry| entry.source == ConfigSource::Topic && !entry.is_sensitive);
         let own = own.filter_map(|entry| Some((entry.name, entry.value?))).collect();
         let (carried, dropped) = guard::carried(&own, &BTreeMap::new());
         if !dropped.is_empty() {

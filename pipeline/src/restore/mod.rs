@@ -39,6 +39,9 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
+pub use crate::target::TargetProgress;
+pub use crate::target::lane::LaneCounts;
+pub use crate::target::runs::{Run, RunMap};
 pub use gaps::ArchiveGap;
 pub use journal::JOURNAL_TOPIC;
 pub use plan::{
@@ -46,9 +49,6 @@ pub use plan::{
 };
 pub use progress::RestoreProgress;
 pub use report::{Failure, PartitionReport, RestoreReport, TopicReport, Verdict};
-pub use crate::target::TargetProgress;
-pub use crate::target::lane::LaneCounts;
-pub use crate::target::runs::{Run, RunMap};
 pub use settings::{ExistingConfigs, JournalPlace, NonEmpty, RestoreSettings, Retention, TimeWindow};
 
 use download::Reading;

@@ -5,9 +5,9 @@ use formats::ids::{BackupId, LineageId, OffsetRange, RestoreId, Topic};
 use serde::{Deserialize, Serialize};
 
 use super::LaneCounts;
+use super::Run;
 use super::gaps::ArchiveGap;
 use super::plan::{ArchiveCommit, OffsetMode, PlanState, RetentionPlan};
-use super::Run;
 use super::schemas::SchemaReport;
 use super::settings::TimeWindow;
 

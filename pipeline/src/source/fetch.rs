@@ -14,9 +14,9 @@ use formats::record_batch::Batches;
 use formats::transactions;
 use tokio::sync::mpsc;
 
+use super::SourceProgress;
 use super::closed;
 use super::message::{Assignment, FetchedBatches, FromSource};
-use super::SourceProgress;
 use crate::budget::Budget;
 use crate::kafka::{AbortedTransaction, FetchedPartition, Fetcher, Isolation, KafkaErrorCode, Position};
 use crate::{Error, Result};

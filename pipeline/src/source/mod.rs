@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use formats::ids::Topic;
 
-pub(crate) use follow::{Coordinator, Fetched, Plan, Snapshots, plan};
+pub(crate) use follow::{Coordinator, Snapshots, plan};
 pub(crate) use message::{Begin, FetchedBatches, FromSource, SourceCommand};
 pub(crate) use place::Known;
 

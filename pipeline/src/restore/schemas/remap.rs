@@ -205,11 +205,7 @@ impl Remapper {
     }
 
     /// Looks at a batch. Not for the threads that drive the runtime: a schema may have to be read first.
-    pub(crate) fn remap(
-        &mut self,
-        batch: &RecordBatch<'_>,
-        counts: &mut RemapCounts,
-    ) -> Result<Remapped> {
+    pub(crate) fn remap(&mut self, batch: &RecordBatch<'_>, counts: &mut RemapCounts) -> Result<Remapped> {
         let topic = Arc::clone(&self.topic);
         let mut rules = Rules { topic: &topic, last: &mut self.last, unproven: 0, error: None };
         let mut bytes = Vec::new();
