@@ -293,6 +293,9 @@ impl Flow {
         let look = Arc::clone(&self.common.looks).acquire_owned().await;
         let claim = self.claim().await?;
         let present = self.present(&claim).await?;
+        if claim.created && self.entry.is_some() {
+            self.common.targets.mirror(&self.source.topic).await?;
+        }
         drop(look);
         let notes = match &self.entry {
             Some(entry) => entry.notes.clone(),

@@ -141,7 +141,8 @@ pub(super) fn problems(
         };
         let stamped =
             existing.effective.get("message.timestamp.type").is_some_and(|kind| kind == "LogAppendTime");
-        if stamped {
+        let is_ours = known.iter().any(|(place, entry)| place.topic == *topic && entry.target.created);
+        if stamped && !is_ours {
             problems.push(format!(
                 "topic {name} of the target stamps records with its own time (message.timestamp.type is LogAppendTime): set it to \
                  CreateTime until the migration is over"

@@ -38,11 +38,13 @@ pub(super) struct Targets {
     target: Client,
     settings: MigrateSettings,
     ready: Mutex<BTreeMap<Topic, (Ready, i32)>>,
+    /// Topics that have what a mirror needs.
+    mirrors: Mutex<BTreeSet<Topic>>,
 }
 
 impl Targets {
     pub(super) fn new(source: Client, target: Client, settings: MigrateSettings) -> Self {
-        Self { source, target, settings, ready: Mutex::default() }
+        Self { source, target, settings, ready: Mutex::default(), mirrors: Mutex::default() }
     }
 
     /// The topic that a source topic's partition goes to, made where it is missing and with more partitions where it needs them.
@@ -118,6 +120,32 @@ impl Targets {
         let max_batch = there.effective.get("max.message.bytes").and_then(|bytes| bytes.parse().ok());
         let max_batch = max_batch.unwrap_or(1 << 20);
         Ok((Ready { id, created, max_batch }, i32::try_from(there.ends.len()).unwrap_or(i32::MAX)))
+    }
+
+    /// Gives a topic that an earlier run made what a mirror needs: it may have its own configs since that one caught up.
+    pub(super) async fn mirror(&self, source: &Topic) -> Result<()> {
+        let mut mirrors = self.mirrors.lock().await;
+        let name = self.settings.target_topic(source).clone();
+        if mirrors.contains(&name) {
+            return Ok(());
+        }
+        let facts = topics::facts(&self.target, &BTreeSet::from([name.clone()])).await?;
+        let carried = self.carried(source).await?;
+        let largest = carried.get("max.message.bytes").and_then(|bytes| bytes.parse().ok());
+        let guard = guard::guard(&facts.brokers, &carried, 0, largest);
+        let effective = facts.existing.get(&name).map(|existing| &existing.effective);
+        let differs = |config: &String, value: &String| effective.and_then(|now| now.get(config)) != Some(value);
+        let changes: BTreeMap<String, Option<String>> = guard
+            .into_iter()
+            .filter(|(config, value)| MIRROR.contains(&config.as_str()) && differs(config, value))
+            .map(|(config, value)| (config, Some(value)))
+            .collect();
+        let refused = topics::alter(&self.target, BTreeMap::from([(name.clone(), changes)]), false).await?;
+        if let Some(error) = refused.into_values().next() {
+            return Err(error);
+        }
+        mirrors.insert(name);
+        Ok(())
     }
 
     /// The configs that the source has set on a topic, as far as another cluster takes them.

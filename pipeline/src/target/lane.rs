@@ -145,6 +145,7 @@ pub(crate) struct Lane {
     digest: ContentDigest,
     /// None where there are too many.
     runs: Option<RunMap>,
+    misses_schema: bool,
 }
 
 /// A tiny batch whose next neighbour decides what becomes of it.
@@ -192,6 +193,7 @@ impl Lane {
             counts: LaneCounts::default(),
             digest: ContentDigest::EMPTY,
             runs: Some(runs),
+            misses_schema: false,
         })
     }
 
@@ -277,6 +279,7 @@ impl Lane {
         let Some(UnknownId { offset, side, schema, .. }) = unknown.iter().find(restored) else {
             return Ok(());
         };
+        self.misses_schema = true;
         Err(Error::permanent(format!(
             "the record at offset {offset} names {schema} in its {side}, and nothing in the target stands for that"
         ))
@@ -400,6 +403,17 @@ impl Lane {
             self.give_rebuilt();
         }
         Ok(())
+    }
+
+    /// Ids become something else from the next batch on.
+    pub(crate) fn set_remap(&mut self, topic: Option<Arc<TopicRemap>>) -> Result<()> {
+        self.remapper = topic.map(|topic| Remapper::new(topic, DECOMPRESSED_CAP)).transpose()?;
+        Ok(())
+    }
+
+    /// Whether the last batch was refused because nothing in the target stands for an id in it.
+    pub(crate) fn misses_schema(&self) -> bool {
+        self.misses_schema
     }
 
     /// Where records went since the last call, in runs.

@@ -35,7 +35,7 @@ pub use framing::{Framing, SideFraming, TopicFraming};
 pub use remap::RemapCounts;
 pub use step::{SchemaPlan, SchemaReport};
 
-pub(super) use framing::Framings;
+pub(crate) use framing::Framings;
 pub(crate) use remap::{Remap, Remapped, Remapper, TopicRemap};
 pub(super) use step::{Prepared, Step};
 

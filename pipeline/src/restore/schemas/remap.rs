@@ -14,9 +14,10 @@ use serde::{Deserialize, Serialize};
 use tokio::runtime::Handle;
 use uuid::Uuid;
 
-use super::framing::{Framing, Framings};
+use super::framing::{Framing, Framings, TopicFraming};
 use super::ids::{Candidate, Ids, Landing};
-use super::{KeyIds, PayloadReader, SchemaTarget, UnknownIds};
+use super::sample::Counter;
+use super::{KeyIds, PayloadReader, SchemaMap, SchemaRules, SchemaTarget, Told, UnknownIds};
 use crate::schemas::SchemaArchive;
 use crate::{Error, Result};
 
@@ -116,6 +117,52 @@ struct SideRules {
 }
 
 impl Remap {
+    /// Of schemas that come while records do; what the records of a topic are taken for is told with each topic.
+    pub(crate) fn live(rules: &SchemaRules, archive: Arc<SchemaArchive>, map: &SchemaMap) -> Self {
+        let ids = Arc::new(Ids::new(&archive.catalog, map, &[]));
+        let readers = Arc::new(Readers::new(Arc::clone(&rules.target), Arc::clone(&archive)));
+        Self { ids, readers, keys: rules.keys, unknown: rules.unknown, archive, framings: Framings::new() }
+    }
+
+    /// What a topic is taken for, after what `counted` says of its records so far and the first of `batches`. Not for the threads that
+    /// drive the runtime.
+    pub(crate) fn framing(
+        &self,
+        told: &[Told],
+        topic: &Topic,
+        counted: TopicFraming,
+        batches: &[u8],
+    ) -> Result<TopicFraming> {
+        let known = TopicFraming::of(told, topic, |side| self.ids.named(&self.archive.catalog, topic, side).len());
+        let mut framing = counted;
+        Counter { ids: Arc::clone(&self.ids), readers: Arc::clone(&self.readers) }.count(batches, &mut framing)?;
+        for side in Side::ALL {
+            let known = known.side(side);
+            let own = framing.side_mut(side);
+            (own.how, own.schemas) = (known.how, known.schemas);
+        }
+        framing.infer(told, topic);
+        Ok(framing)
+    }
+
+    /// The rules of a topic that is taken for this.
+    pub(crate) fn of(
+        &self,
+        topic: &Topic,
+        framing: TopicFraming,
+        unknown: UnknownIds,
+    ) -> Option<Arc<TopicRemap>> {
+        let remap = Self {
+            ids: Arc::clone(&self.ids),
+            readers: Arc::clone(&self.readers),
+            keys: self.keys,
+            unknown,
+            archive: Arc::clone(&self.archive),
+            framings: Framings::from([(topic.clone(), framing)]),
+        };
+        remap.topic(topic)
+    }
+
     /// The rules of a topic, by its name in the backup; nothing where its records need not be looked at.
     pub(crate) fn topic(&self, topic: &Topic) -> Option<Arc<TopicRemap>> {
         let framing = self.framings.get(topic).filter(|framing| framing.names_schemas())?;

@@ -28,8 +28,7 @@ const CAP: usize = 512 << 20;
 pub(super) struct Sampler {
     pub(super) store: Arc<dyn Store>,
     pub(super) budget: Budget,
-    pub(super) ids: Arc<Ids>,
-    pub(super) readers: Arc<Readers>,
+    pub(super) counter: Counter,
 }
 
 impl Sampler {
@@ -80,18 +79,28 @@ impl Sampler {
             return Ok(all);
         }
         let run = reader.read_frames(frames).await?;
-        let (sampler, mut counted) = (self.clone(), *framing);
+        let (counter, mut counted) = (self.counter.clone(), *framing);
         let counting = tokio::task::spawn_blocking(move || {
             let raw = run.decode(0, &mut Decompressor::new())?;
-            sampler.frame(&raw, &mut counted).map(|()| counted)
+            counter.count(&raw, &mut counted).map(|()| counted)
         });
         let counted =
             counting.await.unwrap_or_else(|e| Err(Error::permanent("a sample panicked").caused_by(e)));
         *framing = counted.map_err(|error| error.at(reader.place()))?;
         Ok(all)
     }
+}
 
-    fn frame(&self, raw: &Bytes, framing: &mut TopicFraming) -> Result<()> {
+/// Counts in samples what begins with an id of the archive, and what is a message of that schema.
+#[derive(Debug, Clone)]
+pub(super) struct Counter {
+    pub(super) ids: Arc<Ids>,
+    pub(super) readers: Arc<Readers>,
+}
+
+impl Counter {
+    /// The first records of whole batches.
+    pub(super) fn count(&self, raw: &[u8], framing: &mut TopicFraming) -> Result<()> {
         let (mut decompressor, mut scratch, mut seen) = (Decompressor::new(), Vec::new(), 0);
         for batch in Batches::new(raw) {
             let batch = batch?;
