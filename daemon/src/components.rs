@@ -8,7 +8,7 @@ use formats::ids::BackupId;
 use formats::segment::FrameCompression;
 use pipeline::backup::{BackupSettings, SchemaSettings, StartOffset};
 use pipeline::kafka::{Client, ClientConfig, HostPort, Isolation};
-use pipeline::migrate::MigrateSettings;
+use pipeline::migrate::{MigrateSchemas, MigrateSettings};
 use pipeline::restore::schemas::{SchemaRules, SchemaTarget};
 use pipeline::restore::{self, RestoreSettings};
 use pipeline::schemas::SchemaSelection;
@@ -246,7 +246,19 @@ pub(crate) fn restore_settings(
 }
 
 /// What a migration does, as its job says.
-pub(crate) fn migrate_settings(job: &config::MigrateJob) -> Result<MigrateSettings> {
+pub(crate) async fn migrate_settings(
+    job: &config::MigrateJob,
+    stop: &CancellationToken,
+) -> Result<MigrateSettings> {
+    let schemas = match &job.schemas {
+        Some((source, target)) => {
+            let SchemaSettings { source, selection, poll_interval, read_delay } =
+                schema_settings(source).await?;
+            let rules = schema_rules(target, stop)?;
+            Some(MigrateSchemas { source, selection, poll_interval, read_delay, rules })
+        }
+        None => None,
+    };
     let topics = job.source.selection(job.include_internal_topics, &[])?;
     Ok(MigrateSettings {
         topic_mapping: job.topic_mapping.clone(),
@@ -264,6 +276,7 @@ pub(crate) fn migrate_settings(job: &config::MigrateJob) -> Result<MigrateSettin
         fetch_max_bytes: Some(bytes(job.fetch_max_bytes)),
         produce_timeout: Duration::from_millis(job.produce_timeout_ms),
         give_up_after: Duration::from_millis(job.give_up_after_ms),
+        schemas,
         ..MigrateSettings::new(job.migration_id.to_string(), topics)
     })
 }

@@ -115,11 +115,7 @@ fn topics_come_with_their_settings_and_a_second_run_adds_nothing() {
         topics,
         [(json!("compacted-new"), json!(50)), (json!("empty"), json!(0)), (json!("plain"), json!(2500))]
     );
-    assert!(
-        !client::topics(&new.bootstrap())
-            .iter()
-            .any(|topic| topic == "plain")
-    );
+    assert!(!client::topics(&new.bootstrap()).iter().any(|topic| topic == "plain"));
 
     let report = migration.catch_up();
     assert_eq!(count(&report), 2550);

@@ -36,8 +36,8 @@ pub(crate) async fn run(args: MigrateArgs, output: &Output) -> Result<u8> {
     let Job::Migrate(job) = super::job::load(&args.config, &overrides)? else {
         return Err(Error::input(format!("{} is not a migration", args.config.display())));
     };
-    let settings = components::migrate_settings(&job)?;
     let stop = signals::stop_token()?;
+    let settings = components::migrate_settings(&job, &stop).await?;
     let seam = Seam::system();
     let (source, target) = tokio::try_join!(
         components::kafka_client(&job.source, seam.clone()),
@@ -90,6 +90,7 @@ fn plan(job: &MigrateJob, plan: &migrate::MigratePlan, output: &Output) -> Resul
             ]);
         }
         let mut lines = vec![table.to_string()];
+        lines.extend(plan.schemas.iter().map(|line| format!("schemas: {line}")));
         lines.extend(plan.warnings.iter().map(|warning| format!("warning: {warning}")));
         lines.extend(plan.problems.iter().map(|problem| format!("problem: {problem}")));
         lines.push(match plan.problems.len() {
@@ -110,6 +111,16 @@ fn as_text(job: &MigrateJob, report: &MigrateReport) -> String {
         count(report.partitions.len() as u64, "partition"),
         if report.caught_up { ", which holds everything" } else { "" }
     )];
+    if let Some(schemas) = &report.schemas {
+        lines.push(format!(
+            "schemas: {} of {} in {}",
+            count(schemas.versions, "version"),
+            count(schemas.subjects, "subject"),
+            schemas.target
+        ));
+        lines.extend(schemas.failed.iter().map(|why| format!("schemas failed: {why}")));
+        lines.extend(schemas.warnings.iter().map(|warning| format!("warning: {warning}")));
+    }
     for partition in &report.partitions {
         lines.extend(of_partition(partition));
     }

@@ -12,8 +12,8 @@ use super::kafka::{KAFKA, Kafka};
 use super::keys::{Kind, PARTITION, Table, oso, ours, refused};
 use super::later::METRICS_KEY;
 use super::restore::twice;
+use super::schemas::{Restored, SCHEMA_REGISTRY, SchemaRegistry};
 
-const NO_SCHEMAS: &str = "not yet supported: schemas of a migration";
 const NO_GROUPS: &str = "not yet supported: consumer groups";
 const LEAVE_OUT: &str = "leave it out for now";
 
@@ -45,7 +45,21 @@ pub(crate) static MIGRATION: Table = Table {
         )
         .default("512MiB"),
         METRICS_KEY,
-        refused("schema_registry", NO_SCHEMAS, LEAVE_OUT),
+        ours(
+            "source_schema_registry",
+            Kind::Section(&SCHEMA_REGISTRY),
+            "the registry of the source, whose schemas are followed as they appear; its `restore` is not read",
+        ),
+        ours(
+            "target_schema_registry",
+            Kind::Section(&SCHEMA_REGISTRY),
+            "the registry of the target, which is given the schemas before the records that name them; `restore` says how",
+        ),
+        refused(
+            "schema_registry",
+            "a migration has two of them",
+            "call it source_schema_registry or target_schema_registry",
+        ),
     ],
 };
 
@@ -101,6 +115,8 @@ pub(crate) struct MigrateJob {
     pub(crate) rate_limit_bytes_per_sec: Option<u64>,
     pub(crate) produce_timeout_ms: u64,
     pub(crate) give_up_after_ms: u64,
+    /// The source's registry, and what is done with its schemas; nothing where they are left out.
+    pub(crate) schemas: Option<(Box<SchemaRegistry>, Box<Restored>)>,
     /// The most payload in memory at once, in bytes.
     pub(crate) memory_limit: u64,
     /// What the operator should know, to be logged once.
@@ -113,7 +129,7 @@ impl MigrateJob {
         root: &Section,
         until_caught_up: bool,
         problems: &mut Problems,
-        notices: Vec<Notice>,
+        mut notices: Vec<Notice>,
     ) -> Option<Self> {
         let section = root.section("migrate")?;
         let topic_mapping: BTreeMap<Topic, Topic> =
@@ -130,6 +146,7 @@ impl MigrateJob {
                 format!("migrate.partition_mapping sends two partitions to {twice}: their records would mix");
             problems.add(section.at("partition_mapping"), message, "map each partition to one of its own");
         }
+        let schemas = schemas(root, problems, &mut notices);
         let factor = i16::try_from(section.int("default_replication_factor")?).ok()?;
         Some(Self {
             migration_id: BackupId::new(root.text("migration_id")?).ok()?,
@@ -149,9 +166,33 @@ impl MigrateJob {
             rate_limit_bytes_per_sec: section.unsigned("rate_limit_bytes_per_sec"),
             produce_timeout_ms: section.unsigned("produce_timeout_ms")?,
             give_up_after_ms: section.unsigned("give_up_after")?,
+            schemas,
             memory_limit: root.unsigned("memory_limit")?,
             notices,
         })
+    }
+}
+
+fn schemas(
+    root: &Section,
+    problems: &mut Problems,
+    notices: &mut Vec<Notice>,
+) -> Option<(Box<SchemaRegistry>, Box<Restored>)> {
+    let names = ["source_schema_registry", "target_schema_registry"];
+    let [source, target] = names.map(|name| root.section(name).filter(|_| root.is_given(name)));
+    match (source, target) {
+        (Some(source), Some(target)) => {
+            let source = SchemaRegistry::build(source, names[0], problems, notices)?;
+            let target = Restored::build(target, names[1], problems, notices)?;
+            Some((Box::new(source), Box::new(target)))
+        }
+        (None, None) => None,
+        (source, _) => {
+            let (there, missing) = if source.is_some() { (names[0], names[1]) } else { (names[1], names[0]) };
+            let message = format!("{missing} is missing beside {there}: schemas go from one to the other");
+            problems.add(root.at(there), message, format!("add {missing}, or leave {there} out"));
+            None
+        }
     }
 }
 

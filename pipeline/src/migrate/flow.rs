@@ -23,10 +23,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::journal::Write;
 use super::position::{Claim, Entry, History, Note, Notes, Place};
+use super::schemas::Schemas;
 use super::targets::Targets;
 use crate::archive::{BatchFate, ClippedBatch};
 use crate::budget::Budget;
 use crate::kafka::{Client, Topics};
+use crate::restore::schemas::UnknownIds;
 use crate::restore::{TimeWindow, proof, resume, topics};
 use crate::seam::backoff;
 use crate::source::{Begin, FetchedBatches, Known, SourceCommand};
@@ -135,6 +137,8 @@ pub(super) struct Common {
     pub(super) room: usize,
     /// Lets so many flows look at the target at once.
     pub(super) looks: Arc<Semaphore>,
+    /// What becomes of ids, where schemas come too.
+    pub(super) schemas: Option<Arc<Schemas>>,
     pub(super) stop: CancellationToken,
 }
 
@@ -156,6 +160,7 @@ pub(super) struct Flow {
     failing_since: Option<Instant>,
     /// How many records were on the target when it failed first.
     acked_then: u64,
+    missing: Option<Missing>,
 }
 
 enum State {
@@ -171,6 +176,17 @@ struct Going {
     lane: Lane,
     tracker: TransactionTracker,
     /// The next source offset that is wanted.
+    next: i64,
+    /// After which walk through the registry ids were looked up.
+    walk: u64,
+}
+
+/// A flow that waits for a schema.
+#[derive(Debug, Clone, Copy)]
+struct Missing {
+    /// The walk after which it was missing first.
+    since: u64,
+    /// The source offset behind the last record that was there then.
     next: i64,
 }
 
@@ -195,6 +211,7 @@ impl Flow {
             failures: 0,
             failing_since: None,
             acked_then: 0,
+            missing: None,
         }
     }
 
@@ -320,7 +337,8 @@ impl Flow {
             (seen.notes, seen.claim, seen.trouble) = (Some(notes), Some(claim.clone()), None);
         });
         self.produce(&claim, present);
-        self.state = State::Going(Box::new(Going { lane, tracker: TransactionTracker::default(), next }));
+        self.state =
+            State::Going(Box::new(Going { lane, tracker: TransactionTracker::default(), next, walk: 0 }));
         Ok(())
     }
 
@@ -416,14 +434,29 @@ impl Flow {
             return Ok(());
         };
         let permit = Arc::clone(&self.common.workers).acquire_owned().await;
+        let (schemas, missing) = (self.common.schemas.clone(), self.missing);
         let work = tokio::task::spawn_blocking(move || {
             let _permit = permit;
-            let chunk = prepare(&mut going, &fetched)?;
+            if let Some(schemas) = &schemas {
+                look_up(schemas, missing, &mut going, &fetched)?;
+            }
+            let chunk = prepare(&mut going, &fetched).map_err(|error| {
+                let missing = Missing { since: going.walk, next: going.next };
+                (error, going.lane.misses_schema().then_some(missing))
+            });
             Ok::<_, Error>((going, chunk))
         });
         let work =
             work.await.unwrap_or_else(|e| Err(Error::permanent("the decode stage panicked").caused_by(e)));
-        let (going, Chunk { note, batches }) = work.map_err(|e| e.at(&self.source))?;
+        let (going, chunk) = work.map_err(|e| e.at(&self.source))?;
+        let Chunk { note, batches } = match chunk {
+            Ok(chunk) => chunk,
+            Err((error, Some(missing))) => return self.miss(&error.at(&self.source), missing),
+            Err((error, None)) => return Err(error.at(&self.source)),
+        };
+        if self.missing.is_some_and(|missing| going.next > missing.next) {
+            self.missing = None;
+        }
         self.state = State::Going(going);
         if batches.is_empty() {
             let place = Place { next: note.next, last: note.last };
@@ -441,6 +474,21 @@ impl Flow {
             }
         }
         Ok(())
+    }
+
+    /// A record names a schema that nothing in the target stands for. Where the registry was not looked at since the record was
+    /// fetched, it may have come meanwhile.
+    fn miss(&mut self, error: &Error, found: Missing) -> Result<()> {
+        match self.missing.filter(|missing| missing.next >= found.next) {
+            Some(missing) if found.since >= missing.since + 2 => Err(Error::input(error.to_string()).hint(
+                "the source's registry does not have it: register it there, or set `target_schema_registry.restore.unknown_ids: keep`",
+            )),
+            known => {
+                self.missing = known.or(Some(found));
+                tracing::info!(partition = %self.source, %error, "waits for a schema");
+                Err(Error::retry(error.to_string()))
+            }
+        }
     }
 
     /// Keeps where records come from before they are produced.
@@ -476,6 +524,10 @@ impl Flow {
         self.failures += 1;
         let since = self.failing_since.map_or(Duration::ZERO, |since| since.elapsed());
         let passing = error.is_retriable();
+        if passing && self.missing.is_some() {
+            // However long it takes until somebody has its schema.
+            (self.failures, self.failing_since) = (0, None);
+        }
         let hopeless = matches!(error.kind(), ErrorKind::Input | ErrorKind::Damaged);
         if hopeless || since > self.common.give_up_after || (!passing && self.failures > ATTEMPTS) {
             tracing::error!(partition = %self.source, %error, "the partition is not migrated any further");
@@ -501,6 +553,9 @@ impl Flow {
 
     /// Asks the source to begin again behind what the target holds.
     async fn again(&mut self) {
+        if let (Some(missing), Some(schemas)) = (self.missing, self.common.schemas.clone()) {
+            schemas.walk_after(missing.since).await;
+        }
         let rand = &*self.common.target.seam().rand;
         sleep(backoff(rand, self.failures, Duration::from_millis(200), LONGEST_PAUSE)).await;
         let topics = [self.target.topic.clone()];
@@ -538,6 +593,23 @@ pub(super) fn known(history: &History, place: Place) -> Known {
     }
 }
 
+/// Makes the lane change ids as they are known now. What nobody knows is kept only where that is asked for, and the registry was
+/// looked at since the record was fetched.
+fn look_up(
+    schemas: &Schemas,
+    missing: Option<Missing>,
+    going: &mut Going,
+    fetched: &FetchedBatches,
+) -> Result<()> {
+    let current = schemas.current();
+    let looked = missing.is_some_and(|missing| current.walk >= missing.since + 2);
+    let unknown = if looked { schemas.unknown() } else { UnknownIds::Fail };
+    let topic = &fetched.partition.topic;
+    let remap = schemas.topic(&current, topic, unknown, &fetched.batches)?;
+    going.walk = current.walk;
+    going.lane.set_remap(remap)
+}
+
 /// What came out of an answer.
 struct Chunk {
     note: Note,
@@ -545,7 +617,7 @@ struct Chunk {
 }
 
 fn prepare(going: &mut Going, fetched: &FetchedBatches) -> Result<Chunk> {
-    let Going { lane, tracker, next } = going;
+    let Going { lane, tracker, next, .. } = going;
     tracker.list_aborted(fetched.aborted.iter().copied());
     let mut last = None;
     for batch in Batches::new(&fetched.batches) {

@@ -15,10 +15,11 @@ mod monitor;
 mod plan;
 mod position;
 mod report;
+mod schemas;
 mod targets;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use formats::ids::{Topic, TopicPartition};
@@ -31,6 +32,7 @@ pub use journal::MIGRATION_TOPIC;
 pub use monitor::MigrateProgress;
 pub use plan::{MigratePlan, TopicPlan, plan};
 pub use report::{MigrateReport, PartitionReport};
+pub use schemas::{MigrateSchemas, SchemaReport};
 
 use flow::{Common, Flow, Shared, ToFlow};
 use journal::Journal;
@@ -90,6 +92,8 @@ pub struct MigrateSettings {
     pub produce_timeout: Duration,
     /// How long a partition is tried without any progress before it is given up.
     pub give_up_after: Duration,
+    /// What is done with schemas; none: nothing, and records keep their ids.
+    pub schemas: Option<MigrateSchemas>,
 }
 
 impl MigrateSettings {
@@ -113,6 +117,7 @@ impl MigrateSettings {
             fetch_max_bytes: None,
             produce_timeout: Duration::from_secs(30),
             give_up_after: Duration::from_secs(300),
+            schemas: None,
         }
     }
 
@@ -150,7 +155,7 @@ impl MigrateSettings {
 }
 
 /// Every flow, as others see it.
-type Flows = Arc<std::sync::Mutex<BTreeMap<TopicPartition, Arc<Shared>>>>;
+type Flows = Arc<Mutex<BTreeMap<TopicPartition, Arc<Shared>>>>;
 
 /// Migrates until `stop` is cancelled or, where that is asked for, until the target holds everything.
 ///
@@ -177,6 +182,14 @@ pub async fn run(
     let budget = Budget::within(settings.memory_limit);
     progress.begin(&budget);
 
+    let (mut schemas, mut following_schemas, mut report_of_schemas) = (None, None, None);
+    if let Some(rules) = &settings.schemas {
+        let mut follower = schemas::Follower::new(rules.clone(), target).await?;
+        report_of_schemas = Some(follower.report());
+        let (known, out) = follower.first(&stop).await?;
+        schemas = Some(Arc::new(known));
+        following_schemas = Some((follower, out));
+    }
     let journal = Journal::open(target.clone(), &settings.migration_id).await?;
     let writer = journal.writer();
     let entries = journal.known().clone();
@@ -208,6 +221,7 @@ pub async fn run(
         give_up_after: settings.give_up_after,
         room: (budget.limit() / (2 * plan.partitions().max(1))).clamp(ROOM.0, ROOM.1),
         looks: Arc::new(Semaphore::new(LOOKS)),
+        schemas: schemas.clone(),
         stop: work.clone(),
     };
     let flows = Flows::default();
@@ -221,6 +235,9 @@ pub async fn run(
     };
     let mut stages: JoinSet<Result<()>> = JoinSet::new();
     stages.spawn(journal.write_all(requests));
+    if let Some((follower, out)) = following_schemas {
+        stages.spawn(follower.run(out, work.clone()));
+    }
     stages.spawn(router.run(messages, outcomes, work.clone()));
     let counters = (Arc::clone(&progress.source), Arc::clone(&progress.target));
     let producer =
@@ -269,6 +286,11 @@ pub async fn run(
         (Ok(ends), _) => ends,
     };
     let mut report = report::report(settings, &flows, ends.as_ref());
+    report.schemas =
+        report_of_schemas.map(|said| said.lock().unwrap_or_else(PoisonError::into_inner).clone());
+    if let (Some(said), Some(known)) = (&mut report.schemas, &schemas) {
+        said.topics = known.framings().clone();
+    }
     if report.caught_up {
         report.finish(&targets).await?;
     }
@@ -359,7 +381,7 @@ impl Router {
             let entry = self.entries.remove(&partition);
             let flow = Flow::new(self.common.clone(), partition.clone(), target, Arc::clone(&shared), entry);
             self.tasks.spawn(flow.run(messages));
-            let mut flows = self.flows.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            let mut flows = self.flows.lock().unwrap_or_else(PoisonError::into_inner);
             flows.insert(partition, Arc::clone(&shared));
             (inbox, shared)
         });

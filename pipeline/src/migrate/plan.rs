@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::MigrateSettings;
 use super::journal::Journal;
 use super::position::Entry;
+use super::schemas::Follower;
 use crate::kafka::{Client, Isolation};
 use crate::restore::topics::{self, Facts};
 use crate::source::cluster::{self, Selected};
@@ -18,6 +19,8 @@ use crate::{Error, Result};
 pub struct MigratePlan {
     /// Every topic.
     pub topics: Vec<TopicPlan>,
+    /// What is done with schemas, in lines for people.
+    pub schemas: Vec<String>,
     /// What makes it impossible.
     pub problems: Vec<String>,
     /// What the reader should know.
@@ -82,6 +85,12 @@ pub async fn plan(settings: &MigrateSettings, source: &Client, target: &Client) 
                 (true, true) => "go on".to_owned(),
             },
         });
+    }
+    if let Some(schemas) = &settings.schemas {
+        let (lines, problems, warnings) = Follower::new(schemas.clone(), target).await?.plan().await?;
+        plan.schemas = lines;
+        plan.problems.extend(problems);
+        plan.warnings.extend(warnings);
     }
     for (topic, why) in &selected.refused {
         plan.warnings.push(format!("topic {topic} is left out: {why}"));

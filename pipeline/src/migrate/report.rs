@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::monitor::Ends;
 use super::targets::Targets;
-use super::{Flows, MigrateSettings};
+use super::{Flows, MigrateSettings, SchemaReport};
 use crate::Result;
 use crate::restore::topics;
 
@@ -20,6 +20,8 @@ pub struct MigrateReport {
     pub caught_up: bool,
     /// Every partition that has begun.
     pub partitions: Vec<PartitionReport>,
+    /// What was done with schemas, where they are migrated too.
+    pub schemas: Option<SchemaReport>,
     /// Target topics that have their own configs now.
     pub finished_topics: Vec<Topic>,
     /// What the reader should know.
@@ -56,12 +58,13 @@ pub struct PartitionReport {
 impl MigrateReport {
     /// Whether something is missing that a person must know of: exit code 3.
     pub fn is_partial(&self) -> bool {
-        self.partitions.iter().any(|partition| {
-            partition.failure.is_some()
-                || partition.trouble.is_some()
-                || partition.held_back.is_some()
-                || !partition.gaps.is_empty()
-        })
+        self.schemas.as_ref().is_some_and(|schemas| schemas.failed.is_some())
+            || self.partitions.iter().any(|partition| {
+                partition.failure.is_some()
+                    || partition.trouble.is_some()
+                    || partition.held_back.is_some()
+                    || !partition.gaps.is_empty()
+            })
     }
 
     /// Gives topics that this migration made the configs of their sources, where all of a topic has come.

@@ -134,7 +134,8 @@ impl Targets {
         let largest = carried.get("max.message.bytes").and_then(|bytes| bytes.parse().ok());
         let guard = guard::guard(&facts.brokers, &carried, 0, largest);
         let effective = facts.existing.get(&name).map(|existing| &existing.effective);
-        let differs = |config: &String, value: &String| effective.and_then(|now| now.get(config)) != Some(value);
+        let differs =
+            |config: &String, value: &String| effective.and_then(|now| now.get(config)) != Some(value);
         let changes: BTreeMap<String, Option<String>> = guard
             .into_iter()
             .filter(|(config, value)| MIRROR.contains(&config.as_str()) && differs(config, value))

@@ -15,7 +15,7 @@
 mod download;
 mod gaps;
 pub(crate) mod guard;
-mod journal;
+pub(crate) mod journal;
 mod plan;
 mod prepare;
 pub(crate) mod progress;

@@ -31,9 +31,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 pub(super) use object::ObjectJournal;
-pub(super) use schemas::{SchemaPin, notes, notes_id};
+pub(super) use schemas::SchemaPin;
+pub(crate) use schemas::{notes, notes_id};
 pub use topic::JOURNAL_TOPIC;
-pub(super) use topic::TopicJournal;
+pub(crate) use topic::TopicJournal;
 
 use super::settings::TimeWindow;
 use crate::target::produce::ProducerEntry;
@@ -48,7 +49,7 @@ const CHUNK: usize = 1000;
 
 /// Where entries are kept.
 #[async_trait]
-pub(super) trait Journal: Send + Sync {
+pub(crate) trait Journal: Send + Sync {
     /// Every entry of this restore.
     async fn read(&self) -> Result<BTreeMap<String, Value>>;
 

@@ -133,9 +133,11 @@ impl Remap {
         counted: TopicFraming,
         batches: &[u8],
     ) -> Result<TopicFraming> {
-        let known = TopicFraming::of(told, topic, |side| self.ids.named(&self.archive.catalog, topic, side).len());
+        let known =
+            TopicFraming::of(told, topic, |side| self.ids.named(&self.archive.catalog, topic, side).len());
         let mut framing = counted;
-        Counter { ids: Arc::clone(&self.ids), readers: Arc::clone(&self.readers) }.count(batches, &mut framing)?;
+        Counter { ids: Arc::clone(&self.ids), readers: Arc::clone(&self.readers) }
+            .count(batches, &mut framing)?;
         for side in Side::ALL {
             let known = known.side(side);
             let own = framing.side_mut(side);

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use formats::codec::Decompressor;
 use formats::record_batch::Batches;
 use formats::wire::{Prefix, Side};
