@@ -23,12 +23,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::journal::Write;
 use super::position::{Claim, Entry, History, Note, Notes, Place};
-use super::schemas::Schemas;
+use super::schemas::{Rules, Schemas};
 use super::targets::Targets;
 use crate::archive::{BatchFate, ClippedBatch};
 use crate::budget::Budget;
 use crate::kafka::{Client, Topics};
-use crate::restore::schemas::UnknownIds;
 use crate::restore::{TimeWindow, proof, resume, topics};
 use crate::seam::backoff;
 use crate::source::{Begin, FetchedBatches, Known, SourceCommand};
@@ -179,6 +178,9 @@ struct Going {
     next: i64,
     /// After which walk through the registry ids were looked up.
     walk: u64,
+    rules: Rules,
+    /// Where the batch that was looked at last ends.
+    looked_at: i64,
 }
 
 /// A flow that waits for a schema.
@@ -337,8 +339,14 @@ impl Flow {
             (seen.notes, seen.claim, seen.trouble) = (Some(notes), Some(claim.clone()), None);
         });
         self.produce(&claim, present);
-        self.state =
-            State::Going(Box::new(Going { lane, tracker: TransactionTracker::default(), next, walk: 0 }));
+        self.state = State::Going(Box::new(Going {
+            lane,
+            tracker: TransactionTracker::default(),
+            next,
+            walk: 0,
+            rules: Rules::default(),
+            looked_at: next,
+        }));
         Ok(())
     }
 
@@ -437,11 +445,18 @@ impl Flow {
         let (schemas, missing) = (self.common.schemas.clone(), self.missing);
         let work = tokio::task::spawn_blocking(move || {
             let _permit = permit;
-            if let Some(schemas) = &schemas {
-                look_up(schemas, missing, &mut going, &fetched)?;
+            if let Some(schemas) = &schemas
+                && !look_up(schemas, missing, &mut going, &fetched)?
+            {
+                let missing = Missing { since: going.walk, next: fetched.range.end };
+                let error = Error::retry(format!(
+                    "records of {} begin with an id that is not known yet",
+                    fetched.range
+                ));
+                return Ok((going, Err((error, Some(missing)))));
             }
             let chunk = prepare(&mut going, &fetched).map_err(|error| {
-                let missing = Missing { since: going.walk, next: going.next };
+                let missing = Missing { since: going.walk, next: going.looked_at };
                 (error, going.lane.misses_schema().then_some(missing))
             });
             Ok::<_, Error>((going, chunk))
@@ -454,7 +469,7 @@ impl Flow {
             Err((error, Some(missing))) => return self.miss(&error.at(&self.source), missing),
             Err((error, None)) => return Err(error.at(&self.source)),
         };
-        if self.missing.is_some_and(|missing| going.next > missing.next) {
+        if self.missing.is_some_and(|missing| going.next >= missing.next) {
             self.missing = None;
         }
         self.state = State::Going(going);
@@ -593,21 +608,22 @@ pub(super) fn known(history: &History, place: Place) -> Known {
     }
 }
 
-/// Makes the lane change ids as they are known now. What nobody knows is kept only where that is asked for, and the registry was
-/// looked at since the record was fetched.
+/// Makes the lane change ids as they are known now; false where a record may name a schema that came since, and the registry is to
+/// be looked at first.
 fn look_up(
     schemas: &Schemas,
     missing: Option<Missing>,
     going: &mut Going,
     fetched: &FetchedBatches,
-) -> Result<()> {
+) -> Result<bool> {
     let current = schemas.current();
-    let looked = missing.is_some_and(|missing| current.walk >= missing.since + 2);
-    let unknown = if looked { schemas.unknown() } else { UnknownIds::Fail };
-    let topic = &fetched.partition.topic;
-    let remap = schemas.topic(&current, topic, unknown, &fetched.batches)?;
+    let covered = missing.filter(|missing| current.walk >= missing.since + 2).map(|missing| missing.next);
+    let rules = schemas.topic(&current, &fetched.partition.topic, covered, &fetched.batches)?;
     going.walk = current.walk;
-    going.lane.set_remap(remap)
+    let is_known = rules.is_some();
+    going.rules = rules.unwrap_or_default();
+    going.lane.set_remap(going.rules.settled.clone())?;
+    Ok(is_known)
 }
 
 /// What came out of an answer.
@@ -617,7 +633,8 @@ struct Chunk {
 }
 
 fn prepare(going: &mut Going, fetched: &FetchedBatches) -> Result<Chunk> {
-    let Going { lane, tracker, next, .. } = going;
+    let Going { lane, tracker, next, rules, looked_at, .. } = going;
+    let mut is_settled = true;
     tracker.list_aborted(fetched.aborted.iter().copied());
     let mut last = None;
     for batch in Batches::new(&fetched.batches) {
@@ -631,6 +648,11 @@ fn prepare(going: &mut Going, fetched: &FetchedBatches) -> Result<Chunk> {
         let end = batch.next_offset();
         if end > *next {
             let keep = OffsetRange::new(batch.base_offset().max(*next), end);
+            if is_settled && end > rules.covered {
+                lane.set_remap(rules.open.clone())?;
+                is_settled = false;
+            }
+            *looked_at = end;
             lane.push_checked(&ClippedBatch { batch, keep }, fate, &fetched.batches)?;
             *next = end;
         }

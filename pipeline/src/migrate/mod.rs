@@ -267,6 +267,8 @@ pub async fn run(
         progress: Arc::clone(&progress),
     };
     let watched = tokio::select! {
+        // Where it is told to stop, stages end too.
+        biased;
         () = stop.cancelled() => Ok(None),
         caught_up = monitor.run() => caught_up.map(Some),
         Some(stage) = stages.join_next() => Err(ended_early(stage)),
@@ -289,7 +291,7 @@ pub async fn run(
     report.schemas =
         report_of_schemas.map(|said| said.lock().unwrap_or_else(PoisonError::into_inner).clone());
     if let (Some(said), Some(known)) = (&mut report.schemas, &schemas) {
-        said.topics = known.framings().clone();
+        said.topics = known.taken_for();
     }
     if report.caught_up {
         report.finish(&targets).await?;

@@ -60,10 +60,7 @@ impl MigrateReport {
     pub fn is_partial(&self) -> bool {
         self.schemas.as_ref().is_some_and(|schemas| schemas.failed.is_some())
             || self.partitions.iter().any(|partition| {
-                partition.failure.is_some()
-                    || partition.trouble.is_some()
-                    || partition.held_back.is_some()
-                    || !partition.gaps.is_empty()
+                partition.failure.is_some() || partition.held_back.is_some() || !partition.gaps.is_empty()
             })
     }
 

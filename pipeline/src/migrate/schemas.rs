@@ -6,7 +6,7 @@
 //! holds nothing meanwhile. What the walks find lies in memory, as a snapshot in the form that an archive has it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use formats::commit::Op;
@@ -18,7 +18,9 @@ use tokio_util::sync::CancellationToken;
 use crate::budget::Budget;
 use crate::kafka::Client;
 use crate::restore::journal::{TopicJournal, notes, notes_id};
-use crate::restore::schemas::{Remap, SchemaNotes, SchemaRules, TopicFraming, TopicRemap, UnknownIds};
+use crate::restore::schemas::{
+    Framing, Remap, SchemaNotes, SchemaRules, TopicFraming, TopicRemap, UnknownIds,
+};
 use crate::schemas::{Depth, SchemaArchive, SchemaSelection, SchemaSource, SchemaWriter};
 use crate::seam::backoff;
 use crate::storage::Store;
@@ -57,24 +59,35 @@ pub(super) struct Current {
     remap: Arc<Remap>,
 }
 
+/// What is done to records of a topic; nothing where they need not be looked at.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Rules {
+    /// Below `covered`: what is not known is not there.
+    pub(super) settled: Option<Arc<TopicRemap>>,
+    /// From there on: what is not known may have come since.
+    pub(super) open: Option<Arc<TopicRemap>>,
+    pub(super) covered: i64,
+}
+
 /// What flows ask for what becomes of ids.
 #[derive(Debug)]
 pub(super) struct Schemas {
     rules: SchemaRules,
     current: watch::Receiver<Current>,
     asked: Arc<Notify>,
-    framings: Mutex<BTreeMap<Topic, TopicFraming>>,
+    /// And how many records were looked at for that.
+    framings: Mutex<BTreeMap<Topic, (TopicFraming, u32)>>,
+    /// The rules that were made last, and by what.
+    made: Mutex<BTreeMap<Topic, (By, Rules)>>,
 }
+
+/// What rules follow from: the walk, what both sides are taken for, whether headers name schemas.
+type By = (u64, Framing, Framing, bool);
 
 impl Schemas {
     /// What is known now.
     pub(super) fn current(&self) -> Current {
         self.current.borrow().clone()
-    }
-
-    /// What to do with ids that nothing in the target stands for, after everybody has looked.
-    pub(super) fn unknown(&self) -> UnknownIds {
-        self.rules.unknown
     }
 
     /// Asks for a walk that begins after now, and waits until it has come to its end; false where nobody walks any more.
@@ -92,27 +105,45 @@ impl Schemas {
         }
     }
 
-    /// What is done to records of a topic, given whole batches of it. Not for the threads that drive the runtime.
+    /// What is done to records of a topic, given whole batches of it. What lies below `covered` was fetched before the last walk
+    /// began, so that what is not known is not there; none where a record behind it may name a schema that came since. Not for the
+    /// threads that drive the runtime.
     pub(super) fn topic(
         &self,
         current: &Current,
         topic: &Topic,
-        unknown: UnknownIds,
+        covered: Option<i64>,
         batches: &[u8],
-    ) -> Result<Option<Arc<TopicRemap>>> {
+    ) -> Result<Option<Rules>> {
         if !self.rules.rewrite {
+            return Ok(Some(Rules::default()));
+        }
+        let (known, looked) = self.framings().get(topic).copied().unwrap_or_default();
+        let sample = (looked < ENOUGH).then_some((batches, covered.unwrap_or(i64::MIN)));
+        let (framing, more, is_stale) = current.remap.framing(&self.rules.told, topic, known, sample)?;
+        if is_stale {
             return Ok(None);
         }
-        let known = self.framings().get(topic).copied().unwrap_or_default();
-        let sampled = known.key.sampled.max(known.value.sampled);
-        let sample = if sampled < ENOUGH { batches } else { &[] };
-        let framing = current.remap.framing(&self.rules.told, topic, known, sample)?;
-        self.framings().insert(topic.clone(), framing);
-        Ok(current.remap.of(topic, framing, unknown))
+        self.framings().insert(topic.clone(), (framing, looked.saturating_add(more)));
+        let by = (current.walk, framing.key.how, framing.value.how, framing.headers > 0);
+        let covered = covered.unwrap_or(i64::MIN);
+        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, rules)) = made.get(topic).filter(|(known, _)| *known == by) {
+            return Ok(Some(Rules { covered, ..rules.clone() }));
+        }
+        let settled = current.remap.of(topic, framing, self.rules.unknown, true);
+        let open = current.remap.of(topic, framing, UnknownIds::Fail, false);
+        let rules = Rules { settled, open, covered };
+        made.insert(topic.clone(), (by, rules.clone()));
+        Ok(Some(rules))
     }
 
     /// What the topics are taken for.
-    pub(super) fn framings(&self) -> std::sync::MutexGuard<'_, BTreeMap<Topic, TopicFraming>> {
+    pub(super) fn taken_for(&self) -> BTreeMap<Topic, TopicFraming> {
+        self.framings().iter().map(|(topic, (framing, _))| (topic.clone(), *framing)).collect()
+    }
+
+    fn framings(&self) -> MutexGuard<'_, BTreeMap<Topic, (TopicFraming, u32)>> {
         self.framings.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -208,6 +239,7 @@ impl Follower {
             current,
             asked: Arc::clone(&self.asked),
             framings: Mutex::default(),
+            made: Mutex::default(),
         };
         Ok((schemas, out))
     }

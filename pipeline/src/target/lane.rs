@@ -407,7 +407,12 @@ impl Lane {
 
     /// Ids become something else from the next batch on.
     pub(crate) fn set_remap(&mut self, topic: Option<Arc<TopicRemap>>) -> Result<()> {
-        self.remapper = topic.map(|topic| Remapper::new(topic, DECOMPRESSED_CAP)).transpose()?;
+        match (&mut self.remapper, topic) {
+            (Some(remapper), Some(topic)) => remapper.follow(topic),
+            (_, topic) => {
+                self.remapper = topic.map(|topic| Remapper::new(topic, DECOMPRESSED_CAP)).transpose()?;
+            }
+        }
         Ok(())
     }
 

@@ -105,6 +105,8 @@ pub(crate) struct TopicRemap {
     key: SideRules,
     value: SideRules,
     unknown: UnknownIds,
+    /// Whether what is not known is known not to be there.
+    is_fresh: bool,
 }
 
 #[derive(Debug)]
@@ -124,35 +126,42 @@ impl Remap {
         Self { ids, readers, keys: rules.keys, unknown: rules.unknown, archive, framings: Framings::new() }
     }
 
-    /// What a topic is taken for, after what `counted` says of its records so far and the first of `batches`. Not for the threads that
-    /// drive the runtime.
+    /// What a topic is taken for, by what is known of it and what its records so far tell (`counted`). Where `batches` are given they
+    /// are counted too; gives then how many records were looked at, and whether one at or behind `covered` begins with an id that
+    /// nobody knows, so that the registry is to be looked at first. Not for the threads that drive the runtime.
     pub(crate) fn framing(
         &self,
         told: &[Told],
         topic: &Topic,
         counted: TopicFraming,
-        batches: &[u8],
-    ) -> Result<TopicFraming> {
-        let known =
-            TopicFraming::of(told, topic, |side| self.ids.named(&self.archive.catalog, topic, side).len());
-        let mut framing = counted;
-        Counter { ids: Arc::clone(&self.ids), readers: Arc::clone(&self.readers) }
-            .count(batches, &mut framing)?;
+        batches: Option<(&[u8], i64)>,
+    ) -> Result<(TopicFraming, u32, bool)> {
+        let (mut framing, mut looked, mut is_stale) = (counted, 0, false);
+        let schemas = |side| self.ids.named(&self.archive.catalog, topic, side).len();
+        let known = TopicFraming::of(told, topic, schemas);
+        if let Some((batches, covered)) = batches {
+            let counter = Counter { ids: Arc::clone(&self.ids), readers: Arc::clone(&self.readers) };
+            let is_open = |side: Side| {
+                known.side(side).how == Framing::Raw
+                    && told.iter().all(|told| told.says(topic, side).is_none())
+            };
+            (looked, is_stale) = counter.count_live(batches, covered, is_open, &mut framing)?;
+        }
         for side in Side::ALL {
-            let known = known.side(side);
-            let own = framing.side_mut(side);
+            let (known, own) = (known.side(side), framing.side_mut(side));
             (own.how, own.schemas) = (known.how, known.schemas);
         }
         framing.infer(told, topic);
-        Ok(framing)
+        Ok((framing, looked, is_stale))
     }
 
-    /// The rules of a topic that is taken for this.
+    /// The rules of a topic that is taken for this; `is_fresh` where what is not known now is known not to be there.
     pub(crate) fn of(
         &self,
         topic: &Topic,
         framing: TopicFraming,
         unknown: UnknownIds,
+        is_fresh: bool,
     ) -> Option<Arc<TopicRemap>> {
         let remap = Self {
             ids: Arc::clone(&self.ids),
@@ -162,15 +171,16 @@ impl Remap {
             archive: Arc::clone(&self.archive),
             framings: Framings::from([(topic.clone(), framing)]),
         };
-        remap.topic(topic)
+        remap.rules(topic, is_fresh)
     }
 
     /// The rules of a topic, by its name in the backup; nothing where its records need not be looked at.
     pub(crate) fn topic(&self, topic: &Topic) -> Option<Arc<TopicRemap>> {
+        self.rules(topic, true).filter(|_| self.ids.change())
+    }
+
+    fn rules(&self, topic: &Topic, is_fresh: bool) -> Option<Arc<TopicRemap>> {
         let framing = self.framings.get(topic).filter(|framing| framing.names_schemas())?;
-        if !self.ids.change() {
-            return None;
-        }
         let side = |side: Side| SideRules {
             how: framing.side(side).how,
             named: self.ids.named(&self.archive.catalog, topic, side),
@@ -182,6 +192,7 @@ impl Remap {
             key: side(Side::Key),
             value: side(Side::Value),
             unknown: self.unknown,
+            is_fresh,
         }))
     }
 }
@@ -246,6 +257,13 @@ impl Remapper {
     pub(crate) fn new(topic: Arc<TopicRemap>, decompressed_cap: usize) -> Result<Self> {
         let settings = RewriteSettings { decompressed_cap, gzip_level: None, zstd_level: None };
         Ok(Self { topic, rewriter: Rewriter::new(settings)?, last: [None; 2] })
+    }
+
+    /// Goes on by other rules; what was set up for codecs stays.
+    pub(crate) fn follow(&mut self, topic: Arc<TopicRemap>) {
+        if !Arc::ptr_eq(&self.topic, &topic) {
+            (self.topic, self.last) = (topic, [None; 2]);
+        }
     }
 
     /// What to do with ids that nothing in the target stands for.
@@ -335,7 +353,7 @@ impl IdRules for Rules<'_> {
         match fate {
             Fate::Known(landing) => becomes(landing),
             Fate::Prove => self.prove(id, carrier.after),
-            Fate::Foreign if rules.how == Framing::Inferred => {
+            Fate::Foreign if rules.how == Framing::Inferred && self.topic.is_fresh => {
                 self.unproven += 1;
                 Becomes::Same
             }
