@@ -9,11 +9,12 @@ use super::check::{Section, Value};
 use super::error::{Notice, Problems};
 use super::job::LEAST_MEMORY;
 use super::kafka::{KAFKA, Kafka};
-use super::keys::{Kind, PARTITION, Table, oso, ours, refused};
+use super::keys::{Kind, PARTITION, Table, no_effect, oso, ours, refused};
 use super::later::METRICS_KEY;
 use super::restore::twice;
 use super::schemas::{Restored, SCHEMA_REGISTRY, SchemaRegistry};
 
+const NO_STORE: &str = "this is a migration, which keeps nothing in a store";
 const NO_GROUPS: &str = "not yet supported: consumer groups";
 const LEAVE_OUT: &str = "leave it out for now";
 
@@ -55,6 +56,10 @@ pub(crate) static MIGRATION: Table = Table {
             Kind::Section(&SCHEMA_REGISTRY),
             "the registry of the target, which is given the schemas before the records that name them; `restore` says how",
         ),
+        no_effect("storage", Kind::Any, NO_STORE),
+        no_effect("backup_id", Kind::Any, NO_STORE),
+        no_effect("backup", Kind::Any, NO_STORE),
+        no_effect("restore", Kind::Any, NO_STORE),
         refused(
             "schema_registry",
             "a migration has two of them",

@@ -1,4 +1,4 @@
-//! `configs/README.md`, `configs/full.yaml`, `configs/full-restore.yaml` and `configs/registry-full.yaml`, made from the tables of keys.
+//! `configs/README.md` and the files `configs/*full*.yaml`, made from the tables of keys.
 //!
 //! The tests here fail where a page is not what the tables say. `REPLEVIN_REWRITE=1 cargo test -p replevin` writes the
 //! pages anew.
@@ -213,7 +213,7 @@ fn full(mode: Mode, live: Live) -> String {
         Mode::Restore => !matches!(key.name, "mode" | "source" | "backup"),
         Mode::Migrate => key.name != "mode",
     };
-    let table = if mode == Mode::Migrate { &MIGRATION } else { &ROOT };
+    let table = if mode == Mode::Migrate { &super::migrate::MIGRATION } else { &ROOT };
     for key in table.keys.iter().filter(|key| key.is_useful()).filter(read) {
         write_key(&mut page, key, 0, live);
     }

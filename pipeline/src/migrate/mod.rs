@@ -287,7 +287,7 @@ pub async fn run(
         (Ok(_), Some(error)) if error.kind() == crate::ErrorKind::Fenced => return Err(error),
         (Ok(ends), _) => ends,
     };
-    let mut report = report::report(settings, &flows, ends.as_ref());
+    let mut report = report::report(settings, &flows, &progress.lags(), ends.as_ref());
     report.schemas =
         report_of_schemas.map(|said| said.lock().unwrap_or_else(PoisonError::into_inner).clone());
     if let (Some(said), Some(known)) = (&mut report.schemas, &schemas) {

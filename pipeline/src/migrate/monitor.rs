@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use formats::ids::TopicPartition;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::{Flows, MigrateSettings};
 use crate::Result;
@@ -19,6 +19,9 @@ use crate::target::TargetProgress;
 const PAUSE: Duration = Duration::from_secs(1);
 /// The same where somebody waits for the end.
 const SHORT_PAUSE: Duration = Duration::from_millis(250);
+
+/// Between two words about how far it is behind.
+const SAID: Duration = Duration::from_secs(30);
 
 /// Counters of a running migration.
 #[derive(Debug, Default)]
@@ -78,15 +81,31 @@ impl Monitor {
     /// Ends where it was asked for, and the target holds everything up to ends that have not moved between two looks.
     pub(super) async fn run(self) -> Result<Ends> {
         let pause = if self.settings.until_caught_up { SHORT_PAUSE } else { PAUSE };
-        let mut before = Ends::new();
+        let (mut before, mut said) = (Ends::new(), Instant::now());
         loop {
             sleep(pause).await;
             let ends = self.look().await;
             let is_done = self.compare(&ends);
+            if said.elapsed() >= SAID {
+                said = Instant::now();
+                self.say();
+            }
             if self.settings.until_caught_up && is_done && ends == before {
                 return Ok(ends);
             }
             before = ends;
+        }
+    }
+
+    fn say(&self) {
+        let lags = self.progress.lags();
+        let (total, worst) = (lags.values().sum::<u64>(), lags.iter().max_by_key(|(_, lag)| **lag));
+        let failed = self.progress.partitions_failed.load(Relaxed);
+        match worst.filter(|(_, lag)| **lag > 0) {
+            Some((partition, lag)) => {
+                tracing::info!(lag = total, worst = %partition, worst_lag = lag, failed, "behind the source")
+            }
+            None => tracing::info!(failed, "the target has everything that the source has"),
         }
     }
 

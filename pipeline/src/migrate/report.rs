@@ -43,6 +43,8 @@ pub struct PartitionReport {
     pub target_range: Option<OffsetRange>,
     /// How many records are on the target, those of earlier runs included.
     pub records: u64,
+    /// How many offsets the source was ahead when it was last looked at.
+    pub lag: Option<u64>,
     /// Offsets below the source's end whose transactions are not decided.
     pub held_back: Option<OffsetRange>,
     /// What the source lost before it could be taken, as seen in this run.
@@ -84,7 +86,12 @@ impl MigrateReport {
 }
 
 /// `ends` are the source's, where the target has caught up with them.
-pub(super) fn report(settings: &MigrateSettings, flows: &Flows, ends: Option<&Ends>) -> MigrateReport {
+pub(super) fn report(
+    settings: &MigrateSettings,
+    flows: &Flows,
+    lags: &BTreeMap<TopicPartition, u64>,
+    ends: Option<&Ends>,
+) -> MigrateReport {
     let flows = flows.lock().unwrap_or_else(PoisonError::into_inner);
     let partition = |(source, flow): (&TopicPartition, &std::sync::Arc<super::flow::Shared>)| {
         let records = flow.acked.load(std::sync::atomic::Ordering::Relaxed);
@@ -98,6 +105,7 @@ pub(super) fn report(settings: &MigrateSettings, flows: &Flows, ends: Option<&En
                 .as_ref()
                 .map(|claim| OffsetRange::new(claim.start, claim.start.saturating_add_unsigned(records))),
             records,
+            lag: lags.get(source).copied(),
             held_back: end
                 .filter(|end| end.high > end.stable)
                 .map(|end| OffsetRange::new(end.stable, end.high)),

@@ -183,7 +183,7 @@ impl Targets {
         for source in sources {
             let carried = self.carried(source).await?;
             let own = |name: &&str| ((*name).to_owned(), carried.get(*name).cloned());
-            let of = MIRROR.iter().filter(|name| known.contains(**name)).map(|name| own(name)).collect();
+            let of = MIRROR.iter().filter(|name| known.contains(**name)).map(own).collect();
             changes.insert(self.settings.target_topic(source).clone(), of);
         }
         topics::alter(&self.target, changes, false).await
