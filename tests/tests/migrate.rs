@@ -231,7 +231,7 @@ fn whatever_dies_each_record_is_there_once() {
                     .command(&[])
                     .env("REPLEVIN_FAILPOINT", &format!("{point}:{nth}"))
                     .limit(Duration::from_secs(8))
-                    .run_and_kill(Duration::from_secs(5));
+                    .run_and_kill(Duration::from_millis(2500));
                 assert!(
                     died.was_killed() || died.code().is_none() || died.code() == Some(134),
                     "{point}: {:?}",

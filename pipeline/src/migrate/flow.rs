@@ -5,8 +5,8 @@
 //!             ^                                                                  |
 //!             '--------- rewind to the place behind what the target holds <------'  whatever went wrong
 //! ```
-//! A flow never waits with data of its own in hand for what may take long: where the target or a schema is not ready it gives
-//! back what it holds and asks the source to begin again later, so that the others have the memory.
+//! Where the target or a schema is not ready a flow gives back what it holds and asks the source to begin again later, so that the
+//! others have the memory.
 
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
@@ -172,15 +172,16 @@ enum State {
 }
 
 struct Going {
-    lane: Lane,
+    lane: LaneSettings,
+    budget: Budget,
+    /// How many records of the partition come before the next one.
+    index: u64,
     tracker: TransactionTracker,
     /// The next source offset that is wanted.
     next: i64,
     /// After which walk through the registry ids were looked up.
     walk: u64,
     rules: Rules,
-    /// Where the batch that was looked at last ends.
-    looked_at: i64,
 }
 
 /// A flow that waits for a schema.
@@ -232,7 +233,6 @@ impl Flow {
             };
             match took {
                 Ok(()) => {}
-                Err(error) if error.kind() == ErrorKind::Fenced => return Err(error),
                 Err(error) => self.trouble(error).await,
             }
         }
@@ -331,7 +331,6 @@ impl Flow {
             max_runs: usize::MAX,
             remap: None,
         };
-        let lane = Lane::new(lane, self.common.budget.clone(), present, present, RunMap::new(0))?;
         let next = place.next.max(begin.next);
         self.shared.seen(|seen| {
             let mut notes = notes;
@@ -341,11 +340,12 @@ impl Flow {
         self.produce(&claim, present);
         self.state = State::Going(Box::new(Going {
             lane,
+            budget: self.common.budget.clone(),
+            index: present,
             tracker: TransactionTracker::default(),
             next,
             walk: 0,
             rules: Rules::default(),
-            looked_at: next,
         }));
         Ok(())
     }
@@ -426,7 +426,9 @@ impl Flow {
             ))
             .hint("the target lost records: delete the topic and begin with another `migration_id`")
         })?;
-        if present > 0 {
+        let first = ends.get(&self.target).map_or(claim.start, |(first, _)| *first);
+        // What the target's own retention has deleted can tell nothing.
+        if present > 0 && end > first {
             let tail = [(self.target.clone(), OffsetRange::new(end - 1, end))].into();
             let (budget, stop) = (&self.common.budget, &self.common.stop);
             let mut read =
@@ -455,10 +457,7 @@ impl Flow {
                 ));
                 return Ok((going, Err((error, Some(missing)))));
             }
-            let chunk = prepare(&mut going, &fetched).map_err(|error| {
-                let missing = Missing { since: going.walk, next: going.looked_at };
-                (error, going.lane.misses_schema().then_some(missing))
-            });
+            let chunk = prepare(&mut going, &fetched);
             Ok::<_, Error>((going, chunk))
         });
         let work =
@@ -521,7 +520,8 @@ impl Flow {
         let entry = Entry { writer: self.common.writer, target, source, notes };
         let (written, done) = oneshot::channel();
         let write = Write { partition: self.source.clone(), entry: entry.clone(), written };
-        let gone = || Error::fenced("the migration's journal is not written any more");
+        // Its own error ends the migration.
+        let gone = || Error::retry("the migration's journal is not written any more");
         self.common.journal.send(write).await.map_err(|_| gone())?;
         done.await.map_err(|_| gone())?;
         self.entry = Some(entry);
@@ -622,7 +622,6 @@ fn look_up(
     going.walk = current.walk;
     let is_known = rules.is_some();
     going.rules = rules.unwrap_or_default();
-    going.lane.set_remap(going.rules.settled.clone())?;
     Ok(is_known)
 }
 
@@ -632,14 +631,34 @@ struct Chunk {
     batches: Vec<Prepared>,
 }
 
-fn prepare(going: &mut Going, fetched: &FetchedBatches) -> Result<Chunk> {
-    let Going { lane, tracker, next, rules, looked_at, .. } = going;
-    let mut is_settled = true;
+/// What went wrong, and the schema that was missing where that was it.
+type Broken = (Error, Option<Missing>);
+
+/// A lane lives as long as an answer: what codecs need in memory must not grow with the number of partitions.
+fn prepare(going: &mut Going, fetched: &FetchedBatches) -> Result<Chunk, Broken> {
+    let settings = LaneSettings { remap: going.rules.settled.clone(), ..going.lane.clone() };
+    let lane = Lane::new(settings, going.budget.clone(), going.index, going.index, RunMap::new(0));
+    let mut lane = lane.map_err(|error| (error, None))?;
+    let since = going.walk;
+    let mut looked_at = going.next;
+    let chunk = fill(&mut lane, going, fetched, &mut looked_at);
+    going.index = lane.results().records;
+    chunk.map_err(|(error, misses)| (error, misses.then_some(Missing { since, next: looked_at })))
+}
+
+fn fill(
+    lane: &mut Lane,
+    going: &mut Going,
+    fetched: &FetchedBatches,
+    looked_at: &mut i64,
+) -> Result<Chunk, (Error, bool)> {
+    let plain = |error: Error| (error, false);
+    let Going { tracker, next, rules, .. } = going;
     tracker.list_aborted(fetched.aborted.iter().copied());
-    let mut last = None;
+    let (mut last, mut is_settled) = (None, true);
     for batch in Batches::new(&fetched.batches) {
-        let batch = batch?;
-        let fate = match tracker.observe(&batch)? {
+        let batch = batch.map_err(|e| plain(e.into()))?;
+        let fate = match tracker.observe(&batch).map_err(|e| plain(e.into()))? {
             Fate::Plain => BatchFate::Plain,
             Fate::Committed => BatchFate::Committed,
             Fate::Aborted => BatchFate::Aborted,
@@ -649,11 +668,12 @@ fn prepare(going: &mut Going, fetched: &FetchedBatches) -> Result<Chunk> {
         if end > *next {
             let keep = OffsetRange::new(batch.base_offset().max(*next), end);
             if is_settled && end > rules.covered {
-                lane.set_remap(rules.open.clone())?;
+                lane.set_remap(rules.open.clone()).map_err(plain)?;
                 is_settled = false;
             }
             *looked_at = end;
-            lane.push_checked(&ClippedBatch { batch, keep }, fate, &fetched.batches)?;
+            let pushed = lane.push_checked(&ClippedBatch { batch, keep }, fate, &fetched.batches);
+            pushed.map_err(|error| (error, lane.misses_schema()))?;
             *next = end;
         }
         last = Some(LastBatch { offset: batch.base_offset(), epoch: batch.leader_epoch(), crc: batch.crc() });
@@ -661,7 +681,7 @@ fn prepare(going: &mut Going, fetched: &FetchedBatches) -> Result<Chunk> {
     // What segments would say of transactions is of no use here.
     drop(tracker.end_segment());
     // Nothing waits for neighbours that may be long in coming.
-    lane.finish()?;
+    lane.finish().map_err(plain)?;
     let runs = lane.take_runs().into_iter();
     let runs = runs.map(|run| (run.source, run.target.unsigned_abs(), run.length)).collect();
     Ok(Chunk { note: Note { runs, next: *next, last }, batches: lane.take() })

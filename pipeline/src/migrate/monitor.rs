@@ -139,7 +139,9 @@ impl Monitor {
                 continue;
             }
             let (Some(position), Some(end)) = (flow.position(), ends.get(partition)) else {
-                is_done = false;
+                // Of a topic that was deleted nothing more comes.
+                let known = self.source.metadata();
+                is_done &= known.partition(&partition.topic, partition.partition).is_none();
                 continue;
             };
             let lag = u64::try_from(end.stable - position).unwrap_or(0);

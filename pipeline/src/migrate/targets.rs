@@ -77,6 +77,8 @@ impl Targets {
         let mapped = !self.settings.partition_mapping.is_empty();
         let whole = if mapped { 0 } else { i32::try_from(described.partitions.len()).unwrap_or(i32::MAX) };
         let wanted = whole.max(partition + 1);
+        let mut configs = carried.clone();
+        configs.extend(guard.into_iter().filter(|(name, _)| MIRROR.contains(&name.as_str())));
         let created = match facts.existing.get(name) {
             None if !self.settings.create_topics => {
                 return Err(Error::input(format!("topic {name} does not exist in the target")).hint(
@@ -89,8 +91,6 @@ impl Targets {
                 let brokers = i16::try_from(facts.metadata.brokers.len()).unwrap_or(i16::MAX);
                 let replicas =
                     self.settings.replication_factor.or(replicas).map(|factor| factor.min(brokers));
-                let mut configs = carried.clone();
-                configs.extend(guard.into_iter().filter(|(name, _)| MIRROR.contains(&name.as_str())));
                 let placement = Placement::Chosen { partitions: wanted, replication_factor: replicas };
                 let new = NewTopic { name: name.clone(), placement, configs };
                 crate::failpoint::hit("before_migration_topic");
@@ -109,7 +109,8 @@ impl Targets {
                         })?;
                     }
                 }
-                false
+                // A run that died before it noted anything has made it.
+                existing.own == configs && existing.ends.values().all(|(_, end)| *end == 0)
             }
         };
         topics::wait_until_served(&self.target, &BTreeMap::from([(name.clone(), wanted)])).await?;
