@@ -98,6 +98,7 @@ pub(crate) async fn schema_settings(registry: &config::SchemaRegistry) -> Result
         selection,
         poll_interval: Duration::from_millis(registry.poll_interval_ms),
         read_delay: Duration::from_millis(registry.read_delay_ms),
+        scan_ids: registry.scan_ids,
     })
 }
 

@@ -157,6 +157,7 @@ pub async fn run(
     let plan = discover::plan(&settings, &client, &*store, log.state()).await?;
     BackupProgress::add(&progress.partitions, plan.partitions() as u64);
     let incarnation = log.incarnation();
+    let scans = settings.schemas.as_ref().is_some_and(|schemas| schemas.scan_ids);
     let mut follower = None;
     if let Some(schemas) = settings.schemas.clone() {
         let new = Follower::open(schemas, &log, seam.clone(), Arc::clone(&progress)).await?;
@@ -178,7 +179,7 @@ pub async fn run(
         Arc::clone(&progress),
     );
     let upload = tokio::spawn(guard(failed.clone(), upload));
-    let encode = encode::spawn(settings.compression, &budget, from_cut, to_upload, &failed)?;
+    let encode = encode::spawn(settings.compression, scans, &budget, from_cut, to_upload, &failed)?;
     let cutter = cut::Cutter::new(&settings, budget.clone(), to_encode, to_order, Arc::clone(&progress));
     let cut = tokio::spawn(guard(failed.clone(), cutter.run(from_fetch)));
     let coordinator = discover::Coordinator::new(
@@ -204,7 +205,7 @@ pub async fn run(
     };
     let commit = join(commit).await;
     // The stage nearest to the store knows best why: those before it only saw a closed queue.
-    let (mut report, mut log) = commit?;
+    let order::Ended { mut report, mut log, seen } = commit?;
     let follower = follow?;
     upload?;
     encode?;
@@ -215,7 +216,7 @@ pub async fn run(
     report.failed = fetched.failed;
     report.interrupted = fetched.interrupted;
     if let Some(follower) = follower {
-        report.schemas = Some(follower.finish(&mut log, stopped.is_cancelled()).await?);
+        report.schemas = Some(follower.finish(&mut log, stopped.is_cancelled(), seen).await?);
         report.head = Some(log.head());
         log.write_manifest().await;
     }
