@@ -84,6 +84,8 @@ fn produce(registry: &Registry) -> (u32, u32) {
     for topic in &TOPICS[..4] {
         client::create_topic(&bootstrap, topic, 1, 1, &[]);
     }
+    python(registry, "python-avro", "avro");
+    python(registry, "python-header", "header_guid");
     ask(registry, "PUT", "/config", &json!({ "compatibility": "NONE" }));
     let known = register(registry, "orders-value", 11);
     let lost = register(registry, "orders-value", 12);
@@ -103,8 +105,6 @@ fn produce(registry: &Registry) -> (u32, u32) {
     let guid = uuid::Uuid::parse_str(LOST_GUID).expect("a GUID");
     let header = [&[1], &guid.as_bytes()[..]].concat();
     producer.send("headed", &[NewRecord::new("k", "payload").header("__value_schema_id", Some(&header))]);
-    python(registry, "python-avro", "avro");
-    python(registry, "python-header", "header_guid");
     lose(registry, "orders-value", 2);
     (known, lost)
 }
