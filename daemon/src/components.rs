@@ -8,6 +8,7 @@ use formats::ids::BackupId;
 use formats::segment::FrameCompression;
 use pipeline::backup::{BackupSettings, SchemaSettings, StartOffset};
 use pipeline::kafka::{Client, ClientConfig, HostPort, Isolation};
+use pipeline::migrate::{MigrateSchemas, MigrateSettings};
 use pipeline::restore::schemas::{SchemaRules, SchemaTarget};
 use pipeline::restore::{self, RestoreSettings};
 use pipeline::schemas::SchemaSelection;
@@ -62,11 +63,7 @@ pub(crate) fn backup_settings(job: &config::BackupJob) -> Result<BackupSettings>
             config::Isolation::ReadCommitted => Isolation::ReadCommitted,
             config::Isolation::ReadUncommitted => Isolation::ReadUncommitted,
         },
-        start: match &backup.start_offset {
-            config::StartOffset::Earliest => StartOffset::Earliest,
-            config::StartOffset::Latest => StartOffset::Latest,
-            config::StartOffset::Specific(offsets) => StartOffset::Specific(offsets.clone()),
-        },
+        start: start_offset(&backup.start_offset),
         segment_max_bytes: bytes(backup.segment_max_bytes),
         segment_max_age: Duration::from_millis(backup.segment_max_interval_ms),
         segment_max_records: backup.segment_max_records,
@@ -247,6 +244,50 @@ pub(crate) fn restore_settings(
         schemas: job.schemas.as_ref().map(|schemas| schema_rules(schemas, stop)).transpose()?,
         ..RestoreSettings::new(job.backup_id.clone(), topics, identity)
     })
+}
+
+/// What a migration does, as its job says.
+pub(crate) async fn migrate_settings(
+    job: &config::MigrateJob,
+    stop: &CancellationToken,
+) -> Result<MigrateSettings> {
+    let schemas = match &job.schemas {
+        Some((source, target)) => {
+            let SchemaSettings { source, selection, poll_interval, read_delay, .. } =
+                schema_settings(source).await?;
+            let rules = schema_rules(target, stop)?;
+            Some(MigrateSchemas { source, selection, poll_interval, read_delay, rules })
+        }
+        None => None,
+    };
+    let topics = job.source.selection(job.include_internal_topics, &[])?;
+    Ok(MigrateSettings {
+        topic_mapping: job.topic_mapping.clone(),
+        partition_mapping: job.partition_mapping.clone(),
+        create_topics: job.create_topics,
+        replication_factor: job.replication_factor,
+        into_non_empty: job.into_non_empty,
+        start: start_offset(&job.start_offset),
+        refresh_interval: Duration::from_millis(job.refresh_interval_ms),
+        until_caught_up: job.until_caught_up,
+        bytes_per_second: job.rate_limit_bytes_per_sec,
+        records_per_second: job.rate_limit_records_per_sec,
+        connections_per_broker: job.target.connection.connections_per_broker,
+        memory_limit: bytes(job.memory_limit),
+        fetch_max_bytes: Some(bytes(job.fetch_max_bytes)),
+        produce_timeout: Duration::from_millis(job.produce_timeout_ms),
+        give_up_after: Duration::from_millis(job.give_up_after_ms),
+        schemas,
+        ..MigrateSettings::new(job.migration_id.to_string(), topics)
+    })
+}
+
+fn start_offset(start: &config::StartOffset) -> StartOffset {
+    match start {
+        config::StartOffset::Earliest => StartOffset::Earliest,
+        config::StartOffset::Latest => StartOffset::Latest,
+        config::StartOffset::Specific(offsets) => StartOffset::Specific(offsets.clone()),
+    }
 }
 
 fn bytes(number: u64) -> usize {

@@ -45,6 +45,8 @@ enum Command {
     Backup(cmd::backup::BackupArgs),
     /// Bring a backup back into a cluster, and prove it.
     Restore(cmd::restore::RestoreArgs),
+    /// Bring topics of one cluster to another one, live.
+    Migrate(cmd::migrate::MigrateArgs),
     /// List the backups of a store.
     List(cmd::list::ListArgs),
     /// Show what a backup holds: topics, offsets, times, sizes, gaps.
@@ -94,6 +96,7 @@ async fn run(command: Command, logging: Logging, output: &Output) -> pipeline::R
     match command {
         Command::Backup(args) => cmd::backup::run(args, output).await,
         Command::Restore(args) => cmd::restore::run(args, logging.quiet, output).await,
+        Command::Migrate(args) => cmd::migrate::run(args, output).await,
         Command::List(args) => cmd::list::run(args, output).await,
         Command::Describe(args) => cmd::describe::run(args, output).await,
         Command::Verify(args) => cmd::verify::run(args, output).await,

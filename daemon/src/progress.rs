@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use indicatif::{HumanBytes, HumanCount, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use pipeline::backup::BackupProgress;
+use pipeline::migrate::MigrateProgress;
 use pipeline::restore::RestoreProgress;
 use tokio::task::JoinHandle;
 
@@ -41,18 +42,18 @@ pub(crate) fn show_backup(counters: Arc<BackupProgress>, continuous: bool) -> Ba
         "{spinner} {elapsed_precise} [{bar:30}] {percent}% {msg} left {eta}"
     };
     follow(template, move |bar| {
-        bar.set_length(counters.offsets_wanted.load(Relaxed).max(1));
-        bar.set_position(counters.offsets_fetched.load(Relaxed));
+        bar.set_length(counters.source.offsets_wanted.load(Relaxed).max(1));
+        bar.set_position(counters.source.offsets_fetched.load(Relaxed));
         let seconds = bar.elapsed().as_secs_f64().max(0.001);
-        let bytes = counters.bytes_fetched.load(Relaxed);
+        let bytes = counters.source.bytes_fetched.load(Relaxed);
         bar.set_message(format!(
             "{} records, {} fetched ({}/s), {} committed, partitions {}/{}",
-            HumanCount(counters.records_fetched.load(Relaxed)),
+            HumanCount(counters.source.records_fetched.load(Relaxed)),
             HumanBytes(bytes),
             HumanBytes((bytes as f64 / seconds) as u64),
             HumanCount(counters.records_committed.load(Relaxed)),
-            counters.partitions_done.load(Relaxed),
-            counters.partitions.load(Relaxed),
+            counters.source.partitions_done.load(Relaxed),
+            counters.source.partitions.load(Relaxed),
         ));
     })
 }
@@ -63,15 +64,32 @@ pub(crate) fn show_restore(counters: Arc<RestoreProgress>) -> Bar {
         bar.set_length(counters.records_wanted.load(Relaxed).max(1));
         bar.set_position(counters.records_read.load(Relaxed));
         let seconds = bar.elapsed().as_secs_f64().max(0.001);
-        let bytes = counters.bytes_acked.load(Relaxed);
+        let bytes = counters.target.bytes_acked.load(Relaxed);
         bar.set_message(format!(
             "{} records acknowledged, {} ({}/s), {} proven, partitions {}/{}",
-            HumanCount(counters.records_acked.load(Relaxed)),
+            HumanCount(counters.target.records_acked.load(Relaxed)),
             HumanBytes(bytes),
             HumanBytes((bytes as f64 / seconds) as u64),
             HumanCount(counters.records_proven.load(Relaxed)),
-            counters.partitions_done.load(Relaxed),
+            counters.target.partitions_done.load(Relaxed),
             counters.partitions.load(Relaxed),
+        ));
+    })
+}
+
+/// Follows a migration.
+pub(crate) fn show_migrate(counters: Arc<MigrateProgress>) -> Bar {
+    follow("{spinner} {elapsed_precise} {msg}", move |bar| {
+        let seconds = bar.elapsed().as_secs_f64().max(0.001);
+        let bytes = counters.target.bytes_acked.load(Relaxed);
+        bar.set_message(format!(
+            "{} records acknowledged, {} ({}/s), lag {}, partitions {}, failed {}",
+            HumanCount(counters.target.records_acked.load(Relaxed)),
+            HumanBytes(bytes),
+            HumanBytes((bytes as f64 / seconds) as u64),
+            HumanCount(counters.lag.load(Relaxed)),
+            counters.partitions.load(Relaxed),
+            counters.partitions_failed.load(Relaxed),
         ));
     })
 }

@@ -11,13 +11,16 @@ pub mod dump;
 pub mod error;
 pub mod failpoint;
 pub mod kafka;
+pub mod migrate;
 pub mod prune;
 pub mod restore;
 pub mod schemas;
 pub mod seam;
 pub mod secret;
 pub mod select;
+mod source;
 pub mod storage;
+mod target;
 pub mod verify;
 
 pub use error::{Error, ErrorKind, Result};

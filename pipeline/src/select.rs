@@ -9,7 +9,8 @@
 //! | `orders-*`, `log?`, `app-[a-c]` | a glob: it holds `*`, `?` or `[` | the whole name |
 //! | `~orders-\d+` | a regular expression, after the `~` | the whole name: it is anchored at both ends |
 //!
-//! The journal that restores keep in their target cluster is nobody's data: it is taken only where `include` names it.
+//! The journals that restores and migrations keep in their target cluster are nobody's data: they are taken only where `include` names
+//! them.
 //!
 //! This file decides about names only. It asks no broker, and knows nothing of partitions.
 
@@ -17,11 +18,15 @@ use formats::ids::Topic;
 use globset::{GlobBuilder, GlobMatcher};
 use regex::{Regex, RegexBuilder};
 
+use crate::migrate::MIGRATION_TOPIC;
 use crate::restore::JOURNAL_TOPIC;
 use crate::{Error, Result};
 
 /// Topics that Kafka itself keeps its state in, whatever a broker's metadata says of them.
 const INTERNAL: [&str; 2] = ["__consumer_offsets", "__transaction_state"];
+
+/// What restores and migrations write in their target.
+const JOURNALS: [&str; 2] = [JOURNAL_TOPIC, MIGRATION_TOPIC];
 
 /// The most memory that one compiled pattern may take, in bytes: patterns come from people, and must stay bounded.
 const COMPILED_LIMIT: usize = 1 << 20;
@@ -46,7 +51,7 @@ enum Pattern {
 }
 
 impl TopicSelection {
-    /// A selection. An empty `include` takes every topic but the journal of restores; `exclude` wins over it. Internal topics are taken only with
+    /// A selection. An empty `include` takes every topic but the journals of restores and migrations; `exclude` wins over it. Internal topics are taken only with
     /// `include_internal`: those of `internal_topics`, or, where that is empty, those that `include` takes.
     ///
     /// # Errors
@@ -85,7 +90,7 @@ impl TopicSelection {
         }
         let included =
             || self.include.is_empty() || self.include.iter().any(|pattern| pattern.matches(topic));
-        if topic == JOURNAL_TOPIC {
+        if JOURNALS.contains(&topic) {
             return self.named().any(|named| named.as_str() == topic);
         }
         if internal || INTERNAL.contains(&topic) {
@@ -222,9 +227,9 @@ mod tests {
     }
 
     #[test]
-    fn the_journal_of_restores_is_taken_only_by_its_name() {
+    fn the_journals_of_restores_and_migrations_are_taken_only_by_their_names() {
         let everything = TopicSelection::new::<&str>(&[], &[], true, &[]).expect("good");
-        assert!(!everything.matches(JOURNAL_TOPIC, false));
+        assert!(!everything.matches(JOURNAL_TOPIC, false) && !everything.matches(MIGRATION_TOPIC, false));
         assert!(!select(&["*", "~replevin-.*"], &[]).matches(JOURNAL_TOPIC, false));
         assert!(select(&["*", JOURNAL_TOPIC], &[]).matches(JOURNAL_TOPIC, false));
         assert!(!select(&[JOURNAL_TOPIC], &["replevin-*"]).matches(JOURNAL_TOPIC, false), "excludes win");

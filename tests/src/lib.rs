@@ -28,3 +28,4 @@ pub mod registry;
 pub mod s3;
 pub mod scratch;
 mod signing;
+pub mod travel;

@@ -251,7 +251,7 @@ fn converges_however_often_it_dies() {
             let wanted = deaths * 97;
             let patience = Instant::now();
             while !task.is_finished()
-                && (deaths >= 40 || watched.records_acked.load(Ordering::Relaxed) < wanted)
+                && (deaths >= 40 || watched.target.records_acked.load(Ordering::Relaxed) < wanted)
                 && patience.elapsed() < Duration::from_secs(120)
             {
                 std::thread::sleep(Duration::from_millis(1));
@@ -344,13 +344,13 @@ fn follows_leaders_that_move() {
     });
     let wait_for = |records: u64| {
         let start = Instant::now();
-        while watched.records_acked.load(Ordering::Relaxed) < records && !task.is_finished() {
+        while watched.target.records_acked.load(Ordering::Relaxed) < records && !task.is_finished() {
             assert!(start.elapsed() < Duration::from_secs(150), "no progress to {records} records");
             std::thread::sleep(Duration::from_millis(20));
         }
     };
     for broker in cluster.brokers() {
-        let before = watched.records_acked.load(Ordering::Relaxed);
+        let before = watched.target.records_acked.load(Ordering::Relaxed);
         wait_for(before + 300);
         cluster.kill9(broker);
         wait_for(before + 700);

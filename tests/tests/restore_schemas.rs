@@ -4,50 +4,16 @@
 use sandbox::client::{self, Isolation, NewRecord, Producer};
 use sandbox::job::{Job, Restore, folder};
 use sandbox::kafka::{KafkaCluster, KafkaVersion};
-use sandbox::process;
 use sandbox::registry::Registry;
-use sandbox::scratch::{Scratch, installed};
+use sandbox::scratch::Scratch;
+use sandbox::travel::{KINDS, ask, hold_some, take_ids, travel};
 use serde_json::{Value, json};
-use std::path::Path;
 use std::sync::OnceLock;
 use std::time::Duration;
-
-/// The topics that `travel.py` fills.
-const KINDS: [&str; 11] = [
-    "avro",
-    "json",
-    "protobuf",
-    "inner",
-    "references",
-    "header",
-    "record",
-    "topicrecord",
-    "copy",
-    "text",
-    "raw",
-];
 
 fn cluster() -> &'static KafkaCluster {
     static CLUSTER: OnceLock<KafkaCluster> = OnceLock::new();
     CLUSTER.get_or_init(|| KafkaCluster::start(KafkaVersion::V4, 1, &[]))
-}
-
-/// Runs `travel.py`, and answers what it printed.
-fn travel(what: &str, url: &str, prefix: &str, more: &[&str]) -> String {
-    let mut command = process::command("python3");
-    let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("clients/python/travel.py");
-    command
-        .env("PYTHONPATH", installed("client-python").join("packages"))
-        .env("PYTHONDONTWRITEBYTECODE", "1");
-    command.arg(program).arg(what).arg(cluster().bootstrap()).arg(url).arg(prefix).args(more);
-    process::run(command)
-}
-
-fn ask(registry: &Registry, method: &str, path: &str, body: &Value) -> Value {
-    let body = if body.is_null() { String::new() } else { body.to_string() };
-    let answer = registry.ask(method, path, &body).expect("an answer");
-    assert_eq!(answer.status, 200, "{method} {path}: {}", answer.text());
-    serde_json::from_str(&answer.text()).expect("JSON")
 }
 
 /// The section of a registry, with lines of its `restore`.
@@ -57,15 +23,6 @@ fn section(url: &str, lines: &[&str]) -> String {
         "schema_registry:\n  url: {url}\n  connection: {{rate_limit_rps: 0, max_retries: 1, retry_backoff_ms: 100}}\n  \
          restore:\n    enabled: true{lines}"
     )
-}
-
-/// Numbers of the registry that nothing of the archive can have.
-fn take_ids(registry: &Registry, count: usize) {
-    for n in 0..count {
-        let schema = json!({ "type": "record", "name": format!("Other{n}"), "fields": [] });
-        let body = json!({ "schema": schema.to_string() });
-        ask(registry, "POST", &format!("/subjects/others-{n}/versions"), &body);
-    }
 }
 
 /// A backup of everything that `travel.py` has written, whose registry is gone; and what a client read before.
@@ -87,8 +44,8 @@ fn away(prefix: &str, count: &str) -> Away {
     for topic in &topics {
         client::create_topic(&cluster().bootstrap(), topic, 2, 1, &[]);
     }
-    travel("write", &registry.url(), prefix, &[count]);
-    let before = travel("read", &registry.url(), prefix, &[]);
+    travel(cluster(), "write", &registry.url(), prefix, &[count]);
+    let before = travel(cluster(), "read", &registry.url(), prefix, &[]);
     assert_eq!(before.lines().count(), KINDS.len() * count.parse::<usize>().expect("a number"));
     let names: Vec<&str> = topics.iter().map(String::as_str).collect();
     let job = Job::new("travel", &cluster().bootstrap(), &folder(scratch.path())).topics(&names);
@@ -110,15 +67,6 @@ impl Away {
     }
 }
 
-/// Some of the archive's schemas, under other ids.
-fn hold_some(registry: &Registry) {
-    take_ids(registry, 5);
-    let user = r#"{"type":"record","name":"User","namespace":"shop","fields":[{"name":"name","type":"string"},{"name":"visits","type":"long","default":0}]}"#;
-    for subject in ["home-avro-value", "shop-user", "home-header-value"] {
-        ask(registry, "POST", &format!("/subjects/{subject}/versions"), &json!({ "schema": user }));
-    }
-}
-
 #[test]
 fn whatever_the_target_registry_holds_the_same_objects_are_read() {
     let away = away("home", "40");
@@ -126,7 +74,7 @@ fn whatever_the_target_registry_holds_the_same_objects_are_read() {
         let registry = Registry::start();
         match name {
             "taken" => take_ids(&registry, 30),
-            "some" => hold_some(&registry),
+            "some" => hold_some(&registry, "home"),
             _ => {}
         }
         let restore = away.restore(&registry, ("home", name), &[]);
@@ -138,7 +86,7 @@ fn whatever_the_target_registry_holds_the_same_objects_are_read() {
         }
         let report = restore.run(0);
         assert_eq!(report["verdict"], "proven", "{name}: {report:#}");
-        let after = travel("read", &registry.url(), name, &[]);
+        let after = travel(cluster(), "read", &registry.url(), name, &[]);
         assert_eq!(after, away.before, "{name}");
         let modes = ask(&registry, "GET", "/mode", &Value::Null);
         assert_eq!(modes["mode"], "READWRITE", "{name}");
@@ -203,7 +151,7 @@ fn killed(away: &Away, name: &str, registry: &Registry, lines: &[&str]) {
     assert!(survived.iter().all(may), "{name}: {survived:?}: was the binary built with failpoints?");
     let report = restore.run(0);
     assert_eq!(report["verdict"], "proven", "{name}: {report:#}");
-    let after = travel("read", &registry.url(), name, &[]);
+    let after = travel(cluster(), "read", &registry.url(), name, &[]);
     assert_eq!(after, away.before, "{name}");
 }
 
@@ -257,7 +205,7 @@ fn a_restore_that_dies_anywhere_comes_to_the_same_end_with_modes_and_levels_back
     assert!(kills > 3, "only {kills} runs were killed");
     let report = restore.run(0);
     assert_eq!(report["verdict"], "proven", "{report:#}");
-    assert_eq!(travel("read", &random.url(), "random", &[]), away.before);
+    assert_eq!(travel(cluster(), "read", &random.url(), "random", &[]), away.before);
     for place in places(&random) {
         if let Some(mode) = place[1]["mode"].as_str() {
             assert_eq!(mode, "READWRITE", "{place}");

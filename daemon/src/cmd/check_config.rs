@@ -31,15 +31,16 @@ pub(crate) fn run(args: &CheckConfigArgs, output: &Output) -> Result<u8> {
     match config::load_any(&file, args.lenient).map_err(wrong)? {
         Either::Job(job) => {
             super::job::log_notices(&job, &file);
-            let (mode, backup_id) = match &*job {
-                Job::Backup(job) => ("backup", &job.backup_id),
-                Job::Restore(job) => ("restore", &job.backup_id),
+            let (mode, name, id) = match &*job {
+                Job::Backup(job) => ("backup", "backup", &job.backup_id),
+                Job::Restore(job) => ("restore", "backup", &job.backup_id),
+                Job::Migrate(job) => ("migrate", "migration", &job.migration_id),
             };
             let notices = shown(job.notices());
-            let result = json!({ "file": file.display().to_string(), "valid": true, "mode": mode, "backup_id": backup_id, "notices": notices });
+            let result = json!({ "file": file.display().to_string(), "valid": true, "mode": mode, format!("{name}_id"): id, "notices": notices });
             output.print(&result, || {
                 let count = notices.len();
-                format!("{} is a valid {mode} job of backup {backup_id}; {count} notices", file.display())
+                format!("{} is a valid {mode} job of {name} {id}; {count} notices", file.display())
             });
         }
         Either::Registry(config) => {

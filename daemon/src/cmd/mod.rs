@@ -7,6 +7,7 @@ pub(crate) mod describe;
 pub(crate) mod dump;
 mod job;
 pub(crate) mod list;
+pub(crate) mod migrate;
 pub(crate) mod prune;
 pub(crate) mod registry;
 pub(crate) mod restore;

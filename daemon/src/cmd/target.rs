@@ -40,6 +40,13 @@ impl StoreArgs {
             return Ok(match super::job::load(path, &Overrides::default())? {
                 Job::Backup(job) => (job.storage, Some(job.backup_id)),
                 Job::Restore(job) => (job.storage, Some(job.backup_id)),
+                Job::Migrate(_) => {
+                    return Err(Error::input(format!(
+                        "{} is a migration, which has no store",
+                        path.display()
+                    ))
+                    .hint("give the file of a backup or a restore, or the store's URL"));
+                }
             });
         }
         // One of the two is required, so the other way round there is a URL.

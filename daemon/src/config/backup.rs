@@ -161,7 +161,8 @@ impl Backup {
     }
 }
 
-fn start_offset(section: &Section) -> Option<StartOffset> {
+/// Where partitions without a position begin.
+pub(super) fn start_offset(section: &Section) -> Option<StartOffset> {
     let topics = match section.get("start_offset")? {
         Value::Map(topics) => topics,
         value if value.as_text() == Some("latest") => return Some(StartOffset::Latest),

@@ -15,12 +15,13 @@ use super::later::{
     ENCRYPTION_KEY, ENTERPRISE, ENTERPRISE_KEY, METRICS, METRICS_KEY, OFFSET_STORAGE, OFFSET_STORAGE_KEY,
     REGISTRY_FILE_KEYS, VALIDATION_FILE_KEYS,
 };
+use super::migrate::{MIGRATE, MIGRATION, MigrateJob};
 use super::restore::{RESTORE, Restore};
 use super::schemas::{self, Restored, SCHEMA_REGISTRY, SchemaRegistry};
 use super::storage::{self, AZURE, FILESYSTEM, GCS, MEMORY, S3, STORAGE};
 
 /// The least memory that the stages can work in: a large batch, decompressed, while others are on their way.
-const LEAST_MEMORY: i64 = 64 << 20;
+pub(super) const LEAST_MEMORY: i64 = 64 << 20;
 
 /// The top level.
 pub(crate) static ROOT: Table = Table {
@@ -30,7 +31,7 @@ pub(crate) static ROOT: Table = Table {
         oso(
             "mode",
             Kind::Choice(&["backup", "restore"]),
-            "which job this is; the command line may say it instead, but not otherwise",
+            "which job this is (a migration has a top level of its own); the command line may say it instead, but not otherwise",
         )
         .example("backup"),
         oso("backup_id", Kind::BackupId, "the backup's name, and its folder in the store")
@@ -64,8 +65,9 @@ pub(crate) static ROOT: Table = Table {
 };
 
 /// Every table, in the order in which people read about them.
-pub(crate) static TABLES: [&Table; 22] = [
+pub(crate) static TABLES: [&Table; 24] = [
     &ROOT,
+    &MIGRATION,
     &KAFKA,
     &TOPICS,
     &CONNECTION,
@@ -77,6 +79,7 @@ pub(crate) static TABLES: [&Table; 22] = [
     &MEMORY,
     &BACKUP,
     &RESTORE,
+    &MIGRATE,
     &SCHEMA_REGISTRY,
     &schemas::AUTH,
     &schemas::TLS,
@@ -94,6 +97,7 @@ pub(crate) static TABLES: [&Table; 22] = [
 pub(crate) enum Mode {
     Backup,
     Restore,
+    Migrate,
 }
 
 impl fmt::Display for Mode {
@@ -101,6 +105,7 @@ impl fmt::Display for Mode {
         f.write_str(match self {
             Self::Backup => "backup",
             Self::Restore => "restore",
+            Self::Migrate => "migrate",
         })
     }
 }
@@ -116,6 +121,8 @@ pub(crate) struct Overrides {
     pub(crate) dry_run: bool,
     /// `--proof`.
     pub(crate) proof: bool,
+    /// `--until-caught-up`.
+    pub(crate) until_caught_up: bool,
 }
 
 /// A job, complete and checked.
@@ -123,6 +130,7 @@ pub(crate) struct Overrides {
 pub(crate) enum Job {
     Backup(BackupJob),
     Restore(RestoreJob),
+    Migrate(Box<MigrateJob>),
 }
 
 /// A backup.
@@ -160,13 +168,18 @@ impl Job {
         match self {
             Self::Backup(job) => &job.notices,
             Self::Restore(job) => &job.notices,
+            Self::Migrate(job) => &job.notices,
         }
     }
 }
 
 /// The mode of a file and a command line; `None`, with a problem, where there is none or they differ.
 pub(crate) fn mode(root: &Section, overrides: &Overrides, problems: &mut Problems) -> Option<Mode> {
-    let in_file = root.text("mode").map(|mode| if mode == "restore" { Mode::Restore } else { Mode::Backup });
+    let in_file = root.text("mode").map(|mode| match mode {
+        "restore" => Mode::Restore,
+        "migrate" => Mode::Migrate,
+        _ => Mode::Backup,
+    });
     match (in_file, overrides.mode) {
         (Some(file), Some(command)) if file != command => {
             let message = format!("the file says mode: {file}, the command line says {command}");
@@ -181,7 +194,7 @@ pub(crate) fn mode(root: &Section, overrides: &Overrides, problems: &mut Problem
             problems.add(
                 At::START,
                 "mode is missing: which job this is",
-                "add mode: backup or mode: restore",
+                "add mode: backup, mode: restore or mode: migrate",
             );
             None
         }
@@ -191,19 +204,23 @@ pub(crate) fn mode(root: &Section, overrides: &Overrides, problems: &mut Problem
 
 /// Reports what a mode needs and the file lacks, and what the file holds and the mode does not read.
 pub(crate) fn suits(root: &Section, mode: Mode, problems: &mut Problems, notices: &mut Vec<Notice>) {
-    let (cluster, idle) = match mode {
-        Mode::Backup => ("source", ["target", "restore"]),
-        Mode::Restore => ("target", ["source", "backup"]),
+    let (clusters, idle): (&[&str], &[&str]) = match mode {
+        Mode::Backup => (&["source"], &["target", "restore"]),
+        Mode::Restore => (&["target"], &["source", "backup"]),
+        Mode::Migrate => (&["source", "target"], &[]),
     };
-    if !root.is_given(cluster) {
-        let message = format!("{cluster} is missing: a {mode} needs its cluster");
+    for cluster in clusters.iter().filter(|cluster| !root.is_given(cluster)) {
+        let message = match mode {
+            Mode::Migrate => format!("{cluster} is missing: a migration needs both of its clusters"),
+            _ => format!("{cluster} is missing: a {mode} needs its cluster"),
+        };
         problems.add(
             At::START,
             message,
             format!("add {cluster}: {{bootstrap_servers: [\"localhost:9092\"]}}"),
         );
     }
-    for section in idle.into_iter().filter(|section| root.is_written(section)) {
+    for section in idle.iter().filter(|section| root.is_written(section)) {
         notices.push(Notice {
             at: root.at(section),
             message: format!("{section} has no effect: this is a {mode}"),
@@ -219,6 +236,10 @@ pub(crate) fn build(
     problems: &mut Problems,
     mut notices: Vec<Notice>,
 ) -> Option<Job> {
+    if mode == Mode::Migrate {
+        let job = MigrateJob::build(root, overrides.until_caught_up, problems, notices)?;
+        return Some(Job::Migrate(Box::new(job)));
+    }
     let backup_id = BackupId::new(root.text("backup_id")?).ok()?;
     let memory_limit = root.unsigned("memory_limit")?;
     let storage = storage::build(root.section("storage")?, problems)?;
@@ -254,6 +275,7 @@ pub(crate) fn build(
             restore.proof |= overrides.proof;
             Job::Restore(RestoreJob { backup_id, target, storage, restore, schemas, memory_limit, notices })
         }
+        Mode::Migrate => return None,
     })
 }
 

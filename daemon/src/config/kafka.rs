@@ -73,7 +73,7 @@ pub(crate) static TOPICS: Table = Table {
         oso(
             "include",
             Kind::List(&Kind::TopicPattern),
-            "topics to take; an empty list takes all but internal ones and the journal that restores keep",
+            "topics to take; an empty list takes all but internal ones and the journals that restores and migrations keep",
         )
         .default("[]"),
         oso("exclude", Kind::List(&Kind::TopicPattern), "topics to leave out, whatever include says")

@@ -4,13 +4,15 @@ use super::later::REGISTRY_FILE;
 use super::yaml::{Data, Node};
 
 /// Keys at the top that only jobs have.
-const JOB: [&str; 11] = [
+const JOB: [&str; 13] = [
     "mode",
     "backup_id",
     "source",
     "target",
     "backup",
     "restore",
+    "migration_id",
+    "migrate",
     "memory_limit",
     "offset_storage",
     "enterprise",
@@ -28,6 +30,16 @@ pub(crate) enum FileKind {
     Job,
     /// `replevin registry serve`.
     Registry,
+}
+
+/// Whether a job's file says that it is a migration, or holds what only migrations have.
+pub(super) fn is_migration(tree: &Node) -> bool {
+    let Data::Map(entries) = &tree.data else { return false };
+    entries.iter().any(|entry| match (entry.key.as_str(), &entry.value.data) {
+        ("mode", Data::Scalar(mode)) => mode.text == "migrate",
+        ("migration_id" | "migrate", _) => true,
+        _ => false,
+    })
 }
 
 /// Counts what speaks for either. A file that says neither is taken for a job, for that is what most files are; one with nothing but

@@ -16,6 +16,7 @@ mod kafka;
 mod keys;
 mod kind;
 mod later;
+mod migrate;
 pub(crate) mod registry;
 mod restore;
 mod schemas;
@@ -37,6 +38,7 @@ pub(crate) use error::{ConfigError, Notice};
 pub(crate) use job::{BackupJob, Job, Mode, Overrides, RestoreJob};
 pub(crate) use kafka::Kafka;
 use kind::FileKind;
+pub(crate) use migrate::MigrateJob;
 pub(crate) use restore::{ExistingTopicConfigPolicy, IntoNonEmpty, Journal, Retention};
 pub(crate) use schemas::{Auth as SchemaAuth, Cloud, Restored as RestoredSchemas, SchemaRegistry};
 
@@ -117,7 +119,9 @@ fn parse(
             file: "a job file",
             is_lenient: false,
         };
-        let root = checker.section(&job::ROOT, &tree, "")?;
+        let is_migration = overrides.mode == Some(Mode::Migrate) || kind::is_migration(&tree);
+        let table = if is_migration { &migrate::MIGRATION } else { &job::ROOT };
+        let root = checker.section(table, &tree, "")?;
         let mode = job::mode(&root, overrides, &mut problems);
         if let Some(mode) = mode {
             job::suits(&root, mode, &mut problems, &mut notices);

@@ -1,4 +1,4 @@
-//! `configs/README.md`, `configs/full.yaml`, `configs/full-restore.yaml` and `configs/registry-full.yaml`, made from the tables of keys.
+//! `configs/README.md` and the files `configs/*full*.yaml`, made from the tables of keys.
 //!
 //! The tests here fail where a page is not what the tables say. `REPLEVIN_REWRITE=1 cargo test -p replevin` writes the
 //! pages anew.
@@ -77,6 +77,7 @@ fn sections(tables: &[&'static Table], with_variables: bool) -> String {
         let title = match table.path {
             "" if with_variables => "Top level of a registry file".to_owned(),
             "" => "Top level".to_owned(),
+            " (migration)" => "Top level of a migration".to_owned(),
             "storage" => "`storage` of a registry".to_owned(),
             "metrics" if with_variables => "`metrics` of a registry".to_owned(),
             "source" => "`source` and `target`".to_owned(),
@@ -210,8 +211,10 @@ fn full(mode: Mode, live: Live) -> String {
         _ if key.name == "enterprise" => false,
         Mode::Backup => !matches!(key.name, "mode" | "target" | "restore"),
         Mode::Restore => !matches!(key.name, "mode" | "source" | "backup"),
+        Mode::Migrate => key.name != "mode",
     };
-    for key in ROOT.keys.iter().filter(|key| key.is_useful()).filter(read) {
+    let table = if mode == Mode::Migrate { &super::migrate::MIGRATION } else { &ROOT };
+    for key in table.keys.iter().filter(|key| key.is_useful()).filter(read) {
         write_key(&mut page, key, 0, live);
     }
     page
@@ -276,12 +279,13 @@ fn the_pages_are_what_the_tables_say() {
     matches_file(&configs().join("README.md"), &readme());
     matches_file(&configs().join("full.yaml"), &full(Mode::Backup, Live::Required));
     matches_file(&configs().join("full-restore.yaml"), &full(Mode::Restore, Live::Required));
+    matches_file(&configs().join("full-migrate.yaml"), &full(Mode::Migrate, Live::Required));
     matches_file(&configs().join("registry-full.yaml"), &full_registry(Live::Required));
 }
 
 #[test]
 fn defaults_written_out_change_nothing_and_examples_load() {
-    for mode in [Mode::Backup, Mode::Restore] {
+    for mode in [Mode::Backup, Mode::Restore, Mode::Migrate] {
         let load = |live| {
             let text = full(mode, live);
             let job = super::parse("full.yaml", &text, &Overrides::default(), &Samples);

@@ -264,7 +264,8 @@ fn overrides(pairs: &[(Value, Value)]) -> Option<TopicConfigOverrides> {
     Some(overrides)
 }
 
-fn twice<'a, T: Ord + 'a>(mut values: impl Iterator<Item = &'a T>) -> Option<&'a T> {
+/// A value that is there twice.
+pub(super) fn twice<'a, T: Ord + 'a>(mut values: impl Iterator<Item = &'a T>) -> Option<&'a T> {
     let mut seen = BTreeSet::new();
     values.find(|value| !seen.insert(*value))
 }

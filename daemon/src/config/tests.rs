@@ -480,7 +480,11 @@ proptest! {
     fn arbitrary_values_of_every_key_never_panic(value in "[ -~é]{0,30}", table in 0..super::job::TABLES.len(), key in 0usize..40) {
         let table = super::job::TABLES[table];
         let Some(key) = table.keys.get(key) else { return Ok(()) };
-        let mode = if table.path == "restore" { "restore" } else { "backup" };
+        let mode = match table.path {
+            "restore" => "restore",
+            "migrate" | " (migration)" => "migrate",
+            _ => "backup",
+        };
         let section = table.path.split(" (").next().unwrap_or_default();
         let line = format!("{}: '{}'", key.name, value.replace('\'', "''"));
         let base = format!("mode: {mode}\nbackup_id: b\n");

@@ -73,7 +73,7 @@ impl RegistryTarget {
             return Ok(Arc::clone(plan));
         }
         let journal = self.journal(notes).await?;
-        tracing::info!(registry = self.client.name(), "looks at the schemas of the backup and of the target");
+        tracing::info!(registry = self.client.name(), "compares the schemas with those of the target");
         let side = Arc::new(archived::side(archive).await?);
         let stop = stopped(&self.stop);
         let restore = self.restore(&side, &stop);

@@ -16,11 +16,12 @@ use formats::transactions::TransactionTracker;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior};
 
-use super::message::{Begin, CutObject, CutSegment, FetchedBatches, Ordered, Ticket, ToCut, ToOrder};
+use super::message::{CutObject, CutSegment, Ordered, Ticket, ToOrder};
 use super::progress::{BackupProgress, InFlight};
 use super::{BackupSettings, closed};
 use crate::budget::{Budget, Charge};
 use crate::kafka::Isolation;
+use crate::source::{Begin, FetchedBatches, FromSource};
 use crate::{Error, Result};
 
 /// Segments below this share an object with others that are cut in the same moment.
@@ -97,7 +98,7 @@ impl Cutter {
     }
 
     /// Runs until every sender is gone, then cuts what is open.
-    pub(super) async fn run(mut self, mut messages: mpsc::Receiver<ToCut>) -> Result<()> {
+    pub(super) async fn run(mut self, mut messages: mpsc::Receiver<FromSource>) -> Result<()> {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -121,11 +122,11 @@ impl Cutter {
         Ok(())
     }
 
-    async fn take(&mut self, message: ToCut) -> Result<()> {
+    async fn take(&mut self, message: FromSource) -> Result<()> {
         match message {
-            ToCut::Begin(begin) => self.begin(begin).await,
-            ToCut::Fetched(fetched) => self.fetched(fetched).await,
-            ToCut::Gap { partition, lineage, gap, trimmed } => {
+            FromSource::Begin(begin) => self.begin(begin).await,
+            FromSource::Fetched(fetched) => self.fetched(fetched).await,
+            FromSource::Gap { partition, lineage, gap, trimmed } => {
                 self.check(&partition, lineage)?;
                 match self.partitions.get_mut(&partition) {
                     Some(state) if trimmed => {
@@ -139,8 +140,8 @@ impl Cutter {
                     _ => self.gap(&partition, gap).await,
                 }
             }
-            ToCut::Op(op) => self.order(ToOrder::Op(op)).await,
-            ToCut::End { partition } => {
+            FromSource::Op(op) => self.order(ToOrder::Op(op)).await,
+            FromSource::End { partition } => {
                 let cut = self.cut(&partition).into_iter().collect();
                 self.send(cut).await?;
                 match self.partitions.get_mut(&partition).and_then(begin_op) {

@@ -1,22 +1,18 @@
 //! Backup: whole record batches from the brokers into segments, and commits that make them true.
 //!
 //! ```text
-//! discover -> fetch (a task a connection) -> cut (one) -> encode (CPU workers) -> upload (parallel) -> order -> commit
-//!         bounded queue                bounded       bounded                  bounded            bounded   create-only put
+//! source (discover, fetch) -> cut (one) -> encode (CPU workers) -> upload (parallel) -> order -> commit
+//!                bounded queue        bounded                  bounded            bounded   create-only put
 //! ```
 //!
 //! All payload in flight is charged to one byte budget, so memory follows the configuration and not the number of
 //! topics. The position is what the commit log says and nothing else: after any crash the next run reads it there.
 //! This file wires the stages; each lives in a file of its own.
 
-mod cluster;
 mod cut;
-mod discover;
 mod encode;
-mod fetch;
 mod message;
 mod order;
-mod place;
 mod progress;
 mod schemas;
 mod upload;
@@ -26,8 +22,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use formats::commit::{Gap, LineageReason};
-use formats::ids::{BackupId, OffsetRange, Topic, TopicPartition};
+use formats::ids::{BackupId, OffsetRange, TopicPartition};
 use formats::segment::FrameCompression;
+use formats::state::{PartitionState, State};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -36,12 +33,15 @@ use crate::commit_log::{CommitLog, Committed};
 use crate::kafka::{Client, Isolation};
 use crate::seam::Seam;
 use crate::select::TopicSelection;
+use crate::source::{self, Known, SourceSettings, cluster};
 use crate::storage::{Store, probe};
 use crate::{Error, Result};
 use schemas::Follower;
 
 pub use progress::BackupProgress;
 pub use schemas::{SchemaReport, SchemaSettings};
+
+pub use crate::source::{SourceProgress, StartOffset};
 
 /// What a backup does.
 #[derive(Debug, Clone)]
@@ -76,17 +76,6 @@ pub struct BackupSettings {
     pub commit_interval: Duration,
     /// Schemas, where they are backed up too.
     pub schemas: Option<SchemaSettings>,
-}
-
-/// Where a partition that the backup does not hold yet begins.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum StartOffset {
-    /// At the first offset that is left.
-    Earliest,
-    /// At the end, as it is when the partition is first seen.
-    Latest,
-    /// At these offsets; partitions that are not named begin at the first offset that is left.
-    Specific(BTreeMap<Topic, BTreeMap<i32, i64>>),
 }
 
 /// What a backup did.
@@ -154,10 +143,20 @@ pub async fn run(
     let (to_upload, from_encode) = mpsc::channel(settings.upload_parallelism.max(1));
     let (to_encode, from_cut) = mpsc::channel(2);
     let (to_cut, from_fetch) = mpsc::channel(256);
-    let plan = discover::plan(&settings, &client, &*store, log.state()).await?;
-    BackupProgress::add(&progress.partitions, plan.partitions() as u64);
+    let following = settings.source();
+    let selected = cluster::select(&client, &following.topics).await?;
     let incarnation = log.incarnation();
     let scans = settings.schemas.as_ref().is_some_and(|schemas| schemas.scan_ids);
+    let mut snapshots = source::Snapshots {
+        store: Arc::clone(&store),
+        incarnation,
+        seq: log.state().seq + 1,
+        earlier: log.state().cluster.clone(),
+        newest: None,
+    };
+    let last_seen = if selected.undescribed.is_empty() { None } else { snapshots.load().await };
+    let plan = source::plan(&following, &client, selected, last_seen, known(log.state())).await;
+    SourceProgress::add(&progress.source.partitions, plan.partitions() as u64);
     let mut follower = None;
     if let Some(schemas) = settings.schemas.clone() {
         let new = Follower::open(schemas, &log, seam.clone(), Arc::clone(&progress)).await?;
@@ -182,17 +181,9 @@ pub async fn run(
     let encode = encode::spawn(settings.compression, scans, &budget, from_cut, to_upload, &failed)?;
     let cutter = cut::Cutter::new(&settings, budget.clone(), to_encode, to_order, Arc::clone(&progress));
     let cut = tokio::spawn(guard(failed.clone(), cutter.run(from_fetch)));
-    let coordinator = discover::Coordinator::new(
-        settings,
-        client,
-        store,
-        incarnation,
-        budget,
-        plan,
-        to_cut,
-        progress,
-        stop,
-    );
+    let (snapshots, counters) = (Some(snapshots), Arc::clone(&progress.source));
+    let coordinator =
+        source::Coordinator::new(following, client, snapshots, budget, plan, to_cut, None, counters, stop);
     let fetching = coordinator.run(failed.clone()).await;
     // The coordinator has dropped its end of the first queue; each stage ends when the one before it has.
     let cut = join(cut).await;
@@ -221,6 +212,36 @@ pub async fn run(
         log.write_manifest().await;
     }
     Ok(report)
+}
+
+impl BackupSettings {
+    fn source(&self) -> SourceSettings {
+        SourceSettings {
+            topics: self.topics.clone(),
+            continuous: self.continuous,
+            isolation: self.isolation,
+            start: self.start.clone(),
+            fetch_max_bytes: self.fetch_max_bytes,
+            refresh_interval: self.refresh_interval,
+        }
+    }
+}
+
+/// Where the archive ends.
+fn known(state: &State) -> BTreeMap<TopicPartition, Known> {
+    let known = |partition: &PartitionState| {
+        let lineage = partition.current()?;
+        Some(Known {
+            lineage: lineage.id,
+            cluster_id: lineage.cluster_id.clone(),
+            topic_id: lineage.topic_id,
+            start: lineage.start,
+            next: lineage.next,
+            last: lineage.last,
+            open: Some(lineage.open.clone()),
+        })
+    };
+    state.partitions().filter_map(|(name, partition)| Some((name, known(partition)?))).collect()
 }
 
 async fn guard<T>(failed: CancellationToken, stage: impl Future<Output = Result<T>>) -> Result<T> {

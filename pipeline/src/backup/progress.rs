@@ -1,26 +1,17 @@
 //! What a backup tells about itself while it runs: plain counters, read by progress bars, status and metrics.
 
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 
 use crate::budget::Budget;
+use crate::source::SourceProgress;
 
 /// Counters of a running backup. All of them only grow, except the depths.
 #[derive(Debug, Default)]
 pub struct BackupProgress {
     budget: OnceLock<Budget>,
-    /// Partitions of this run.
-    pub partitions: AtomicU64,
-    /// Partitions that reached the offset they stop at.
-    pub partitions_done: AtomicU64,
-    /// Offsets between where the partitions began and where they stop, for one-shot runs.
-    pub offsets_wanted: AtomicU64,
-    /// Offsets fetched.
-    pub offsets_fetched: AtomicU64,
-    /// Records fetched.
-    pub records_fetched: AtomicU64,
-    /// Bytes of batches fetched.
-    pub bytes_fetched: AtomicU64,
+    /// What the source tells.
+    pub source: Arc<SourceProgress>,
     /// Segments cut.
     pub segments_cut: AtomicU64,
     /// Bytes of batches cut and not yet durable.
@@ -64,12 +55,12 @@ impl BackupProgress {
 /// Counts bytes as in flight until it is dropped: after the upload, or wherever they were lost with a failure.
 #[derive(Debug)]
 pub(super) struct InFlight {
-    progress: std::sync::Arc<BackupProgress>,
+    progress: Arc<BackupProgress>,
     bytes: u64,
 }
 
 impl InFlight {
-    pub(super) fn new(progress: &std::sync::Arc<BackupProgress>, bytes: u64) -> Self {
+    pub(super) fn new(progress: &Arc<BackupProgress>, bytes: u64) -> Self {
         progress.bytes_in_flight.fetch_add(bytes, Relaxed);
         Self { progress: progress.clone(), bytes }
     }

@@ -10,13 +10,13 @@ use formats::ids::{OffsetRange, TopicPartition};
 use formats::segment::{Frame, FrameFlags};
 use tokio::sync::{Semaphore, mpsc};
 
-use super::decode::{ALIGN, Lane, LaneResults, LaneSettings, Prepared};
 use super::progress::RestoreProgress;
-use super::runs::RunMap;
 use super::settings::TimeWindow;
 use crate::archive::{FateReader, FrameBatches, FrameRun, PieceSegment, SegmentFates, SegmentReader};
 use crate::budget::Budget;
 use crate::storage::Store;
+use crate::target::lane::{ALIGN, Lane, LaneResults, LaneSettings, Prepared};
+use crate::target::runs::RunMap;
 use crate::{Error, Result};
 
 /// The largest chunk in stored bytes; a single larger frame is a chunk of its own.

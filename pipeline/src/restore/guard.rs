@@ -19,23 +19,23 @@ const NOT_CARRIED: [&str; 4] = [
     "message.timestamp.difference.max.ms",
 ];
 /// What retention consists of.
-pub(super) const RETENTION: [&str; 2] = ["retention.ms", "retention.bytes"];
+pub(crate) const RETENTION: [&str; 2] = ["retention.ms", "retention.bytes"];
 
 /// The configs of a topic's brokers that matter here.
 #[derive(Debug, Clone, Default)]
-pub(super) struct BrokerConfigs(pub(super) BTreeMap<String, Option<String>>);
+pub(crate) struct BrokerConfigs(pub(super) BTreeMap<String, Option<String>>);
 
 impl BrokerConfigs {
     fn knows(&self, name: &str) -> bool {
         self.0.contains_key(name)
     }
 
-    pub(super) fn number(&self, name: &str) -> Option<i64> {
+    pub(crate) fn number(&self, name: &str) -> Option<i64> {
         self.0.get(name)?.as_ref()?.parse().ok()
     }
 
     /// What a topic without a `retention.ms` of its own gets.
-    pub(super) fn retention_ms(&self) -> Option<i64> {
+    pub(crate) fn retention_ms(&self) -> Option<i64> {
         let minutes = || Some(self.number("log.retention.minutes")?.saturating_mul(60_000));
         let hours = || Some(self.number("log.retention.hours")?.saturating_mul(3_600_000));
         self.number("log.retention.ms").or_else(minutes).or_else(hours)
@@ -43,7 +43,7 @@ impl BrokerConfigs {
 }
 
 /// The configs of the archive that a topic is to have, without those that are not carried over; names dropped.
-pub(super) fn carried(
+pub(crate) fn carried(
     archive: &BTreeMap<String, String>,
     overrides: &BTreeMap<String, String>,
 ) -> (BTreeMap<String, String>, Vec<String>) {
@@ -62,7 +62,7 @@ pub(super) fn carried(
 
 /// What a topic has while it is filled. `own` are its configs afterwards, `largest` is its largest batch, `max_message` what
 /// it would take by itself.
-pub(super) fn guard(
+pub(crate) fn guard(
     brokers: &BrokerConfigs,
     own: &BTreeMap<String, String>,
     largest: u64,
@@ -101,7 +101,7 @@ fn segment_bytes(configs: &BTreeMap<String, String>, brokers: &BrokerConfigs) ->
 }
 
 /// What changes at the end, given the topic's own configs: those of the guard go back, others that differ are set.
-pub(super) fn finals(
+pub(crate) fn finals(
     guard: &BTreeMap<String, String>,
     own: &BTreeMap<String, String>,
     held: bool,
@@ -119,7 +119,7 @@ pub(super) fn finals(
 }
 
 /// Whether retention is held back at the end.
-pub(super) fn holds(setting: Retention, records_at_risk: u64) -> bool {
+pub(crate) fn holds(setting: Retention, records_at_risk: u64) -> bool {
     match setting {
         Retention::Hold => true,
         Retention::Original => false,
@@ -128,7 +128,7 @@ pub(super) fn holds(setting: Retention, records_at_risk: u64) -> bool {
 }
 
 /// The largest batch that the topic takes while it is filled.
-pub(super) fn max_batch(
+pub(crate) fn max_batch(
     guard: &BTreeMap<String, String>,
     own: &BTreeMap<String, String>,
     brokers: &BrokerConfigs,

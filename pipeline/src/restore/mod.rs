@@ -5,43 +5,43 @@
 //!   journal: begin       journal: partitions                journal: sealed       journal: complete
 //! ```
 //! What is produced follows from the plan alone: the archive positions are pinned in the journal, batches are cut the same on
-//! every run (see [`decode`]), and producer ids, epochs and start offsets are journalled before the first produce. So a run
+//! every run (see [`crate::target::lane`]), and producer ids, epochs and start offsets are journalled before the first produce. So a run
 //! that died is simply run again: it finds out how far the target's log reaches, goes on there with the same sequence
 //! numbers, and the brokers discard whatever was still under way.
 //!
 //! Offsets are translated: records lie without holes behind the partition's start, and the report maps them. Aborted,
 //! undecided and control records are left out and counted. This file wires the stages; each lives in a file of its own.
 
-mod decode;
 mod download;
 mod gaps;
-mod guard;
-mod journal;
+pub(crate) mod guard;
+pub(crate) mod journal;
 mod plan;
 mod prepare;
-mod produce;
-mod progress;
-mod proof;
+pub(crate) mod progress;
+pub(crate) mod proof;
 mod report;
-mod resume;
-mod runs;
+pub(crate) mod resume;
 pub mod schemas;
 mod select;
 mod settings;
 #[cfg(test)]
 mod tests;
-mod topics;
+pub(crate) mod topics;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use formats::ids::{OffsetRange, Topic, TopicPartition};
+use futures::stream;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
-pub use decode::LaneCounts;
+pub use crate::target::TargetProgress;
+pub use crate::target::lane::LaneCounts;
+pub use crate::target::runs::{Run, RunMap};
 pub use gaps::ArchiveGap;
 pub use journal::JOURNAL_TOPIC;
 pub use plan::{
@@ -49,14 +49,11 @@ pub use plan::{
 };
 pub use progress::RestoreProgress;
 pub use report::{Failure, PartitionReport, RestoreReport, TopicReport, Verdict};
-pub use runs::{Run, RunMap};
 pub use settings::{ExistingConfigs, JournalPlace, NonEmpty, RestoreSettings, Retention, TimeWindow};
 
-use decode::{LaneResults, LaneSettings};
 use download::Reading;
 use journal::{EndEntry, Sealed};
 use prepare::Prepared;
-use produce::{Coordinator, Job, Outcome};
 use resume::Standings;
 use schemas::{Remap, SchemaReport};
 
@@ -65,6 +62,8 @@ use crate::failpoint;
 use crate::kafka::Client;
 use crate::seam::Seam;
 use crate::storage::Store;
+use crate::target::lane::{LaneResults, LaneSettings};
+use crate::target::produce::{Coordinator, Job, Outcome};
 use crate::{Error, ErrorKind, Result};
 
 /// Batches that wait between decode and produce, for each partition.
@@ -195,13 +194,16 @@ impl Restore<'_> {
         self.check_stop()?;
         let results = Results::default();
         let jobs = self.jobs(&prepared, &standings, &results, remap.as_ref().map(|(remap, ..)| remap));
+        let (to_outcomes, mut from_produce) = mpsc::unbounded_channel();
         let coordinator = Coordinator::new(
-            self.settings,
+            self.settings.produce(),
             self.client.clone(),
-            Arc::clone(&self.progress),
+            Arc::clone(&self.progress.target),
             self.stop.clone(),
+            to_outcomes,
         );
-        let mut outcomes = coordinator.run(jobs, self.settings.max_concurrent_partitions).await;
+        coordinator.run(stream::iter(jobs), self.settings.max_concurrent_partitions).await;
+        let mut outcomes: Vec<Outcome> = std::iter::from_fn(|| from_produce.try_recv().ok()).collect();
         self.check_stop()?;
         // Nothing was produced there, so nothing can have failed but to read the archive.
         outcomes
@@ -360,6 +362,7 @@ impl Restore<'_> {
                     start,
                     producer: standing.producer,
                     present,
+                    acked: Arc::default(),
                     feed: Box::new(feed),
                 });
             }

@@ -10,12 +10,12 @@ use formats::hash::Hash;
 use formats::ids::{BackupId, LineageId, OffsetRange, RestoreId, Topic};
 use serde::{Deserialize, Serialize};
 
-use super::decode::TINY;
 use super::download::is_outside;
 use super::gaps::ArchiveGap;
 use super::schemas::SchemaPlan;
 use super::settings::{JournalPlace, TimeWindow};
 use crate::archive::PieceSegment;
+use crate::target::lane::TINY;
 
 /// What a restore would do.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

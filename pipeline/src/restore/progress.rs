@@ -1,9 +1,10 @@
 //! What a restore tells about itself while it runs: plain counters, read by progress bars, status and metrics.
 
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 
 use crate::budget::Budget;
+use crate::target::TargetProgress;
 
 /// Counters of a running restore. All of them only grow.
 #[derive(Debug, Default)]
@@ -11,24 +12,14 @@ pub struct RestoreProgress {
     budget: OnceLock<Budget>,
     /// Partitions of this run.
     pub partitions: AtomicU64,
-    /// Partitions that are complete on the target.
-    pub partitions_done: AtomicU64,
-    /// Partitions that could not be restored.
-    pub partitions_failed: AtomicU64,
     /// Records in the selected segments, control records included: what `records_read` grows towards.
     pub records_wanted: AtomicU64,
     /// Records read from the archive or known to be on the target already.
     pub records_read: AtomicU64,
     /// Bytes of batches read from the archive.
     pub bytes_read: AtomicU64,
-    /// Records acknowledged by the target, those of earlier runs included.
-    pub records_acked: AtomicU64,
-    /// Bytes of batches acknowledged in this run.
-    pub bytes_acked: AtomicU64,
-    /// Produce requests sent.
-    pub requests: AtomicU64,
-    /// Batches sent again after an error or a lost answer.
-    pub batches_resent: AtomicU64,
+    /// What the target tells.
+    pub target: Arc<TargetProgress>,
     /// Records of the target compared in the proof.
     pub records_proven: AtomicU64,
 }

@@ -42,26 +42,26 @@ struct Reading {
 
 /// Where a batch lies, and as whose.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Written {
-    pub(super) base_offset: i64,
-    pub(super) producer: i64,
-    pub(super) epoch: i16,
-    pub(super) base_sequence: i32,
+pub(crate) struct Written {
+    pub(crate) base_offset: i64,
+    pub(crate) producer: i64,
+    pub(crate) epoch: i16,
+    pub(crate) base_sequence: i32,
 }
 
 /// What was read of a partition.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct ReadBack {
-    pub(super) digest: ContentDigest,
+pub(crate) struct ReadBack {
+    pub(crate) digest: ContentDigest,
     /// The last batch of the range; none where nothing was read.
-    pub(super) last: Option<Written>,
+    pub(crate) last: Option<Written>,
 }
 
 /// The content digests of ranges of partitions.
 ///
 /// # Errors
 /// Only where stopped; what is wrong with a partition is in its result.
-pub(super) async fn read_back(
+pub(crate) async fn read_back(
     client: &Client,
     ranges: &BTreeMap<TopicPartition, OffsetRange>,
     budget: &Budget,

@@ -4,10 +4,10 @@ use formats::digest::ContentDigest;
 use formats::ids::{BackupId, LineageId, OffsetRange, RestoreId, Topic};
 use serde::{Deserialize, Serialize};
 
-use super::decode::LaneCounts;
+use super::LaneCounts;
+use super::Run;
 use super::gaps::ArchiveGap;
 use super::plan::{ArchiveCommit, OffsetMode, PlanState, RetentionPlan};
-use super::runs::Run;
 use super::schemas::SchemaReport;
 use super::settings::TimeWindow;
 

@@ -12,9 +12,8 @@ use formats::ids::{OffsetRange, Topic, TopicPartition};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use super::journal::{PartitionEntry, ProducerEntry};
+use super::journal::PartitionEntry;
 use super::prepare::Prepared;
-use super::produce::log_end;
 use super::progress::RestoreProgress;
 use super::proof::{self, ReadBack, Written};
 use super::settings::NonEmpty;
@@ -22,6 +21,7 @@ use super::topics;
 use crate::budget::Budget;
 use crate::failpoint;
 use crate::kafka::{ActiveProducer, Client, Topics};
+use crate::target::produce::{ProducerEntry, log_end};
 use crate::{Error, ErrorKind, Result};
 
 /// Between two looks at a log that is to stand still.
@@ -143,7 +143,7 @@ pub(super) async fn standings(
         if wrote && !remembers(&place, remembered.get(&place), last) {
             standing = replace(client, prepared, &place, standing, producers.len()).await?;
         }
-        RestoreProgress::add(&progress.records_acked, standing.present);
+        RestoreProgress::add(&progress.target.records_acked, standing.present);
         found.standings.insert(place, standing);
     }
     Ok(found)
@@ -196,7 +196,7 @@ async fn init_producer_id(client: &Client) -> Result<ProducerEntry> {
 }
 
 /// Whether the last batch before the end is where one of our producers put it.
-fn check_tail(
+pub(crate) fn check_tail(
     place: &TopicPartition,
     start: i64,
     producers: &[ProducerEntry],

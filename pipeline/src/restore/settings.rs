@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::schemas::SchemaRules;
 use crate::select::TopicSelection;
+use crate::target::produce::ProduceSettings;
 
 /// What a restore does.
 #[derive(Debug, Clone)]
@@ -100,6 +101,16 @@ impl RestoreSettings {
             produce_timeout: Duration::from_secs(30),
             give_up_after: Duration::from_secs(300),
             schemas: None,
+        }
+    }
+
+    pub(super) fn produce(&self) -> ProduceSettings {
+        ProduceSettings {
+            bytes_per_second: self.bytes_per_second,
+            records_per_second: self.records_per_second,
+            connections_per_broker: self.connections_per_broker,
+            timeout: self.produce_timeout,
+            give_up_after: self.give_up_after,
         }
     }
 

@@ -6,13 +6,13 @@ use formats::ids::{LineageId, OffsetRange, TopicPartition};
 use tokio::sync::mpsc;
 
 use super::RunMap;
-use super::decode::{ALIGN, LaneResults, LaneSettings};
 use super::download::{Reading, Source, feed};
 use super::plan::{cpu_seconds, partition_plan};
 use super::settings::TimeWindow;
 use crate::archive::Archive;
 use crate::archive::samples::{Sample, batch, marker, place};
 use crate::budget::Budget;
+use crate::target::lane::{ALIGN, LaneResults, LaneSettings};
 
 /// A batch that came out: records before it, records, bytes.
 type Made = (u64, i32, Vec<u8>);

@@ -22,27 +22,27 @@ const AT_ONCE: usize = 200;
 
 /// What is known of the target before anything is touched.
 #[derive(Debug)]
-pub(super) struct Facts {
-    pub(super) metadata: Arc<ClusterMetadata>,
-    pub(super) cluster_id: String,
-    pub(super) brokers: BrokerConfigs,
-    pub(super) existing: BTreeMap<Topic, Existing>,
-    pub(super) warnings: Vec<String>,
+pub(crate) struct Facts {
+    pub(crate) metadata: Arc<ClusterMetadata>,
+    pub(crate) cluster_id: String,
+    pub(crate) brokers: BrokerConfigs,
+    pub(crate) existing: BTreeMap<Topic, Existing>,
+    pub(crate) warnings: Vec<String>,
 }
 
 /// A topic that the target has.
 #[derive(Debug, Default)]
-pub(super) struct Existing {
+pub(crate) struct Existing {
     /// Configs set on the topic itself.
-    pub(super) own: BTreeMap<String, String>,
+    pub(crate) own: BTreeMap<String, String>,
     /// All configs as they are in force.
-    pub(super) effective: BTreeMap<String, String>,
+    pub(crate) effective: BTreeMap<String, String>,
     /// First offset and end of each partition.
-    pub(super) ends: BTreeMap<i32, (i64, i64)>,
+    pub(crate) ends: BTreeMap<i32, (i64, i64)>,
 }
 
 /// Asks about the cluster and those of these topics that it has.
-pub(super) async fn facts(client: &Client, wanted: &BTreeSet<Topic>) -> Result<Facts> {
+pub(crate) async fn facts(client: &Client, wanted: &BTreeSet<Topic>) -> Result<Facts> {
     let metadata = client.refresh(Topics::All).await?;
     let cluster_id = match &metadata.cluster_id {
         Some(id) => id.clone(),
@@ -110,7 +110,7 @@ async fn broker_configs(
 }
 
 /// First offset and end (as far as replicated) of partitions.
-pub(super) async fn ends(
+pub(crate) async fn ends(
     client: &Client,
     partitions: &[TopicPartition],
 ) -> Result<BTreeMap<TopicPartition, (i64, i64)>> {
@@ -130,7 +130,7 @@ pub(super) async fn ends(
 }
 
 /// What a cluster says against creating topics, without creating any.
-pub(super) async fn objections(client: &Client, topics: &[NewTopic]) -> Result<Vec<String>> {
+pub(crate) async fn objections(client: &Client, topics: &[NewTopic]) -> Result<Vec<String>> {
     let mut objections = Vec::new();
     for topics in topics.chunks(AT_ONCE) {
         for (topic, answer) in client.create_topics(topics, true).await? {
@@ -148,7 +148,7 @@ fn uncreated(topic: &Topic, refusal: &Refusal) -> Error {
 }
 
 /// An error whose next step names the right that was missing, where one was.
-pub(super) fn needing(error: Error, right: &str, resource: &str) -> Error {
+pub(crate) fn needing(error: Error, right: &str, resource: &str) -> Error {
     if error.kind() == ErrorKind::Credentials {
         return error.hint(format!("grant {right} on {resource} to this client's principal (kafka-acls)"));
     }
@@ -156,7 +156,7 @@ pub(super) fn needing(error: Error, right: &str, resource: &str) -> Error {
 }
 
 /// An error in one line with its next step.
-pub(super) fn with_hint(error: &Error) -> String {
+pub(crate) fn with_hint(error: &Error) -> String {
     match error.next_step() {
         Some(hint) => format!("{error}: {hint}"),
         None => error.to_string(),
@@ -164,7 +164,7 @@ pub(super) fn with_hint(error: &Error) -> String {
 }
 
 /// Creates topics; gives those that exist by now: an earlier attempt whose answer was lost made them, or somebody else.
-pub(super) async fn create(client: &Client, topics: &[NewTopic]) -> Result<BTreeSet<Topic>> {
+pub(crate) async fn create(client: &Client, topics: &[NewTopic]) -> Result<BTreeSet<Topic>> {
     let mut others = BTreeSet::new();
     for topics in topics.chunks(AT_ONCE) {
         for (topic, answer) in client.create_topics(topics, false).await? {
@@ -181,7 +181,7 @@ pub(super) async fn create(client: &Client, topics: &[NewTopic]) -> Result<BTree
 }
 
 /// Waits until the leaders serve all partitions of these topics.
-pub(super) async fn wait_until_served(client: &Client, topics: &BTreeMap<Topic, i32>) -> Result<()> {
+pub(crate) async fn wait_until_served(client: &Client, topics: &BTreeMap<Topic, i32>) -> Result<()> {
     if topics.is_empty() {
         return Ok(());
     }
@@ -189,7 +189,7 @@ pub(super) async fn wait_until_served(client: &Client, topics: &BTreeMap<Topic, 
 }
 
 /// Changes configs of topics; gives what was refused.
-pub(super) async fn alter(
+pub(crate) async fn alter(
     client: &Client,
     changes: BTreeMap<Topic, BTreeMap<String, Option<String>>>,
     validate_only: bool,

@@ -31,23 +31,25 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 pub(super) use object::ObjectJournal;
-pub(super) use schemas::{SchemaPin, notes, notes_id};
+pub(super) use schemas::SchemaPin;
+pub(crate) use schemas::{notes, notes_id};
 pub use topic::JOURNAL_TOPIC;
-pub(super) use topic::TopicJournal;
+pub(crate) use topic::TopicJournal;
 
 use super::settings::TimeWindow;
+use crate::target::produce::ProducerEntry;
 use crate::{Error, Result};
 use schemas::{Part, PinEntry};
 
 /// What [`Begin::version`] is. Another number for every change of an entry's meaning, and for every change of what
-/// [`super::decode`] makes of the same archive: a run that goes on must make the same batches as the one before it.
+/// [`crate::target::lane`] makes of the same archive: a run that goes on must make the same batches as the one before it.
 pub(super) const VERSION: u32 = 1;
 /// How many partitions one entry tells about: it must fit into a Kafka message.
 const CHUNK: usize = 1000;
 
 /// Where entries are kept.
 #[async_trait]
-pub(super) trait Journal: Send + Sync {
+pub(crate) trait Journal: Send + Sync {
     /// Every entry of this restore.
     async fn read(&self) -> Result<BTreeMap<String, Value>>;
 
@@ -135,17 +137,6 @@ pub(super) struct PartitionEntry {
     pub(super) epoch: i16,
 }
 
-/// A producer id that follows another.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct ProducerEntry {
-    /// The id.
-    pub(super) producer: i64,
-    /// Its epoch.
-    pub(super) epoch: i16,
-    /// The number of the partition's record that it begins with, at sequence 0.
-    pub(super) base: u64,
-}
-
 /// Where a partition ended when its topic was sealed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct EndEntry {
@@ -185,13 +176,6 @@ pub(super) struct Attempt {
 pub(super) struct Entries {
     place: Arc<dyn Journal>,
     id: RestoreId,
-}
-
-impl ProducerEntry {
-    /// The sequence number of the record that is the producer's `nth`, counted from 0: after the greatest comes 0.
-    pub(super) fn sequence(self, nth: u64) -> i32 {
-        i32::try_from(nth & u64::from(i32::MAX.unsigned_abs())).unwrap_or(0)
-    }
 }
 
 impl EndEntry {

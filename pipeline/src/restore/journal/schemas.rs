@@ -24,11 +24,11 @@ const MAX_NOTES: usize = 6 << 20;
 
 /// What the records of an attempt are given, whatever the target says later.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(in crate::restore) struct SchemaPin {
+pub(crate) struct SchemaPin {
     /// What ids become.
-    pub(in crate::restore) map: SchemaMap,
+    pub(crate) map: SchemaMap,
     /// Which records name schemas.
-    pub(in crate::restore) framings: Framings,
+    pub(crate) framings: Framings,
 }
 
 /// A part of it.
@@ -100,7 +100,7 @@ impl SchemaPin {
 
 impl Entries {
     /// Says what records are given, and gives what counts.
-    pub(in crate::restore) async fn pin_schemas(&self, number: u32, pin: &SchemaPin) -> Result<SchemaPin> {
+    pub(crate) async fn pin_schemas(&self, number: u32, pin: &SchemaPin) -> Result<SchemaPin> {
         let parts = pin.parts().iter().map(value).collect::<Result<Vec<_>>>()?;
         let text = Value::Array(parts.clone()).to_string();
         let digest = blake3::hash(text.as_bytes()).to_hex()[..32].to_owned();
@@ -122,7 +122,7 @@ impl Entries {
 
 /// The name that notes about a target are kept under. They belong to the target and not to one restore: what a dead run has borrowed of
 /// it must be found by the next one, whatever that restores.
-pub(in crate::restore) fn notes_id(target: &str) -> RestoreId {
+pub(crate) fn notes_id(target: &str) -> RestoreId {
     let hash = blake3::derive_key("replevin 2026 notes about a registry", target.as_bytes());
     let mut half = [0; 16];
     half.copy_from_slice(&hash[..16]);
@@ -130,7 +130,7 @@ pub(in crate::restore) fn notes_id(target: &str) -> RestoreId {
 }
 
 /// Notes for whoever brings schemas, in a journal of this id ([`notes_id`]).
-pub(in crate::restore) fn notes(place: Arc<dyn Journal>, id: RestoreId, seam: &Seam) -> Arc<dyn SchemaNotes> {
+pub(crate) fn notes(place: Arc<dyn Journal>, id: RestoreId, seam: &Seam) -> Arc<dyn SchemaNotes> {
     Arc::new(Notes { place, id, seam: seam.clone(), next: Mutex::new(None) })
 }
 

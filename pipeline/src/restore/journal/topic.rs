@@ -41,7 +41,7 @@ const SERVED_LIMIT: Duration = Duration::from_secs(60);
 
 /// See the module.
 #[derive(Debug)]
-pub(in crate::restore) struct TopicJournal {
+pub(crate) struct TopicJournal {
     client: Client,
     budget: Budget,
     id: RestoreId,
@@ -52,7 +52,7 @@ type Entry = (String, Value);
 
 impl TopicJournal {
     /// Over a topic that may not be there yet.
-    pub(in crate::restore) fn new(client: Client, budget: Budget, id: RestoreId) -> Result<Self> {
+    pub(crate) fn new(client: Client, budget: Budget, id: RestoreId) -> Result<Self> {
         let partition = TopicPartition::new(Topic::new(JOURNAL_TOPIC)?, 0);
         Ok(Self { client, budget, id, partition })
     }

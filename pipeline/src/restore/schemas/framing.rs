@@ -6,8 +6,10 @@ use formats::ids::Topic;
 use formats::wire::Side;
 use serde::{Deserialize, Serialize};
 
+use super::Told;
+
 /// What each topic of the backup is taken for, by its name there.
-pub(in crate::restore) type Framings = BTreeMap<Topic, TopicFraming>;
+pub(crate) type Framings = BTreeMap<Topic, TopicFraming>;
 
 /// How it is known whether one side of a topic's records begins with schema ids.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -52,6 +54,23 @@ pub struct TopicFraming {
 }
 
 impl TopicFraming {
+    /// What is known of a topic before any record is looked at; `schemas` counts those of a side's own subject.
+    pub(super) fn of(told: &[Told], topic: &Topic, schemas: impl Fn(Side) -> usize) -> Self {
+        let mut framing = Self::default();
+        for side in Side::ALL {
+            let schemas = schemas(side);
+            let own = framing.side_mut(side);
+            own.schemas = u32::try_from(schemas).unwrap_or(u32::MAX);
+            own.how = match told.iter().find_map(|told| told.says(topic, side)) {
+                Some(true) => Framing::Told,
+                Some(false) => Framing::Raw,
+                None if schemas > 0 => Framing::Named,
+                None => Framing::Raw,
+            };
+        }
+        framing
+    }
+
     /// That of a side.
     pub fn side(&self, side: Side) -> &SideFraming {
         match side {
@@ -73,8 +92,9 @@ impl TopicFraming {
     }
 
     /// Settles the sides that only samples tell of.
-    pub(super) fn infer(&mut self, is_open: impl Fn(Side) -> bool) {
-        for side in Side::ALL.into_iter().filter(|side| is_open(*side)) {
+    pub(super) fn infer(&mut self, told: &[Told], topic: &Topic) {
+        let is_open = |side: &Side| told.iter().all(|told| told.says(topic, *side).is_none());
+        for side in Side::ALL.into_iter().filter(is_open) {
             let own = self.side_mut(side);
             if own.how == Framing::Raw && own.sampled > 0 && own.proven == own.sampled {
                 own.how = Framing::Inferred;

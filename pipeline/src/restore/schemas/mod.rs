@@ -35,8 +35,8 @@ pub use framing::{Framing, SideFraming, TopicFraming};
 pub use remap::RemapCounts;
 pub use step::{SchemaPlan, SchemaReport};
 
-pub(super) use framing::Framings;
-pub(super) use remap::{Remap, Remapped, Remapper, TopicRemap};
+pub(crate) use framing::Framings;
+pub(crate) use remap::{Remap, Remapped, Remapper, TopicRemap};
 pub(super) use step::{Prepared, Step};
 
 use crate::schemas::SchemaArchive;

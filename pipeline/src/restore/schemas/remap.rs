@@ -14,9 +14,10 @@ use serde::{Deserialize, Serialize};
 use tokio::runtime::Handle;
 use uuid::Uuid;
 
-use super::framing::{Framing, Framings};
+use super::framing::{Framing, Framings, TopicFraming};
 use super::ids::{Candidate, Ids, Landing};
-use super::{KeyIds, PayloadReader, SchemaTarget, UnknownIds};
+use super::sample::Counter;
+use super::{KeyIds, PayloadReader, SchemaMap, SchemaRules, SchemaTarget, Told, UnknownIds};
 use crate::schemas::SchemaArchive;
 use crate::{Error, Result};
 
@@ -45,7 +46,7 @@ type Made = Option<Arc<dyn PayloadReader>>;
 
 /// Readers of payloads, made when they are first needed.
 #[derive(Debug)]
-pub(in crate::restore) struct Readers {
+pub(crate) struct Readers {
     target: Arc<dyn SchemaTarget>,
     archive: Arc<SchemaArchive>,
     runtime: Handle,
@@ -87,7 +88,7 @@ impl Readers {
 
 /// What ids become in all topics.
 #[derive(Debug)]
-pub(in crate::restore) struct Remap {
+pub(crate) struct Remap {
     pub(super) ids: Arc<Ids>,
     pub(super) readers: Arc<Readers>,
     pub(super) keys: KeyIds,
@@ -98,12 +99,14 @@ pub(in crate::restore) struct Remap {
 
 /// What ids become in one topic.
 #[derive(Debug)]
-pub(in crate::restore) struct TopicRemap {
+pub(crate) struct TopicRemap {
     ids: Arc<Ids>,
     readers: Arc<Readers>,
     key: SideRules,
     value: SideRules,
     unknown: UnknownIds,
+    /// Whether what is not known is known not to be there.
+    is_fresh: bool,
 }
 
 #[derive(Debug)]
@@ -116,12 +119,68 @@ struct SideRules {
 }
 
 impl Remap {
-    /// The rules of a topic, by its name in the backup; nothing where its records need not be looked at.
-    pub(in crate::restore) fn topic(&self, topic: &Topic) -> Option<Arc<TopicRemap>> {
-        let framing = self.framings.get(topic).filter(|framing| framing.names_schemas())?;
-        if !self.ids.change() {
-            return None;
+    /// Of schemas that come while records do; what the records of a topic are taken for is told with each topic.
+    pub(crate) fn live(rules: &SchemaRules, archive: Arc<SchemaArchive>, map: &SchemaMap) -> Self {
+        let ids = Arc::new(Ids::new(&archive.catalog, map, &[]));
+        let readers = Arc::new(Readers::new(Arc::clone(&rules.target), Arc::clone(&archive)));
+        Self { ids, readers, keys: rules.keys, unknown: rules.unknown, archive, framings: Framings::new() }
+    }
+
+    /// What a topic is taken for, by what is known of it and what its records so far tell (`counted`). Where `batches` are given they
+    /// are counted too; gives then how many records were looked at, and whether one at or behind `covered` begins with an id that
+    /// nobody knows, so that the registry is to be looked at first. Not for the threads that drive the runtime.
+    pub(crate) fn framing(
+        &self,
+        told: &[Told],
+        topic: &Topic,
+        counted: TopicFraming,
+        batches: Option<(&[u8], i64)>,
+    ) -> Result<(TopicFraming, u32, bool)> {
+        let (mut framing, mut looked, mut is_stale) = (counted, 0, false);
+        let schemas = |side| self.ids.named(&self.archive.catalog, topic, side).len();
+        let known = TopicFraming::of(told, topic, schemas);
+        if let Some((batches, covered)) = batches {
+            let counter = Counter { ids: Arc::clone(&self.ids), readers: Arc::clone(&self.readers) };
+            let is_open = |side: Side| {
+                known.side(side).how == Framing::Raw
+                    && told.iter().all(|told| told.says(topic, side).is_none())
+            };
+            (looked, is_stale) = counter.count_live(batches, covered, is_open, &mut framing)?;
         }
+        for side in Side::ALL {
+            let (known, own) = (known.side(side), framing.side_mut(side));
+            (own.how, own.schemas) = (known.how, known.schemas);
+        }
+        framing.infer(told, topic);
+        Ok((framing, looked, is_stale))
+    }
+
+    /// The rules of a topic that is taken for this; `is_fresh` where what is not known now is known not to be there.
+    pub(crate) fn of(
+        &self,
+        topic: &Topic,
+        framing: TopicFraming,
+        unknown: UnknownIds,
+        is_fresh: bool,
+    ) -> Option<Arc<TopicRemap>> {
+        let remap = Self {
+            ids: Arc::clone(&self.ids),
+            readers: Arc::clone(&self.readers),
+            keys: self.keys,
+            unknown,
+            archive: Arc::clone(&self.archive),
+            framings: Framings::from([(topic.clone(), framing)]),
+        };
+        remap.rules(topic, is_fresh)
+    }
+
+    /// The rules of a topic, by its name in the backup; nothing where its records need not be looked at.
+    pub(crate) fn topic(&self, topic: &Topic) -> Option<Arc<TopicRemap>> {
+        self.rules(topic, true).filter(|_| self.ids.change())
+    }
+
+    fn rules(&self, topic: &Topic, is_fresh: bool) -> Option<Arc<TopicRemap>> {
+        let framing = self.framings.get(topic).filter(|framing| framing.names_schemas())?;
         let side = |side: Side| SideRules {
             how: framing.side(side).how,
             named: self.ids.named(&self.archive.catalog, topic, side),
@@ -133,6 +192,7 @@ impl Remap {
             key: side(Side::Key),
             value: side(Side::Value),
             unknown: self.unknown,
+            is_fresh,
         }))
     }
 }
@@ -177,7 +237,7 @@ fn one_end(candidates: &[Candidate]) -> Option<Landing<SchemaId>> {
 
 /// One partition's worker: reused for batch after batch.
 #[derive(Debug)]
-pub(in crate::restore) struct Remapper {
+pub(crate) struct Remapper {
     topic: Arc<TopicRemap>,
     rewriter: Rewriter,
     /// The id of each side that came last, and what is known of it.
@@ -186,30 +246,33 @@ pub(in crate::restore) struct Remapper {
 
 /// A batch after it was looked at.
 #[derive(Debug, Default)]
-pub(in crate::restore) struct Remapped {
+pub(crate) struct Remapped {
     /// The batch with other ids; empty where none changes.
-    pub(in crate::restore) bytes: Vec<u8>,
+    pub(crate) bytes: Vec<u8>,
     /// Ids that nothing in the target stands for.
-    pub(in crate::restore) unknown: Vec<UnknownId>,
+    pub(crate) unknown: Vec<UnknownId>,
 }
 
 impl Remapper {
-    pub(in crate::restore) fn new(topic: Arc<TopicRemap>, decompressed_cap: usize) -> Result<Self> {
+    pub(crate) fn new(topic: Arc<TopicRemap>, decompressed_cap: usize) -> Result<Self> {
         let settings = RewriteSettings { decompressed_cap, gzip_level: None, zstd_level: None };
         Ok(Self { topic, rewriter: Rewriter::new(settings)?, last: [None; 2] })
     }
 
+    /// Goes on by other rules; what was set up for codecs stays.
+    pub(crate) fn follow(&mut self, topic: Arc<TopicRemap>) {
+        if !Arc::ptr_eq(&self.topic, &topic) {
+            (self.topic, self.last) = (topic, [None; 2]);
+        }
+    }
+
     /// What to do with ids that nothing in the target stands for.
-    pub(in crate::restore) fn policy(&self) -> UnknownIds {
+    pub(crate) fn policy(&self) -> UnknownIds {
         self.topic.unknown
     }
 
     /// Looks at a batch. Not for the threads that drive the runtime: a schema may have to be read first.
-    pub(in crate::restore) fn remap(
-        &mut self,
-        batch: &RecordBatch<'_>,
-        counts: &mut RemapCounts,
-    ) -> Result<Remapped> {
+    pub(crate) fn remap(&mut self, batch: &RecordBatch<'_>, counts: &mut RemapCounts) -> Result<Remapped> {
         let topic = Arc::clone(&self.topic);
         let mut rules = Rules { topic: &topic, last: &mut self.last, unproven: 0, error: None };
         let mut bytes = Vec::new();
@@ -290,7 +353,7 @@ impl IdRules for Rules<'_> {
         match fate {
             Fate::Known(landing) => becomes(landing),
             Fate::Prove => self.prove(id, carrier.after),
-            Fate::Foreign if rules.how == Framing::Inferred => {
+            Fate::Foreign if rules.how == Framing::Inferred && self.topic.is_fresh => {
                 self.unproven += 1;
                 Becomes::Same
             }

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use formats::codec::Decompressor;
 use formats::record_batch::Batches;
 use formats::wire::{Prefix, Side};
@@ -19,7 +18,7 @@ use crate::{Error, ErrorKind, Result};
 /// Partitions of a topic that are looked at.
 const PARTITIONS: usize = 4;
 /// Records of one frame that are looked at.
-const RECORDS: usize = 200;
+const RECORDS: u32 = 200;
 /// No batch decompresses to more.
 const CAP: usize = 512 << 20;
 
@@ -28,8 +27,7 @@ const CAP: usize = 512 << 20;
 pub(super) struct Sampler {
     pub(super) store: Arc<dyn Store>,
     pub(super) budget: Budget,
-    pub(super) ids: Arc<Ids>,
-    pub(super) readers: Arc<Readers>,
+    pub(super) counter: Counter,
 }
 
 impl Sampler {
@@ -80,18 +78,80 @@ impl Sampler {
             return Ok(all);
         }
         let run = reader.read_frames(frames).await?;
-        let (sampler, mut counted) = (self.clone(), *framing);
+        let (counter, mut counted) = (self.counter.clone(), *framing);
         let counting = tokio::task::spawn_blocking(move || {
             let raw = run.decode(0, &mut Decompressor::new())?;
-            sampler.frame(&raw, &mut counted).map(|()| counted)
+            counter.count(&raw, &mut counted).map(|()| counted)
         });
         let counted =
             counting.await.unwrap_or_else(|e| Err(Error::permanent("a sample panicked").caused_by(e)));
         *framing = counted.map_err(|error| error.at(reader.place()))?;
         Ok(all)
     }
+}
 
-    fn frame(&self, raw: &Bytes, framing: &mut TopicFraming) -> Result<()> {
+/// Counts in samples what begins with an id of the archive, and what is a message of that schema.
+#[derive(Debug, Clone)]
+pub(super) struct Counter {
+    pub(super) ids: Arc<Ids>,
+    pub(super) readers: Arc<Readers>,
+}
+
+impl Counter {
+    /// The first records of whole batches.
+    pub(super) fn count(&self, raw: &[u8], framing: &mut TopicFraming) -> Result<()> {
+        self.records(raw, |_, headed, payloads, seen| {
+            framing.headers += u32::from(!headed.is_empty());
+            for (side, payload) in payloads {
+                self.payload(side, payload, framing)?;
+            }
+            Ok(seen < RECORDS)
+        })
+    }
+
+    /// Records of whole batches, until enough is known of these sides. Gives how many were looked at, and whether one at or behind
+    /// `covered` begins with an id that nobody knows: then nothing counts until somebody has looked again.
+    pub(super) fn count_live(
+        &self,
+        raw: &[u8],
+        covered: i64,
+        is_open: impl Fn(Side) -> bool,
+        framing: &mut TopicFraming,
+    ) -> Result<(u32, bool)> {
+        let (mut looked, mut is_stale) = (0, false);
+        let before = *framing;
+        self.records(raw, |offset, headed, payloads, seen| {
+            looked = seen;
+            framing.headers += u32::from(!headed.is_empty());
+            for (side, payload) in payloads {
+                // One that is no message of a schema settles it for all: they are left as they are.
+                if !is_open(side) || framing.side(side).sampled > framing.side(side).proven {
+                    continue;
+                }
+                if let Prefix::Id(id) = Prefix::of(payload) {
+                    is_stale |= offset >= covered && self.ids.candidates(id).is_empty();
+                }
+                self.payload(side, payload, framing)?;
+            }
+            let wants_more = |side: &Side| {
+                let own = framing.side(*side);
+                is_open(*side) && own.sampled < RECORDS && own.sampled == own.proven
+            };
+            Ok(!is_stale && Side::ALL.iter().any(wants_more))
+        })?;
+        if is_stale {
+            *framing = before;
+        }
+        Ok((looked, is_stale))
+    }
+
+    /// Gives records to `take` for as long as it wants more: the offset, the sides that a header speaks of, the payloads of the others,
+    /// and how many there were by then.
+    fn records(
+        &self,
+        raw: &[u8],
+        mut take: impl FnMut(i64, Vec<Side>, Vec<(Side, &[u8])>, u32) -> Result<bool>,
+    ) -> Result<()> {
         let (mut decompressor, mut scratch, mut seen) = (Decompressor::new(), Vec::new(), 0);
         for batch in Batches::new(raw) {
             let batch = batch?;
@@ -102,15 +162,13 @@ impl Sampler {
                 let record = record?;
                 let names = |key: &[u8]| Side::of_header(key);
                 let headed: Vec<Side> = record.headers.filter_map(|(key, _)| names(key)).collect();
-                framing.headers += u32::from(!headed.is_empty());
-                for (side, payload) in [(Side::Key, record.key), (Side::Value, record.value)] {
-                    // Where a header says it, what the payload begins like says nothing.
-                    if let Some(payload) = payload.filter(|_| !headed.contains(&side)) {
-                        self.payload(side, payload, framing)?;
-                    }
-                }
+                // Where a header says it, what the payload begins like says nothing.
+                let payloads = [(Side::Key, record.key), (Side::Value, record.value)].into_iter();
+                let payloads = payloads.filter_map(|(side, payload)| Some((side, payload?)));
+                let payloads = payloads.filter(|(side, _)| !headed.contains(side)).collect();
                 seen += 1;
-                if seen == RECORDS {
+                let offset = batch.base_offset() + i64::from(record.offset_delta);
+                if !take(offset, headed, payloads, seen)? {
                     return Ok(());
                 }
             }

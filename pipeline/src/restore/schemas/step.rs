@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::framing::{Framing, Framings, TopicFraming};
 use super::ids::{Ids, Landing};
 use super::remap::{Readers, Remap};
-use super::sample::Sampler;
+use super::sample::{Counter, Sampler};
 use super::{KeyIds, SchemaNotes, SchemaRules, TargetPlan, TargetReport, UnknownIds};
 use crate::archive::Archive;
 use crate::budget::Budget;
@@ -153,8 +153,10 @@ impl Step<'_> {
         let sampler = Sampler {
             store: Arc::clone(self.archive.store()),
             budget: self.budget.clone(),
-            ids: Arc::clone(ids),
-            readers: Arc::new(Readers::new(Arc::clone(&self.rules.target), Arc::clone(archive))),
+            counter: Counter {
+                ids: Arc::clone(ids),
+                readers: Arc::new(Readers::new(Arc::clone(&self.rules.target), Arc::clone(archive))),
+            },
         };
         let mut topics: BTreeMap<&Topic, Vec<&Source>> = BTreeMap::new();
         for source in sources.values() {
@@ -162,28 +164,15 @@ impl Step<'_> {
         }
         let mut framings = Framings::new();
         for (topic, sources) in topics {
-            let mut framing = TopicFraming::default();
-            let mut is_open = false;
-            for side in Side::ALL {
-                let schemas = ids.named(&archive.catalog, topic, side).len();
-                let own = framing.side_mut(side);
-                own.schemas = u32::try_from(schemas).unwrap_or(u32::MAX);
-                let told = self.rules.told.iter().find_map(|told| told.says(topic, side));
-                own.how = match told {
-                    Some(true) => Framing::Told,
-                    Some(false) => Framing::Raw,
-                    None if schemas > 0 => Framing::Named,
-                    None => Framing::Raw,
-                };
-                // Headers are looked at whatever is said of payloads.
-                is_open |= own.how == Framing::Raw;
-            }
-            if is_open {
+            let mut framing = TopicFraming::of(&self.rules.told, topic, |side| {
+                ids.named(&archive.catalog, topic, side).len()
+            });
+            // Headers are looked at whatever is said of payloads.
+            if Side::ALL.iter().any(|side| framing.side(*side).how == Framing::Raw) {
                 for damage in sampler.look(&sources, &mut framing).await? {
                     warnings.push(format!("topic {topic}: a sample cannot be read: {damage}"));
                 }
-                let is_told = |side| self.rules.told.iter().any(|told| told.says(topic, side).is_some());
-                framing.infer(|side| !is_told(side));
+                framing.infer(&self.rules.told, topic);
             }
             framings.insert(topic.clone(), framing);
         }

@@ -316,12 +316,12 @@ fn one_sample_that_is_no_message_is_enough_to_leave_a_side_alone() {
     let side = |proven| SideFraming { sampled: 10, framed: 10, proven, ..SideFraming::default() };
     let mut framing = TopicFraming { key: side(10), value: side(9), headers: 0 };
     let mut closed = framing;
-    framing.infer(|_| true);
+    framing.infer(&[], &topic("t"));
     assert_eq!((framing.key.how, framing.value.how), (Framing::Inferred, Framing::Raw));
-    closed.infer(|_| false);
+    closed.infer(&[Told::new("t", None, false).unwrap()], &topic("t"));
     assert_eq!(closed.key.how, Framing::Raw, "somebody has said so");
     let mut empty = TopicFraming::default();
-    empty.infer(|_| true);
+    empty.infer(&[], &topic("t"));
     assert!(!empty.names_schemas());
 }
 

@@ -1,4 +1,4 @@
-//! Fetch: a task a connection. Reads headers, moves on, checks the producers' CRCs, hands whole batches to the cut stage.
+//! Fetch: a task a connection. Reads headers, moves on, checks the producers' CRCs, hands whole batches on.
 //!
 //! What a task cannot decide alone (a leader that moved, an offset out of range, a log that went another way) it gives
 //! back to the coordinator together with the position, and stops fetching that partition.
@@ -14,9 +14,9 @@ use formats::record_batch::Batches;
 use formats::transactions;
 use tokio::sync::mpsc;
 
+use super::SourceProgress;
 use super::closed;
-use super::message::{Assignment, FetchedBatches, ToCut};
-use super::progress::BackupProgress;
+use super::message::{Assignment, FetchedBatches, FromSource};
 use crate::budget::Budget;
 use crate::kafka::{AbortedTransaction, FetchedPartition, Fetcher, Isolation, KafkaErrorCode, Position};
 use crate::{Error, Result};
@@ -36,22 +36,29 @@ const OLD_FORMAT_ENOUGH: usize = 4 << 20;
 /// known, so no two are unpacked at once.
 static CONVERTING: Mutex<()> = Mutex::new(());
 
-/// What the coordinator tells a task: fetch this partition too.
+/// What the coordinator tells a task.
 #[derive(Debug)]
-pub(super) struct FetchCommand(pub(super) Assignment);
+pub(crate) enum FetchCommand {
+    /// Fetch this partition too.
+    Fetch(Box<Assignment>),
+    /// Fetch it no more.
+    Stop(TopicPartition),
+}
 
 /// What a task tells the coordinator.
 #[derive(Debug)]
-pub(super) enum FromFetch {
+pub(crate) enum FromFetch {
     /// The partition reached the offset it stops at.
     Done(Assignment),
+    /// The partition is no longer fetched, as it was told.
+    Stopped(Assignment),
     /// The partition is no longer fetched here; somebody has to decide.
     Trouble(Assignment, Trouble),
 }
 
 /// Why a partition was given back.
 #[derive(Debug)]
-pub(super) enum Trouble {
+pub(crate) enum Trouble {
     /// Another broker leads it, or none, or nobody answers.
     Moved(String),
     /// A nearer replica should be asked.
@@ -101,15 +108,15 @@ struct Unchecked {
 }
 
 /// Runs until the coordinator drops its end of `commands`.
-pub(super) async fn run(
+pub(crate) async fn run(
     mut fetcher: Fetcher,
     isolation: Isolation,
     mut commands: mpsc::UnboundedReceiver<FetchCommand>,
-    to_cut: mpsc::Sender<ToCut>,
+    out: mpsc::Sender<FromSource>,
     events: mpsc::UnboundedSender<FromFetch>,
-    progress: Arc<BackupProgress>,
+    progress: Arc<SourceProgress>,
 ) -> Result<()> {
-    let mut task = Task { following: HashMap::new(), isolation, events, to_cut, progress, failures: 0 };
+    let mut task = Task { following: HashMap::new(), isolation, events, out, progress, failures: 0 };
     loop {
         tokio::select! {
             biased;
@@ -132,13 +139,23 @@ struct Task {
     following: HashMap<TopicPartition, Following>,
     isolation: Isolation,
     events: mpsc::UnboundedSender<FromFetch>,
-    to_cut: mpsc::Sender<ToCut>,
-    progress: Arc<BackupProgress>,
+    out: mpsc::Sender<FromSource>,
+    progress: Arc<SourceProgress>,
     failures: u32,
 }
 
 impl Task {
-    fn obey(&mut self, FetchCommand(assignment): FetchCommand, fetcher: &mut Fetcher) {
+    fn obey(&mut self, command: FetchCommand, fetcher: &mut Fetcher) {
+        let assignment = match command {
+            FetchCommand::Fetch(assignment) => *assignment,
+            FetchCommand::Stop(partition) => {
+                fetcher.remove(&partition);
+                if let Some(following) = self.following.remove(&partition) {
+                    let _ = self.events.send(FromFetch::Stopped(following.assignment));
+                }
+                return;
+            }
+        };
         let checking = assignment.last.is_some();
         let following = Following { assignment, checking, stable: -1, empty_polls: 0, crc_failures: 0 };
         if !following.wants_more() {
@@ -230,9 +247,9 @@ impl Task {
         let (lineage, compacted) = (following.assignment.lineage, following.assignment.compacted);
         let mut aborted = Some(aborted);
         for (range, batches, records) in runs {
-            BackupProgress::add(&self.progress.offsets_fetched, range.len());
-            BackupProgress::add(&self.progress.records_fetched, records);
-            BackupProgress::add(&self.progress.bytes_fetched, batches.len() as u64);
+            SourceProgress::add(&self.progress.offsets_fetched, range.len());
+            SourceProgress::add(&self.progress.records_fetched, records);
+            SourceProgress::add(&self.progress.bytes_fetched, batches.len() as u64);
             let fetched = FetchedBatches {
                 partition: partition.clone(),
                 lineage,
@@ -242,7 +259,7 @@ impl Task {
                 aborted: aborted.take().unwrap_or_default(),
                 compacted,
             };
-            self.to_cut.send(ToCut::Fetched(fetched)).await.map_err(|_| closed())?;
+            self.out.send(FromSource::Fetched(fetched)).await.map_err(|_| closed())?;
         }
         self.done_unless_more_is_wanted(&partition);
         Ok(())
@@ -334,7 +351,7 @@ fn read_headers(
     let before = (assignment.next, assignment.last, assignment.last_epoch);
     let mut runs: Vec<(OffsetRange, Bytes, u64)> = Vec::new();
     let mut run: Option<(usize, OffsetRange, u64)> = None;
-    // Markers that the backup has already, by producer id: what they ended is listed with the answer once more.
+    // Markers that were taken already, by producer id: what they ended is listed with the answer once more.
     let mut passed: HashMap<i64, i64> = HashMap::new();
     let mut batches = Batches::new(&records);
     let mut end = 0;
@@ -412,7 +429,7 @@ fn same_as_last(last: Option<LastBatch>, batch: &formats::record_batch::RecordBa
 }
 
 /// Messages of magic 0 and 1, from before Kafka 0.11, become batches here: nothing else would ever be able to restore
-/// them. Where one cannot be converted, those before it go into the backup first; it is the first of the next answer then.
+/// them. Where one cannot be converted, those before it are taken first; it is the first of the next answer then.
 fn convert(fetched: &FetchedPartition, records: &Bytes, budget: &Budget) -> Result<Bytes, Trouble> {
     let (least, most) = OLD_FORMAT_CAP;
     let cap = (budget.limit() / 2).clamp(least, most);

@@ -32,7 +32,7 @@ impl RunMap {
     }
 
     /// Adds records whose first is the partition's `index`th.
-    pub(super) fn push(&mut self, source: OffsetRange, index: u64) {
+    pub(crate) fn push(&mut self, source: OffsetRange, index: u64) {
         let target = self.start.saturating_add_unsigned(index);
         let length = source.len();
         if let Some(last) = self.runs.last_mut()

@@ -10,6 +10,9 @@
 //! * **Every acknowledgement's offset must be the expected one.** Another one means that somebody else writes.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -19,22 +22,22 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use crate::kafka::{Batch, KafkaErrorCode, ProducedPartition};
-use crate::restore::decode::{Prepared, split_batch};
-use crate::restore::journal::ProducerEntry;
+use crate::target::lane::{Prepared, split_batch};
+use crate::target::produce::{Job, ProducerEntry};
 use crate::{Error, ErrorKind, Result};
 
 /// Requests under way for one partition: what a broker remembers of a producer's last batches.
 const IN_FLIGHT: usize = 5;
 
 /// Batches of one partition as they come from the archive; ends with the partition or with an error.
-pub(in crate::restore) type Feed = mpsc::Receiver<Result<Prepared>>;
+pub(crate) type Feed = mpsc::Receiver<Result<Prepared>>;
 
 /// Batches taken out of the feed at once: whoever fills it is then woken once for all of them.
 const TAKEN: usize = 16;
 
 /// What a failure asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Trouble {
+pub(crate) enum Trouble {
     /// Ask the cluster who leads now, then send again.
     Resend,
     /// The broker has other sequence numbers than we: look at its log before anything is sent.
@@ -43,8 +46,8 @@ pub(super) enum Trouble {
 
 /// One partition.
 #[derive(Debug)]
-pub(in crate::restore) struct Work {
-    pub(super) partition: TopicPartition,
+pub(crate) struct Work {
+    pub(crate) partition: TopicPartition,
     /// The target offset of the partition's first record.
     start: i64,
     producer: ProducerEntry,
@@ -63,31 +66,27 @@ pub(in crate::restore) struct Work {
     alone: bool,
     trouble: Option<(Trouble, Error)>,
     /// Failures in a row, and since when.
-    pub(super) failures: u32,
-    pub(super) failing_since: Option<Instant>,
-    /// How many of the partition's records are on the target.
-    pub(super) acked: u64,
+    pub(crate) failures: u32,
+    pub(crate) failing_since: Option<Instant>,
+    /// How many of the partition's records are on the target; written here alone.
+    acked: Arc<AtomicU64>,
     /// Where the target's log ended when it was last asked for a reason.
     log_end: i64,
     /// What ended it early.
-    pub(super) error: Option<Error>,
-    pub(super) resent: u64,
+    pub(crate) error: Option<Error>,
+    pub(crate) resent: u64,
 }
 
 impl Work {
-    /// A partition whose first `present` records are on the target.
-    pub(in crate::restore) fn new(
-        partition: TopicPartition,
-        start: i64,
-        producer: ProducerEntry,
-        present: u64,
-        feed: Feed,
-    ) -> Self {
+    /// Begins to read it.
+    pub(crate) fn new(job: Job) -> Self {
+        let Job { partition, start, producer, present, acked, feed } = job;
+        acked.store(present, Relaxed);
         Self {
             partition,
             start,
             producer,
-            feed,
+            feed: feed(),
             taken: Vec::new(),
             broken: None,
             ended: false,
@@ -98,15 +97,20 @@ impl Work {
             trouble: None,
             failures: 0,
             failing_since: None,
-            acked: present,
+            acked,
             log_end: 0,
             error: None,
             resent: 0,
         }
     }
 
+    /// How many of the partition's records are on the target.
+    pub(crate) fn acked(&self) -> u64 {
+        self.acked.load(Relaxed)
+    }
+
     /// Takes the next batches out of the feed where there is room; ready when something changed.
-    pub(super) fn poll_feed(&mut self, context: &mut Context<'_>) -> Poll<()> {
+    pub(crate) fn poll_feed(&mut self, context: &mut Context<'_>) -> Poll<()> {
         if self.ended || !self.queue.is_empty() || self.trouble.is_some() {
             return Poll::Pending;
         }
@@ -133,7 +137,7 @@ impl Work {
     }
 
     /// Whether a batch can be sent now.
-    pub(super) fn is_ready(&self) -> bool {
+    pub(crate) fn is_ready(&self) -> bool {
         let room = if self.alone { 1 } else { IN_FLIGHT };
         self.error.is_none()
             && self.trouble.is_none()
@@ -142,15 +146,15 @@ impl Work {
     }
 
     /// The size of the batch that would be sent.
-    pub(super) fn next_size(&self) -> usize {
+    pub(crate) fn next_size(&self) -> usize {
         self.queue.front().map_or(0, |batch| batch.bytes.len())
     }
 
     /// The next batch with its header renewed, now under way; and how many records it has.
-    pub(super) fn send(&mut self) -> Result<Option<(Batch, u64)>> {
+    pub(crate) fn send(&mut self) -> Result<Option<(Batch, u64)>> {
         let Some(batch) = self.queue.pop_front() else { return Ok(None) };
         let expected =
-            self.acked + self.in_flight.iter().map(|b| u64::from(b.records.unsigned_abs())).sum::<u64>();
+            self.acked() + self.in_flight.iter().map(|b| u64::from(b.records.unsigned_abs())).sum::<u64>();
         if batch.index != expected {
             let error = split_batch(&self.partition.to_string(), expected, &batch);
             self.fail(error);
@@ -171,7 +175,7 @@ impl Work {
     }
 
     /// Takes the answer to the oldest batch under way; gives the records and bytes that it acknowledged.
-    pub(super) fn answer(&mut self, answer: &ProducedPartition) -> (u64, u64) {
+    pub(crate) fn answer(&mut self, answer: &ProducedPartition) -> (u64, u64) {
         let Some(batch) = self.in_flight.pop_front() else { return (0, 0) };
         if let Some(code) = answer.error {
             self.refuse(batch, code, answer);
@@ -190,7 +194,7 @@ impl Work {
             return (0, 0);
         }
         (self.alone, self.failures, self.failing_since) = (false, 0, None);
-        self.acked = batch.end();
+        self.acked.store(batch.end(), Relaxed);
         (u64::from(batch.records.unsigned_abs()), batch.bytes.len() as u64)
     }
 
@@ -223,7 +227,7 @@ impl Work {
     }
 
     /// The connection is gone: whether the batches under way were appended is not known.
-    pub(super) fn lose_oldest(&mut self, error: &Error) {
+    pub(crate) fn lose_oldest(&mut self, error: &Error) {
         let Some(batch) = self.in_flight.pop_front() else { return };
         self.refused.push_back(batch);
         if self.trouble.is_none() {
@@ -233,7 +237,7 @@ impl Work {
     }
 
     /// The latest batch was not sent after all.
-    pub(super) fn unsend(&mut self, error: &Error) {
+    pub(crate) fn unsend(&mut self, error: &Error) {
         let Some(batch) = self.in_flight.pop_back() else { return };
         self.queue.push_front(batch);
         if self.trouble.is_none() {
@@ -250,24 +254,24 @@ impl Work {
     }
 
     /// Ends with an error from outside.
-    pub(super) fn give_up(&mut self, error: Error) {
+    pub(crate) fn give_up(&mut self, error: Error) {
         self.fail(error);
         self.trouble = None;
     }
 
     /// Whether it must leave its connection: nothing is under way and something is wrong.
-    pub(super) fn is_troubled(&self) -> bool {
+    pub(crate) fn is_troubled(&self) -> bool {
         self.error.is_none() && self.trouble.is_some() && self.in_flight.is_empty()
     }
 
     /// Whether there is nothing left to do.
-    pub(super) fn is_over(&self) -> bool {
+    pub(crate) fn is_over(&self) -> bool {
         self.in_flight.is_empty()
             && (self.error.is_some() || (self.ended && self.queue.is_empty() && self.trouble.is_none()))
     }
 
     /// What is wrong; everything unacknowledged is first in the queue again.
-    pub(super) fn take_trouble(&mut self) -> Option<(Trouble, Error)> {
+    pub(crate) fn take_trouble(&mut self) -> Option<(Trouble, Error)> {
         let trouble = self.trouble.take()?;
         self.resent += self.refused.len() as u64;
         while let Some(batch) = self.refused.pop_back() {
@@ -281,7 +285,7 @@ impl Work {
 
     /// Learns that the target's log reaches to `end`: batches below it were appended by an earlier attempt or another
     /// copy of the job, which made the same ones.
-    pub(super) fn learn_end(&mut self, end: i64) {
+    pub(crate) fn learn_end(&mut self, end: i64) {
         self.log_end = self.log_end.max(end);
         self.skip();
     }
@@ -290,14 +294,14 @@ impl Work {
         while let Some(batch) = self.queue.front() {
             let expected = self.start.saturating_add_unsigned(batch.index);
             let after = self.start.saturating_add_unsigned(batch.end());
-            if self.log_end <= expected || batch.index != self.acked {
+            if self.log_end <= expected || batch.index != self.acked() {
                 return;
             }
             if self.log_end < after {
                 let error = foreign(&self.partition, batch, expected, self.log_end);
                 return self.fail(error);
             }
-            self.acked = batch.end();
+            self.acked.store(batch.end(), Relaxed);
             self.queue.pop_front();
         }
     }
@@ -308,7 +312,7 @@ fn foreign(partition: &TopicPartition, batch: &Prepared, expected: i64, got: i64
         "somebody else is writing to {partition}: the batch of source offset {} belongs at offset {expected}, the log has it at or ends at {got}",
         batch.source
     ))
-    .hint("stop the other producers, delete the topic and run the restore again")
+    .hint("stop the other producers, delete the topic and begin again")
 }
 
 #[cfg(test)]
@@ -324,7 +328,9 @@ mod tests {
             let prepared = Prepared { index, records: count as i32, bytes, source: index as i64 };
             out.try_send(Ok(prepared)).expect("room");
         }
-        (Work::new(place("t", 0), 100, producer, present, feed), out)
+        let acked = Arc::default();
+        let feed = Box::new(|| feed);
+        (Work::new(Job { partition: place("t", 0), start: 100, producer, present, acked, feed }), out)
     }
 
     /// Sends what can be sent; the sequences of the batches.
@@ -367,7 +373,7 @@ mod tests {
         work.answer(&answer(0, 105));
         drop(out);
         assert!(sent(&mut work).is_empty() && work.is_over());
-        assert_eq!((work.acked, work.error.is_none()), (6, true));
+        assert_eq!((work.acked(), work.error.is_none()), (6, true));
     }
 
     #[test]

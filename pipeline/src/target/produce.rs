@@ -14,11 +14,13 @@ mod work;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use formats::ids::TopicPartition;
 use futures::future::BoxFuture;
-use futures::stream::{FuturesUnordered, StreamExt};
+use futures::stream::{FuturesUnordered, Stream, StreamExt};
+use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
@@ -28,11 +30,9 @@ use limit::Limits;
 use sender::{Event, Sender, Shared};
 use work::{Trouble, Work};
 
-pub(in crate::restore) use work::Feed;
+pub(crate) use work::Feed;
 
-use super::journal::ProducerEntry;
-use super::progress::RestoreProgress;
-use super::settings::RestoreSettings;
+use super::TargetProgress;
 use crate::kafka::{At, Client, Isolation, Topics};
 use crate::seam::backoff;
 use crate::{Error, Result};
@@ -40,30 +40,65 @@ use crate::{Error, Result};
 /// The longest pause between attempts of one partition.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
+/// A producer id, and what it begins with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ProducerEntry {
+    /// The id.
+    pub(crate) producer: i64,
+    /// Its epoch.
+    pub(crate) epoch: i16,
+    /// The number of the partition's record that it begins with, at sequence 0.
+    pub(crate) base: u64,
+}
+
+impl ProducerEntry {
+    /// The sequence number of the record that is the producer's `nth`, counted from 0: after the greatest comes 0.
+    pub(crate) fn sequence(self, nth: u64) -> i32 {
+        i32::try_from(nth & u64::from(i32::MAX.unsigned_abs())).unwrap_or(0)
+    }
+}
+
+/// How it is produced.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ProduceSettings {
+    /// Bytes of batches a second; none: no limit.
+    pub(crate) bytes_per_second: Option<u64>,
+    /// Records a second; none: no limit.
+    pub(crate) records_per_second: Option<u64>,
+    /// Produce connections to one broker; a broker serves one connection serially.
+    pub(crate) connections_per_broker: usize,
+    /// How long a broker may wait for its in-sync replicas.
+    pub(crate) timeout: Duration,
+    /// How long a partition is tried without any progress before it is given up.
+    pub(crate) give_up_after: Duration,
+}
+
 /// A partition to be produced.
-pub(super) struct Job {
-    pub(super) partition: TopicPartition,
+pub(crate) struct Job {
+    pub(crate) partition: TopicPartition,
     /// The target offset of its first record.
-    pub(super) start: i64,
-    pub(super) producer: ProducerEntry,
+    pub(crate) start: i64,
+    pub(crate) producer: ProducerEntry,
     /// How many of its records are on the target.
-    pub(super) present: u64,
-    /// Begins to read the archive.
-    pub(super) feed: Box<dyn FnOnce() -> Feed + Send>,
+    pub(crate) present: u64,
+    /// Where somebody wants to see how many are acknowledged while it goes on.
+    pub(crate) acked: Arc<AtomicU64>,
+    /// Begins to read what is produced.
+    pub(crate) feed: Box<dyn FnOnce() -> Feed + Send>,
 }
 
 /// What became of a partition.
 #[derive(Debug)]
-pub(super) struct Outcome {
-    pub(super) partition: TopicPartition,
+pub(crate) struct Outcome {
+    pub(crate) partition: TopicPartition,
     /// How many of its records are on the target.
-    pub(super) acked: u64,
-    pub(super) error: Option<Error>,
-    pub(super) resent: u64,
+    pub(crate) acked: u64,
+    pub(crate) error: Option<Error>,
+    pub(crate) resent: u64,
 }
 
 /// See the module.
-pub(super) struct Coordinator {
+pub(crate) struct Coordinator {
     shared: Shared,
     connections_per_broker: usize,
     give_up_after: Duration,
@@ -72,20 +107,21 @@ pub(super) struct Coordinator {
     to_events: mpsc::UnboundedSender<Event>,
     events: mpsc::UnboundedReceiver<Event>,
     recovering: FuturesUnordered<BoxFuture<'static, Box<Work>>>,
-    outcomes: Vec<Outcome>,
+    outcomes: mpsc::UnboundedSender<Outcome>,
 }
 
 impl Coordinator {
-    pub(super) fn new(
-        settings: &RestoreSettings,
+    pub(crate) fn new(
+        settings: ProduceSettings,
         client: Client,
-        progress: Arc<RestoreProgress>,
+        progress: Arc<TargetProgress>,
         stop: CancellationToken,
+        outcomes: mpsc::UnboundedSender<Outcome>,
     ) -> Self {
         let limits = Arc::new(Limits::new(settings.bytes_per_second, settings.records_per_second));
         let (to_events, events) = mpsc::unbounded_channel();
         Self {
-            shared: Shared { client, limits, progress, timeout: settings.produce_timeout, stop },
+            shared: Shared { client, limits, progress, timeout: settings.timeout, stop },
             connections_per_broker: settings.connections_per_broker.max(1),
             give_up_after: settings.give_up_after,
             senders: BTreeMap::new(),
@@ -93,28 +129,25 @@ impl Coordinator {
             to_events,
             events,
             recovering: FuturesUnordered::new(),
-            outcomes: Vec::new(),
+            outcomes,
         }
     }
 
-    /// Produces everything, so many partitions at once. Where it is stopped, unfinished partitions are not among the
-    /// outcomes.
-    pub(super) async fn run(mut self, jobs: Vec<Job>, at_once: usize) -> Vec<Outcome> {
-        let mut active = 0;
-        let mut jobs = jobs.into_iter();
+    /// Produces what `jobs` gives until it ends, so many partitions at once, and tells of each what became of it. Of those
+    /// that are not finished when it is stopped nothing is told.
+    pub(crate) async fn run(mut self, mut jobs: impl Stream<Item = Job> + Unpin, at_once: usize) {
+        let (mut active, mut more) = (0, true);
         let stop = self.shared.stop.clone();
-        while !stop.is_cancelled() {
-            while active < at_once.max(1) {
-                let Some(job) = jobs.next() else { break };
-                active += 1;
-                let work = Work::new(job.partition, job.start, job.producer, job.present, (job.feed)());
-                self.dispatch(Box::new(work));
-            }
-            if active == 0 {
-                break;
-            }
+        while !stop.is_cancelled() && (more || active > 0) {
             tokio::select! {
                 () = stop.cancelled() => {}
+                job = jobs.next(), if more && active < at_once.max(1) => match job {
+                    Some(job) => {
+                        active += 1;
+                        self.dispatch(Box::new(Work::new(job)));
+                    }
+                    None => more = false,
+                },
                 Some(event) = self.events.recv() => match event {
                     Event::Over(work) => {
                         active -= 1;
@@ -132,17 +165,17 @@ impl Coordinator {
                 self.over(*work);
             }
         }
-        self.outcomes
     }
 
     fn over(&mut self, work: Work) {
         let progress = &self.shared.progress;
         let counter =
             if work.error.is_some() { &progress.partitions_failed } else { &progress.partitions_done };
-        RestoreProgress::add(counter, 1);
-        RestoreProgress::add(&progress.batches_resent, work.resent);
-        let Work { partition, acked, error, resent, .. } = work;
-        self.outcomes.push(Outcome { partition, acked, error, resent });
+        TargetProgress::add(counter, 1);
+        TargetProgress::add(&progress.batches_resent, work.resent);
+        let (acked, Work { partition, error, resent, .. }) = (work.acked(), work);
+        // Whoever does not listen does not want to know.
+        let _ = self.outcomes.send(Outcome { partition, acked, error, resent });
     }
 
     /// Gives a partition to a connection to its leader.
@@ -202,7 +235,7 @@ async fn recover(
 }
 
 /// Where a partition's log ends, as far as it is replicated.
-pub(super) async fn log_end(client: &Client, partition: &TopicPartition) -> Result<i64> {
+pub(crate) async fn log_end(client: &Client, partition: &TopicPartition) -> Result<i64> {
     let mut found = client.list_offsets([partition.clone()], At::Latest, Isolation::ReadUncommitted).await;
     let listed = found.remove(partition).unwrap_or_else(|| Err(Error::permanent("no answer")))?;
     listed.offset.ok_or_else(|| Error::permanent(format!("{partition} has no end offset")))

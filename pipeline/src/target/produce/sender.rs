@@ -19,7 +19,7 @@ use super::limit::Limits;
 use super::work::{Trouble, Work};
 use crate::failpoint;
 use crate::kafka::{Client, ProduceConnection, ProducedPartition};
-use crate::restore::progress::RestoreProgress;
+use crate::target::TargetProgress;
 use crate::{Error, Result};
 
 /// Requests under way on a connection.
@@ -29,7 +29,7 @@ const REQUEST_BYTES: usize = 1 << 20;
 
 /// What a sender tells the coordinator.
 #[derive(Debug)]
-pub(super) enum Event {
+pub(crate) enum Event {
     /// The partition is complete, or has failed.
     Over(Box<Work>),
     /// The partition must go elsewhere, or be tried again after a pause.
@@ -38,18 +38,18 @@ pub(super) enum Event {
 
 /// What all senders share.
 #[derive(Debug, Clone)]
-pub(super) struct Shared {
-    pub(super) client: Client,
-    pub(super) limits: Arc<Limits>,
-    pub(super) progress: Arc<RestoreProgress>,
-    pub(super) timeout: Duration,
-    pub(super) stop: CancellationToken,
+pub(crate) struct Shared {
+    pub(crate) client: Client,
+    pub(crate) limits: Arc<Limits>,
+    pub(crate) progress: Arc<TargetProgress>,
+    pub(crate) timeout: Duration,
+    pub(crate) stop: CancellationToken,
 }
 
 type Answer = BoxFuture<'static, Result<Vec<ProducedPartition>>>;
 
 /// One connection.
-pub(super) struct Sender {
+pub(crate) struct Sender {
     shared: Shared,
     broker: i32,
     connection: Option<ProduceConnection>,
@@ -63,7 +63,7 @@ pub(super) struct Sender {
 }
 
 impl Sender {
-    pub(super) fn new(
+    pub(crate) fn new(
         shared: Shared,
         broker: i32,
         inbox: mpsc::UnboundedReceiver<Box<Work>>,
@@ -83,7 +83,7 @@ impl Sender {
     }
 
     /// Runs until the coordinator lets go of it, or the restore is stopped; answers under way are waited for.
-    pub(super) async fn run(mut self) {
+    pub(crate) async fn run(mut self) {
         let stop = self.shared.stop.clone();
         loop {
             self.hand_back();
@@ -173,7 +173,7 @@ impl Sender {
         match self.put_on_the_wire(&batches).await {
             Ok(answer) => {
                 failpoint::hit("after_send");
-                RestoreProgress::add(&self.shared.progress.requests, 1);
+                TargetProgress::add(&self.shared.progress.requests, 1);
                 self.requests.push_back((answer, partitions));
             }
             Err(error) => {
@@ -230,8 +230,8 @@ impl Sender {
                 for result in results {
                     let Some(work) = self.works.get_mut(&result.partition) else { continue };
                     let (records, bytes) = work.answer(&result);
-                    RestoreProgress::add(&self.shared.progress.records_acked, records);
-                    RestoreProgress::add(&self.shared.progress.bytes_acked, bytes);
+                    TargetProgress::add(&self.shared.progress.records_acked, records);
+                    TargetProgress::add(&self.shared.progress.bytes_acked, bytes);
                     failpoint::hit("after_ack");
                 }
             }

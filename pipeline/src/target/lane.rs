@@ -15,7 +15,7 @@
 //! at the same records, because their sequence numbers and offsets follow from that. So nothing here depends on how the
 //! archive groups batches into segments and frames (a merge may change that between two runs), and a rebuilt batch never
 //! spans a multiple of [`ALIGN`] in source offsets, so that a run may begin at any such multiple. Whatever changes the
-//! batches that come out (the constants below too) needs a new [`super::journal::VERSION`].
+//! batches that come out (the constants below too) needs a new [`crate::restore`]'s journal version.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -29,17 +29,17 @@ use formats::record_batch::RecordBatch;
 use formats::rewrite::UnknownId;
 use serde::{Deserialize, Serialize};
 
-use super::runs::RunMap;
-use super::schemas::{RemapCounts, Remapped, Remapper, TopicRemap, UnknownIds};
-use super::settings::TimeWindow;
+use super::runs::{Run, RunMap};
 use crate::archive::{BatchFate, ClippedBatch};
 use crate::budget::Budget;
+use crate::restore::TimeWindow;
+use crate::restore::schemas::{RemapCounts, Remapped, Remapper, TopicRemap, UnknownIds};
 use crate::{Error, Result};
 
 /// Rebuilt batches end at multiples of this many source offsets.
-pub(super) const ALIGN: i64 = 1 << 16;
+pub(crate) const ALIGN: i64 = 1 << 16;
 /// Batches below this size are put together with their neighbours.
-pub(super) const TINY: usize = 8 << 10;
+pub(crate) const TINY: usize = 8 << 10;
 /// The uncompressed size that rebuilt batches grow to.
 const REBUILT: usize = 512 << 10;
 /// The most that one batch of the archive may decompress to.
@@ -47,20 +47,20 @@ const DECOMPRESSED_CAP: usize = 512 << 20;
 
 /// A batch for the target.
 #[derive(Debug)]
-pub(super) struct Prepared {
+pub(crate) struct Prepared {
     /// How many records of the partition come before it.
-    pub(super) index: u64,
+    pub(crate) index: u64,
     /// How many records it has.
-    pub(super) records: i32,
+    pub(crate) records: i32,
     /// The whole batch; its header is renewed when it is sent.
-    pub(super) bytes: Bytes,
+    pub(crate) bytes: Bytes,
     /// The first source offset in it, for messages.
-    pub(super) source: i64,
+    pub(crate) source: i64,
 }
 
 impl Prepared {
     /// The number of the record after its last one.
-    pub(super) fn end(&self) -> u64 {
+    pub(crate) fn end(&self) -> u64 {
         self.index + u64::from(self.records.unsigned_abs())
     }
 }
@@ -109,21 +109,21 @@ enum Why {
 
 /// What a lane needs to know.
 #[derive(Debug, Clone)]
-pub(super) struct LaneSettings {
-    pub(super) window: TimeWindow,
+pub(crate) struct LaneSettings {
+    pub(crate) window: TimeWindow,
     /// The largest batch that the target takes.
-    pub(super) max_batch: usize,
+    pub(crate) max_batch: usize,
     /// Whether the content digest is computed on the way.
-    pub(super) digest: bool,
+    pub(crate) digest: bool,
     /// Of more runs than this no map is kept.
-    pub(super) max_runs: usize,
+    pub(crate) max_runs: usize,
     /// What schema ids in records become; none where they are not looked at.
-    pub(super) remap: Option<Arc<TopicRemap>>,
+    pub(crate) remap: Option<Arc<TopicRemap>>,
 }
 
 /// Turns one partition's batches into those for the target, in order.
 #[derive(Debug)]
-pub(super) struct Lane {
+pub(crate) struct Lane {
     settings: LaneSettings,
     budget: Budget,
     remapper: Option<Remapper>,
@@ -145,6 +145,7 @@ pub(super) struct Lane {
     digest: ContentDigest,
     /// None where there are too many.
     runs: Option<RunMap>,
+    misses_schema: bool,
 }
 
 /// A tiny batch whose next neighbour decides what becomes of it.
@@ -157,7 +158,7 @@ struct Held {
 impl Lane {
     /// Begins at record `index` of the partition; batches among the first `present` records are not given out, because
     /// the target has them.
-    pub(super) fn new(
+    pub(crate) fn new(
         settings: LaneSettings,
         budget: Budget,
         index: u64,
@@ -192,30 +193,41 @@ impl Lane {
             counts: LaneCounts::default(),
             digest: ContentDigest::EMPTY,
             runs: Some(runs),
+            misses_schema: false,
         })
     }
 
     /// Batches that begin below this offset, a multiple of [`ALIGN`], are only counted.
     #[must_use]
-    pub(super) fn counting_below(self, offset: i64) -> Self {
+    pub(crate) fn counting_below(self, offset: i64) -> Self {
         Self { counting_below: offset, ..self }
     }
 
     /// The batches made since the last call.
-    pub(super) fn take(&mut self) -> Vec<Prepared> {
+    pub(crate) fn take(&mut self) -> Vec<Prepared> {
         std::mem::take(&mut self.out)
     }
 
     /// How many records the partition has up to here, what was done, the digest over them, and where they went.
-    pub(super) fn results(self) -> LaneResults {
+    pub(crate) fn results(self) -> LaneResults {
         let digest = self.settings.digest.then_some(self.digest);
         LaneResults { records: self.index, counts: self.counts, digest, runs: self.runs }
     }
 
     /// Takes the next batch; `shared` is the buffer that it lies in. Checks its CRC.
-    pub(super) fn push(&mut self, clipped: &ClippedBatch<'_>, fate: BatchFate, shared: &Bytes) -> Result<()> {
+    pub(crate) fn push(&mut self, clipped: &ClippedBatch<'_>, fate: BatchFate, shared: &Bytes) -> Result<()> {
+        clipped.batch.verify_crc()?;
+        self.push_checked(clipped, fate, shared)
+    }
+
+    /// As [`Lane::push`], of a batch whose CRC was checked.
+    pub(crate) fn push_checked(
+        &mut self,
+        clipped: &ClippedBatch<'_>,
+        fate: BatchFate,
+        shared: &Bytes,
+    ) -> Result<()> {
         let batch = &clipped.batch;
-        batch.verify_crc()?;
         let records = u64::from(batch.record_count().unsigned_abs());
         match fate {
             BatchFate::Control => self.counts.control_batches += 1,
@@ -267,6 +279,7 @@ impl Lane {
         let Some(UnknownId { offset, side, schema, .. }) = unknown.iter().find(restored) else {
             return Ok(());
         };
+        self.misses_schema = true;
         Err(Error::permanent(format!(
             "the record at offset {offset} names {schema} in its {side}, and nothing in the target stands for that"
         ))
@@ -392,8 +405,29 @@ impl Lane {
         Ok(())
     }
 
-    /// Ends the partition.
-    pub(super) fn finish(&mut self) -> Result<()> {
+    /// Ids become something else from the next batch on.
+    pub(crate) fn set_remap(&mut self, topic: Option<Arc<TopicRemap>>) -> Result<()> {
+        match (&mut self.remapper, topic) {
+            (Some(remapper), Some(topic)) => remapper.follow(topic),
+            (_, topic) => {
+                self.remapper = topic.map(|topic| Remapper::new(topic, DECOMPRESSED_CAP)).transpose()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the last batch was refused because nothing in the target stands for an id in it.
+    pub(crate) fn misses_schema(&self) -> bool {
+        self.misses_schema
+    }
+
+    /// Where records went since the last call, in runs.
+    pub(crate) fn take_runs(&mut self) -> Vec<Run> {
+        self.runs.as_mut().map_or_else(Vec::new, |map| std::mem::take(&mut map.runs))
+    }
+
+    /// Ends the partition, or what there is of it for now.
+    pub(crate) fn finish(&mut self) -> Result<()> {
         self.flush()
     }
 
@@ -437,13 +471,13 @@ impl Lane {
 
 /// What a lane says at its end.
 #[derive(Debug)]
-pub(super) struct LaneResults {
-    pub(super) records: u64,
-    pub(super) counts: LaneCounts,
+pub(crate) struct LaneResults {
+    pub(crate) records: u64,
+    pub(crate) counts: LaneCounts,
     /// Where it was asked for.
-    pub(super) digest: Option<ContentDigest>,
+    pub(crate) digest: Option<ContentDigest>,
     /// None where there are too many.
-    pub(super) runs: Option<RunMap>,
+    pub(crate) runs: Option<RunMap>,
 }
 
 /// The batch as a slice of the buffer that it lies in; a copy where it lies elsewhere.
@@ -456,7 +490,7 @@ fn shared_slice(shared: &Bytes, batch: &RecordBatch<'_>) -> Bytes {
 }
 
 /// The error of a batch of a partition whose target holds a part of it.
-pub(super) fn split_batch(place: &str, present: u64, batch: &Prepared) -> Error {
+pub(crate) fn split_batch(place: &str, present: u64, batch: &Prepared) -> Error {
     Error::permanent(format!(
         "{place}: the target holds {present} records of this restore, which ends inside the batch of records {} to {}",
         batch.index,

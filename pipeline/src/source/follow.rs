@@ -1,4 +1,4 @@
-//! Discover: what there is to back up, where each partition goes on, and who fetches it. Decides whatever a fetch task
+//! Follow: which partitions there are, where each goes on, and who fetches it. Decides whatever a fetch task
 //! gives back: a leader that moved, an offset that retention took, a log that went another way.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -8,18 +8,16 @@ use std::time::Duration;
 
 use formats::commit::{Gap, GapReason, ObjectRef};
 use formats::ids::{Incarnation, OffsetRange, Topic, TopicPartition};
-use formats::state::{PartitionState, State};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use super::cluster::{self, Selected};
+use super::cluster::{self, Selected, Stored};
 use super::fetch::{self, FetchCommand, FromFetch, Trouble};
-use super::message::{Assignment, ToCut};
+use super::message::{Assignment, FromSource, SourceCommand};
 use super::place::{self, Known, Placed};
-use super::progress::BackupProgress;
-use super::{BackupSettings, closed};
+use super::{SourceProgress, SourceSettings, closed};
 use crate::budget::Budget;
 use crate::kafka::{At, Client, FetchSettings, Fetcher, Isolation};
 use crate::storage::Store;
@@ -31,51 +29,34 @@ const STALL_LIMIT: Duration = Duration::from_secs(300);
 const MOVED_PAUSE: Duration = Duration::from_millis(250);
 
 /// Where everything begins.
-pub(super) struct Plan {
+pub(crate) struct Plan {
     selected: Selected,
     placed: Vec<Placed>,
     failed: Vec<(TopicPartition, String)>,
     pending: Vec<(Option<Known>, TopicPartition)>,
     absent: BTreeMap<TopicPartition, Known>,
-    known_snapshot: Option<ObjectRef>,
-    next_seq: u64,
 }
 
 impl Plan {
-    pub(super) fn partitions(&self) -> usize {
+    pub(crate) fn partitions(&self) -> usize {
         self.placed.len()
     }
 
-    pub(super) fn topics(&self) -> BTreeSet<Topic> {
+    pub(crate) fn topics(&self) -> BTreeSet<Topic> {
         self.selected.topics.keys().cloned().collect()
     }
 }
 
-/// Looks at the source and at the backup's state.
-pub(super) async fn plan(
-    settings: &BackupSettings,
+/// Looks at the source; `known` is where partitions were left.
+pub(crate) async fn plan(
+    settings: &SourceSettings,
     client: &Client,
-    store: &dyn Store,
-    state: &State,
-) -> Result<Plan> {
-    let mut selected = cluster::select(client, &settings.topics).await?;
-    if let Some(object) = state.cluster.clone().filter(|_| !selected.undescribed.is_empty()) {
-        selected.remember(cluster::load_snapshot(store, object).await.as_ref());
-    }
-    let known = |partition: &PartitionState| {
-        let lineage = partition.current()?;
-        Some(Known {
-            lineage: lineage.id,
-            cluster_id: lineage.cluster_id.clone(),
-            topic_id: lineage.topic_id,
-            start: lineage.start,
-            next: lineage.next,
-            last: lineage.last,
-            open: Some(lineage.open.clone()),
-        })
-    };
-    let mut absent: BTreeMap<_, _> =
-        state.partitions().filter_map(|(name, partition)| Some((name, known(partition)?))).collect();
+    mut selected: Selected,
+    last_seen: Option<&Stored>,
+    known: BTreeMap<TopicPartition, Known>,
+) -> Plan {
+    selected.remember(last_seen);
+    let mut absent = known;
     let partitions: Vec<_> =
         selected.partitions().map(|partition| (absent.remove(&partition), partition)).collect();
     let mut asked: BTreeMap<_, _> =
@@ -89,36 +70,52 @@ pub(super) async fn plan(
             pending.push((asked.remove(&partition).flatten(), partition));
         }
     }
-    let (known_snapshot, next_seq) = (state.cluster.clone(), state.seq + 1);
-    Ok(Plan { selected, placed, failed, pending, absent, known_snapshot, next_seq })
+    Plan { selected, placed, failed, pending, absent }
+}
+
+/// Where snapshots of the topics' settings are kept.
+pub(crate) struct Snapshots {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) incarnation: Incarnation,
+    /// The number of the next one, which only orders a listing.
+    pub(crate) seq: u64,
+    /// The newest one of earlier runs, until it is read.
+    pub(crate) earlier: Option<ObjectRef>,
+    /// The newest one.
+    pub(crate) newest: Option<Stored>,
+}
+
+impl Snapshots {
+    /// Reads what earlier runs left; once.
+    pub(crate) async fn load(&mut self) -> Option<&Stored> {
+        if let Some(object) = self.earlier.take() {
+            self.newest = cluster::load_snapshot(&*self.store, object).await;
+        }
+        self.newest.as_ref()
+    }
 }
 
 /// What the source side of a run can say at its end.
 #[derive(Default)]
-pub(super) struct Fetched {
-    pub(super) partitions: u64,
-    pub(super) held_back: Vec<(TopicPartition, OffsetRange)>,
-    pub(super) failed: Vec<(TopicPartition, String)>,
+pub(crate) struct Fetched {
+    pub(crate) partitions: u64,
+    pub(crate) held_back: Vec<(TopicPartition, OffsetRange)>,
+    pub(crate) failed: Vec<(TopicPartition, String)>,
     /// Told to stop before every partition had reached its end.
-    pub(super) interrupted: bool,
+    pub(crate) interrupted: bool,
 }
 
 /// Keeps every partition fetched by some task.
-pub(super) struct Coordinator {
-    settings: BackupSettings,
+pub(crate) struct Coordinator {
+    settings: SourceSettings,
     client: Client,
-    store: Arc<dyn Store>,
-    incarnation: Incarnation,
+    snapshots: Option<Snapshots>,
     budget: Budget,
-    to_cut: mpsc::Sender<ToCut>,
-    progress: Arc<BackupProgress>,
+    out: mpsc::Sender<FromSource>,
+    progress: Arc<SourceProgress>,
     stop: CancellationToken,
     selected: Selected,
     placed: Vec<Placed>,
-    snapshot: Option<cluster::Stored>,
-    /// The newest snapshot of earlier runs, until it is read.
-    earlier_snapshot: Option<ObjectRef>,
-    seq: u64,
     tasks: JoinSet<Result<()>>,
     connections: HashMap<i32, Vec<Connection>>,
     events: mpsc::UnboundedSender<FromFetch>,
@@ -126,9 +123,14 @@ pub(super) struct Coordinator {
     active: BTreeMap<TopicPartition, (i32, usize)>,
     /// Partitions that wait to be looked at again, with what is known of them.
     pending: Vec<(Option<Known>, TopicPartition)>,
-    /// Partitions that the backup has and the source does not, or not now: they may come, or come back.
+    /// Partitions that are known and that the source does not have, or not now: they may come, or come back.
     absent: BTreeMap<TopicPartition, Known>,
     held: BTreeMap<TopicPartition, Held>,
+    commands: Option<mpsc::UnboundedReceiver<SourceCommand>>,
+    /// Partitions that are not to be fetched now, with where they stand once their task has let go of them.
+    paused: BTreeMap<TopicPartition, Option<Assignment>>,
+    /// Partitions that begin again elsewhere once their task has let go of them.
+    rewinds: BTreeMap<TopicPartition, Option<Known>>,
     report: Fetched,
 }
 
@@ -145,16 +147,16 @@ struct Connection {
 }
 
 impl Coordinator {
-    #[allow(clippy::too_many_arguments, reason = "the wiring of one stage, called once")]
-    pub(super) fn new(
-        settings: BackupSettings,
+    #[allow(clippy::too_many_arguments, reason = "the wiring of one stage, called once by each job")]
+    pub(crate) fn new(
+        settings: SourceSettings,
         client: Client,
-        store: Arc<dyn Store>,
-        incarnation: Incarnation,
+        snapshots: Option<Snapshots>,
         budget: Budget,
         plan: Plan,
-        to_cut: mpsc::Sender<ToCut>,
-        progress: Arc<BackupProgress>,
+        out: mpsc::Sender<FromSource>,
+        commands: Option<mpsc::UnboundedReceiver<SourceCommand>>,
+        progress: Arc<SourceProgress>,
         stop: CancellationToken,
     ) -> Self {
         let (events, from_fetch) = mpsc::unbounded_channel();
@@ -163,17 +165,13 @@ impl Coordinator {
         Self {
             settings,
             client,
-            store,
-            incarnation,
+            snapshots,
             budget,
-            to_cut,
+            out,
             progress,
             stop,
             selected: plan.selected,
             placed: plan.placed,
-            snapshot: None,
-            earlier_snapshot: plan.known_snapshot,
-            seq: plan.next_seq,
             tasks: JoinSet::new(),
             connections: HashMap::new(),
             events,
@@ -182,12 +180,15 @@ impl Coordinator {
             pending: plan.pending,
             absent: plan.absent,
             held: BTreeMap::new(),
+            commands,
+            paused: BTreeMap::new(),
+            rewinds: BTreeMap::new(),
             report,
         }
     }
 
     /// Runs until every partition has reached its end, or for ever; `failed` ends it at once.
-    pub(super) async fn run(mut self, failed: CancellationToken) -> Result<Fetched> {
+    pub(crate) async fn run(mut self, failed: CancellationToken) -> Result<Fetched> {
         for (topic, why) in std::mem::take(&mut self.selected.refused) {
             self.report.failed.push((TopicPartition::new(topic, -1), why));
         }
@@ -212,6 +213,7 @@ impl Coordinator {
                 () = failed.cancelled() => return Err(closed()),
                 () = self.stop.cancelled() => continue,
                 Some(ended) = self.tasks.join_next() => ended.map_err(|e| Error::permanent("a fetch task panicked").caused_by(e))??,
+                Some(command) = next_command(&mut self.commands) => self.obey(command)?,
                 event = self.from_fetch.recv() => if let Some(event) = event {
                     self.handle(event).await?;
                     moved = Instant::now() + MOVED_PAUSE;
@@ -243,7 +245,7 @@ impl Coordinator {
                 break;
             }
         }
-        // Closing the command queues ends the tasks; what they have fetched is in the cut stage's queue by then.
+        // Closing the command queues ends the tasks; what they have fetched is in the queue of the stage behind by then.
         self.connections.clear();
         while let Some(ended) = self.tasks.join_next().await {
             ended.map_err(|e| Error::permanent("a fetch task panicked").caused_by(e))??;
@@ -263,6 +265,10 @@ impl Coordinator {
                 }
                 return self.end(assignment.partition).await;
             }
+            FromFetch::Stopped(assignment) => {
+                self.release(&assignment.partition);
+                return self.assign(assignment);
+            }
             FromFetch::Trouble(assignment, trouble) => (assignment, trouble),
         };
         let partition = assignment.partition.clone();
@@ -276,11 +282,11 @@ impl Coordinator {
                 self.assign(Assignment { broker, leader_epoch: None, ..assignment })?
             }
             Trouble::Elsewhere(why) => {
-                tracing::warn!(%partition, next = assignment.next, why, "the log is not where the backup left it");
+                tracing::warn!(%partition, next = assignment.next, why, "the log is not where it was left");
                 self.wait(&assignment);
             }
             Trouble::LastBatchDiffers(found) => {
-                tracing::warn!(%partition, found, last = ?assignment.last, "the log holds another batch than the one that was backed up");
+                tracing::warn!(%partition, found, last = ?assignment.last, "the log holds another batch than the one that was taken");
                 let known = Some(Known::of(&assignment, &self.cluster_id()));
                 let (placed, failed) = place::place(
                     &self.settings,
@@ -304,23 +310,61 @@ impl Coordinator {
                 let gap = Gap { first: assignment.next, end: stable, reason };
                 let lineage = assignment.lineage;
                 tracing::info!(%partition, range = %gap.range(), "the log holds nothing here");
-                self.tell_cut(ToCut::Gap { partition, lineage, gap, trimmed: false }).await?;
+                self.tell(FromSource::Gap { partition, lineage, gap, trimmed: false }).await?;
                 self.assign(Assignment { next: stable, last: None, ..assignment })?;
             }
             Trouble::Failed(error) => {
-                tracing::error!(%partition, %error, "the partition cannot be backed up");
+                tracing::error!(%partition, %error, "the partition cannot be fetched");
                 self.report.failed.push((partition.clone(), error.to_string()));
                 self.held.remove(&partition);
                 self.absent.insert(partition.clone(), Known::of(&assignment, &self.cluster_id()));
-                self.tell_cut(ToCut::End { partition }).await?;
+                self.tell(FromSource::End { partition }).await?;
             }
         }
         Ok(())
     }
 
+    fn obey(&mut self, command: SourceCommand) -> Result<()> {
+        match command {
+            SourceCommand::Pause(partition) => {
+                self.stop_fetching(&partition);
+                self.paused.entry(partition).or_default();
+            }
+            SourceCommand::Resume(partition) => {
+                if let Some(Some(assignment)) = self.paused.remove(&partition) {
+                    self.assign(assignment)?;
+                }
+            }
+            SourceCommand::Rewind(partition, known) => {
+                let is_parked = matches!(self.paused.remove(&partition), Some(Some(_)));
+                let waits = self.pending.iter().position(|(_, waiting)| *waiting == partition);
+                if let Some(number) = waits {
+                    self.pending[number].0 = known;
+                } else if self.active.contains_key(&partition) {
+                    self.stop_fetching(&partition);
+                    self.rewinds.insert(partition, known);
+                } else if is_parked || self.absent.remove(&partition).is_some() {
+                    self.pending.push((known, partition));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn stop_fetching(&mut self, partition: &TopicPartition) {
+        if let Some((broker, number)) = self.active.get(partition)
+            && let Some(connection) = self.connections.get(broker).and_then(|of| of.get(*number))
+        {
+            let _ = connection.commands.send(FetchCommand::Stop(partition.clone()));
+        }
+    }
+
     fn wait(&mut self, assignment: &Assignment) {
-        let known = Known::of(assignment, &self.cluster_id());
-        self.pending.push((Some(known), assignment.partition.clone()));
+        let known = match self.rewinds.remove(&assignment.partition) {
+            Some(known) => known,
+            None => Some(Known::of(assignment, &self.cluster_id())),
+        };
+        self.pending.push((known, assignment.partition.clone()));
     }
 
     /// Looks again at partitions whose leader moved or whose log changed.
@@ -342,11 +386,11 @@ impl Coordinator {
                 .is_some_and(|topic| topic.partitions.contains_key(&partition.partition))
         });
         for (known, partition) in gone {
-            tracing::warn!(%partition, "the topic was deleted at the source; what was backed up of it stays");
-            self.tell_cut(ToCut::End { partition: partition.clone() }).await?;
+            tracing::warn!(%partition, "the topic was deleted at the source; what was taken of it stays");
+            self.tell(FromSource::End { partition: partition.clone() }).await?;
             self.absent.extend(known.map(|known| (partition.clone(), known)));
             if !self.settings.continuous {
-                self.report.failed.push((partition, "the topic was deleted while it was backed up".into()));
+                self.report.failed.push((partition, "the topic was deleted meanwhile".into()));
             }
         }
         let again: BTreeMap<_, _> =
@@ -379,7 +423,9 @@ impl Coordinator {
             .selected
             .partitions()
             .filter(|partition| {
-                !self.active.contains_key(partition) && !self.pending.iter().any(|(_, p)| p == partition)
+                !self.active.contains_key(partition)
+                    && !self.paused.contains_key(partition)
+                    && !self.pending.iter().any(|(_, p)| p == partition)
             })
             .map(|partition| (self.absent.remove(&partition), partition))
             .collect();
@@ -397,31 +443,25 @@ impl Coordinator {
     }
 
     fn take_selected(&mut self, mut selected: Selected) {
-        selected.remember(self.snapshot.as_ref());
+        selected.remember(self.snapshots.as_ref().and_then(|snapshots| snapshots.newest.as_ref()));
         self.selected = selected;
     }
 
     async fn write_snapshot(&mut self) -> Result<()> {
-        if let Some(object) = self.earlier_snapshot.take() {
-            self.snapshot = cluster::load_snapshot(&*self.store, object).await;
-        }
-        let written = cluster::store_snapshot(
-            &*self.store,
-            self.incarnation,
-            self.seq,
-            self.snapshot.as_ref(),
-            &self.selected,
-        )
-        .await?;
+        let Some(snapshots) = &mut self.snapshots else { return Ok(()) };
+        snapshots.load().await;
+        let Snapshots { store, incarnation, seq, newest, .. } = snapshots;
+        let written =
+            cluster::store_snapshot(&**store, *incarnation, *seq, newest.as_ref(), &self.selected).await?;
         if let Some((op, stored)) = written {
-            self.snapshot = Some(stored);
-            self.seq += 5;
-            self.tell_cut(ToCut::Op(op)).await?;
+            snapshots.newest = Some(stored);
+            snapshots.seq += 5;
+            self.tell(FromSource::Op(op)).await?;
         }
         Ok(())
     }
 
-    /// Tells the cut stage where a partition goes on, and gives it to a fetch task.
+    /// Tells where a partition goes on, and gives it to a fetch task.
     async fn start(&mut self, placed: Placed) -> Result<()> {
         let Placed { assignment, begin, gap, data_follows, held } = placed;
         let partition = assignment.partition.clone();
@@ -431,17 +471,25 @@ impl Coordinator {
         }
         self.want(&assignment);
         if let Some(begin) = begin {
-            self.tell_cut(ToCut::Begin(begin)).await?;
+            self.tell(FromSource::Begin(begin)).await?;
         }
         if let Some(gap) = gap {
             tracing::warn!(%partition, range = %gap.range(), reason = gap.reason.name(), "offsets are gone from the source");
             let lineage = assignment.lineage;
-            self.tell_cut(ToCut::Gap { partition, lineage, gap, trimmed: data_follows }).await?;
+            self.tell(FromSource::Gap { partition, lineage, gap, trimmed: data_follows }).await?;
         }
         self.assign(assignment)
     }
 
     fn assign(&mut self, assignment: Assignment) -> Result<()> {
+        if let Some(known) = self.rewinds.remove(&assignment.partition) {
+            self.pending.push((known, assignment.partition));
+            return Ok(());
+        }
+        if let Some(parked) = self.paused.get_mut(&assignment.partition) {
+            *parked = Some(assignment);
+            return Ok(());
+        }
         let broker = assignment.broker;
         if !self.connections.contains_key(&broker) {
             let count = self.client.config().connections_per_broker.max(1);
@@ -454,7 +502,7 @@ impl Coordinator {
         connection.partitions.insert(assignment.partition.clone());
         self.active.insert(assignment.partition.clone(), (broker, number));
         // A task that is gone has failed; joining it tells why.
-        let _ = connection.commands.send(FetchCommand(assignment));
+        let _ = connection.commands.send(FetchCommand::Fetch(Box::new(assignment)));
         Ok(())
     }
 
@@ -475,7 +523,7 @@ impl Coordinator {
             fetcher,
             self.settings.isolation,
             receiver,
-            self.to_cut.clone(),
+            self.out.clone(),
             self.events.clone(),
             Arc::clone(&self.progress),
         ));
@@ -529,14 +577,14 @@ impl Coordinator {
 
     /// A partition has what it is to have in this run.
     async fn end(&mut self, partition: TopicPartition) -> Result<()> {
-        BackupProgress::add(&self.progress.partitions_done, 1);
-        self.tell_cut(ToCut::End { partition }).await
+        SourceProgress::add(&self.progress.partitions_done, 1);
+        self.tell(FromSource::End { partition }).await
     }
 
     fn want(&self, assignment: &Assignment) {
         if let Some(until) = assignment.until {
             let wanted = u64::try_from(until - assignment.next).unwrap_or(0);
-            BackupProgress::add(&self.progress.offsets_wanted, wanted);
+            SourceProgress::add(&self.progress.offsets_wanted, wanted);
         }
     }
 
@@ -544,8 +592,18 @@ impl Coordinator {
         self.selected.snapshot.cluster_id.clone()
     }
 
-    async fn tell_cut(&self, message: ToCut) -> Result<()> {
-        self.to_cut.send(message).await.map_err(|_| closed())
+    async fn tell(&self, message: FromSource) -> Result<()> {
+        self.out.send(message).await.map_err(|_| closed())
+    }
+}
+
+/// Never where nobody commands.
+async fn next_command(
+    commands: &mut Option<mpsc::UnboundedReceiver<SourceCommand>>,
+) -> Option<SourceCommand> {
+    match commands {
+        Some(commands) => commands.recv().await,
+        None => std::future::pending().await,
     }
 }
 

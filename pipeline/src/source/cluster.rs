@@ -1,4 +1,4 @@
-//! The source's topics and their settings: what the backup takes, and the snapshot of it in the archive.
+//! The source's topics and their settings: which are taken, and the snapshot of it in an archive.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,21 +13,21 @@ use crate::select::TopicSelection;
 use crate::storage::{Created, Store};
 use crate::{Error, Result};
 
-/// Topics that a backup takes.
-pub(super) struct Selected {
-    pub(super) topics: BTreeMap<Topic, TopicMetadata>,
+/// Topics that are taken.
+pub(crate) struct Selected {
+    pub(crate) topics: BTreeMap<Topic, TopicMetadata>,
     /// Topics whose `cleanup.policy` has `compact`.
-    pub(super) compacted: BTreeSet<Topic>,
-    pub(super) snapshot: ClusterSnapshot,
+    pub(crate) compacted: BTreeSet<Topic>,
+    pub(crate) snapshot: ClusterSnapshot,
     /// Topics whose settings the brokers would not tell.
-    pub(super) undescribed: BTreeSet<Topic>,
+    pub(crate) undescribed: BTreeSet<Topic>,
     /// Topics that cannot be taken, and why.
-    pub(super) refused: Vec<(Topic, String)>,
+    pub(crate) refused: Vec<(Topic, String)>,
 }
 
 impl Selected {
     /// Of topics whose settings are not told now, what they were when they were last seen says whether they are compacted.
-    pub(super) fn remember(&mut self, known: Option<&Stored>) {
+    pub(crate) fn remember(&mut self, known: Option<&Stored>) {
         let is_compacted = |topic: &&Topic| {
             let before = known.and_then(|known| known.snapshot.topic(topic));
             before
@@ -37,7 +37,7 @@ impl Selected {
         self.compacted.extend(self.undescribed.iter().filter(is_compacted).cloned());
     }
 
-    pub(super) fn partitions(&self) -> impl Iterator<Item = TopicPartition> + '_ {
+    pub(crate) fn partitions(&self) -> impl Iterator<Item = TopicPartition> + '_ {
         self.topics.values().flat_map(|topic| {
             topic.partitions.keys().map(|&partition| TopicPartition::new(topic.name.clone(), partition))
         })
@@ -45,7 +45,7 @@ impl Selected {
 }
 
 /// Asks for all topics and their settings.
-pub(super) async fn select(client: &Client, selection: &TopicSelection) -> Result<Selected> {
+pub(crate) async fn select(client: &Client, selection: &TopicSelection) -> Result<Selected> {
     let metadata = client.refresh(Topics::All).await?;
     let mut topics = BTreeMap::new();
     let mut refused = Vec::new();
@@ -68,7 +68,7 @@ pub(super) async fn select(client: &Client, selection: &TopicSelection) -> Resul
             Ok(configs) => configs,
             Err(refusal) => {
                 let error = refusal.to_error(format!("configs of topic {name}"));
-                tracing::warn!(%error, "the topic's settings are not in the backup, or only those that were seen before");
+                tracing::warn!(%error, "the topic's settings are not known, or only those that were seen before");
                 undescribed.insert(name.clone());
                 Vec::new()
             }
@@ -97,16 +97,16 @@ pub(super) async fn select(client: &Client, selection: &TopicSelection) -> Resul
     Ok(Selected { topics, compacted, snapshot, undescribed, refused })
 }
 
-/// A snapshot that the backup has.
+/// A snapshot in the archive.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Stored {
+pub(crate) struct Stored {
     object: ObjectRef,
     snapshot: ClusterSnapshot,
 }
 
 /// Reads the newest snapshot. One that cannot be read is no reason not to back up: it is said, and a whole new one is
 /// written.
-pub(super) async fn load_snapshot(store: &dyn Store, object: ObjectRef) -> Option<Stored> {
+pub(crate) async fn load_snapshot(store: &dyn Store, object: ObjectRef) -> Option<Stored> {
     let read = async {
         let missing = || Error::damaged("the object is missing");
         let stored = store.get(&object.key, object.length).await?.ok_or_else(missing)?;
@@ -145,7 +145,7 @@ fn joined(known: Option<&ClusterSnapshot>, selected: &Selected) -> ClusterSnapsh
 }
 
 /// Writes the snapshot unless the newest one is the same; gives the operation that names it.
-pub(super) async fn store_snapshot(
+pub(crate) async fn store_snapshot(
     store: &dyn Store,
     incarnation: Incarnation,
     seq: u64,

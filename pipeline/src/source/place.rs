@@ -1,7 +1,7 @@
-//! Place: where a partition goes on, given what the backup has of it and what its log looks like now.
+//! Place: where a partition goes on, given what is known of it and what its log looks like now.
 //!
 //! ```text
-//! the backup has nothing                           a lineage begins: at the first offset left, the end, or as told
+//! nothing is known                                 a lineage begins: at the first offset left, the end, or as told
 //! another cluster, another topic id                a lineage begins: recreated; offsets that are gone already are a gap
 //! the leader epoch's end lies below the position   a lineage begins: truncated; it forks from the old one there
 //! the last batch is another one                    a lineage begins: recreated, because nobody knows where it left
@@ -17,34 +17,34 @@ use formats::transactions::OpenTransaction;
 
 use super::cluster::Selected;
 use super::message::{Assignment, Begin};
-use super::{BackupSettings, StartOffset};
+use super::{SourceSettings, StartOffset};
 use crate::kafka::{At, Client, EpochEnd, Isolation};
 
-/// What the backup has of a partition.
+/// Where a partition was left.
 #[derive(Debug, Clone)]
-pub(super) struct Known {
-    pub(super) lineage: LineageId,
-    pub(super) cluster_id: String,
-    pub(super) topic_id: TopicId,
-    pub(super) start: i64,
-    pub(super) next: i64,
-    pub(super) last: Option<LastBatch>,
-    /// Transactions open at the position; `None` where the cut stage has been told of the partition before.
-    pub(super) open: Option<Vec<OpenTransaction>>,
+pub(crate) struct Known {
+    pub(crate) lineage: LineageId,
+    pub(crate) cluster_id: String,
+    pub(crate) topic_id: TopicId,
+    pub(crate) start: i64,
+    pub(crate) next: i64,
+    pub(crate) last: Option<LastBatch>,
+    /// Transactions open at the position; `None` where the stage behind has been told of the partition before.
+    pub(crate) open: Option<Vec<OpenTransaction>>,
 }
 
 /// Where a partition goes on.
 #[derive(Debug)]
-pub(super) struct Placed {
-    pub(super) assignment: Assignment,
-    /// What the cut stage must know first.
-    pub(super) begin: Option<Begin>,
+pub(crate) struct Placed {
+    pub(crate) assignment: Assignment,
+    /// What the stage behind must know first.
+    pub(crate) begin: Option<Begin>,
     /// What is gone before it goes on.
-    pub(super) gap: Option<Gap>,
+    pub(crate) gap: Option<Gap>,
     /// Whether there is data behind the gap, the first batch of which may begin inside it.
-    pub(super) data_follows: bool,
+    pub(crate) data_follows: bool,
     /// Offsets beyond the stable offset, held back by an open transaction.
-    pub(super) held: Option<OffsetRange>,
+    pub(crate) held: Option<OffsetRange>,
 }
 
 /// What a partition's log looks like now.
@@ -60,8 +60,8 @@ struct Log {
 
 /// Places partitions; those that cannot be placed now come back with the reason. `differs`: the last batch is known to be
 /// another one.
-pub(super) async fn place(
-    settings: &BackupSettings,
+pub(crate) async fn place(
+    settings: &SourceSettings,
     client: &Client,
     selected: &Selected,
     partitions: Vec<(Option<Known>, TopicPartition)>,
@@ -118,7 +118,7 @@ pub(super) async fn place(
 }
 
 fn place_one(
-    settings: &BackupSettings,
+    settings: &SourceSettings,
     selected: &Selected,
     partition: &TopicPartition,
     known: Option<Known>,
@@ -176,7 +176,7 @@ fn place_one(
                     if offset >= known.start {
                         begin(LineageReason::Truncated, offset, Some(fork), false)
                     } else {
-                        // Nothing that the backup has is left: there is nothing to fork from.
+                        // Nothing of what was taken is left: there is nothing to fork from.
                         begin(LineageReason::Truncated, offset, None, true)
                     }
                 })
@@ -240,7 +240,7 @@ fn place_one(
     }
 }
 
-/// Where the log left the history that the backup has, if it did: the last batch's leader epoch ends at or below that
+/// Where the log left the history that was followed, if it did: the last batch's leader epoch ends at or below that
 /// batch. The position may lie further on, behind what compaction took of later epochs.
 fn truncation(known: &Known, log: &Log, end: Option<EpochEnd>) -> Option<i64> {
     let last = known.last?;
@@ -254,7 +254,7 @@ fn truncation(known: &Known, log: &Log, end: Option<EpochEnd>) -> Option<i64> {
 mod tests {
     use super::*;
 
-    /// The backup holds a batch of epoch 3 at offset 10 and goes on at `next`; the log's epoch of that batch ends at `end`.
+    /// What was taken ends with a batch of epoch 3 at offset 10 and goes on at `next`; the log's epoch of that batch ends at `end`.
     fn fork(next: i64, end: Option<i64>, earliest: i64) -> Option<i64> {
         let known = Known {
             lineage: LineageId(1),
@@ -272,7 +272,7 @@ mod tests {
 
     #[test]
     fn a_log_is_forked_only_where_the_last_batch_is_gone() {
-        assert_eq!(fork(20, Some(20), 0), None, "where the backup left it");
+        assert_eq!(fork(20, Some(20), 0), None, "where it was left");
         assert_eq!(fork(20, Some(30), 0), None, "it went on");
         assert_eq!(fork(20, Some(10), 0), Some(10), "the last batch is gone");
         assert_eq!(fork(20, Some(4), 0), Some(4), "and more");

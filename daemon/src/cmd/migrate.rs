@@ -1,0 +1,149 @@
+//! `migrate`: topics of one cluster to another one, live.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use pipeline::migrate::{self, MigrateProgress, MigrateReport, PartitionReport};
+use pipeline::seam::Seam;
+use pipeline::{Error, Result};
+use serde_json::json;
+
+use crate::config::{Job, MigrateJob, Mode, Overrides};
+use crate::output::{Align, Output, Table, count};
+use crate::{components, exit, progress, signals};
+
+/// Arguments of `migrate`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct MigrateArgs {
+    /// The job file.
+    #[arg(short, long)]
+    config: PathBuf,
+    /// End once the target holds everything and nothing more comes, whatever the file says.
+    #[arg(long)]
+    until_caught_up: bool,
+    /// Show what would be done, and touch nothing.
+    #[arg(long)]
+    plan: bool,
+}
+
+/// Runs a migration.
+pub(crate) async fn run(args: MigrateArgs, output: &Output) -> Result<u8> {
+    let overrides = Overrides {
+        mode: Some(Mode::Migrate),
+        until_caught_up: args.until_caught_up,
+        ..Overrides::default()
+    };
+    let Job::Migrate(job) = super::job::load(&args.config, &overrides)? else {
+        return Err(Error::input(format!("{} is not a migration", args.config.display())));
+    };
+    let stop = signals::stop_token()?;
+    let settings = components::migrate_settings(&job, &stop).await?;
+    let seam = Seam::system();
+    let (source, target) = tokio::try_join!(
+        components::kafka_client(&job.source, seam.clone()),
+        components::kafka_client(&job.target, seam)
+    )?;
+    if args.plan {
+        return plan(&job, &migrate::plan(&settings, &source, &target).await?, output);
+    }
+    let counters = Arc::new(MigrateProgress::default());
+    let bar = progress::show_migrate(Arc::clone(&counters));
+    let result = migrate::run(&settings, &source, &target, counters, stop).await;
+    bar.finish();
+    let report = result?;
+    let code = match () {
+        () if report.is_partial() => exit::PARTIAL,
+        () if settings.until_caught_up && !report.caught_up => exit::INTERRUPTED,
+        () => exit::DONE,
+    };
+    let (id, values) = (&job.migration_id, serde_json::to_value(&report).unwrap_or_default());
+    let mut result = json!({ "migration_id": id, "exit_code": code });
+    if let (Some(all), serde_json::Value::Object(values)) = (result.as_object_mut(), values) {
+        all.extend(values);
+    }
+    output.print(&result, || as_text(&job, &report));
+    Ok(code)
+}
+
+fn plan(job: &MigrateJob, plan: &migrate::MigratePlan, output: &Output) -> Result<u8> {
+    let values = serde_json::to_value(plan).unwrap_or_default();
+    let mut result = json!({ "migration_id": job.migration_id, "plan": values });
+    let code = if plan.problems.is_empty() { exit::DONE } else { exit::USAGE };
+    result["exit_code"] = json!(code);
+    output.print(&result, || {
+        let mut table = Table::new(&[
+            ("TOPIC", Align::Left),
+            ("TARGET", Align::Left),
+            ("PARTITIONS", Align::Right),
+            ("OFFSETS", Align::Right),
+            ("DONE", Align::Right),
+            ("WHAT", Align::Left),
+        ]);
+        for topic in &plan.topics {
+            table.row([
+                topic.source.to_string(),
+                topic.target.to_string(),
+                topic.partitions.to_string(),
+                topic.offsets.to_string(),
+                topic.done.to_string(),
+                topic.action.clone(),
+            ]);
+        }
+        let mut lines = vec![table.to_string()];
+        lines.extend(plan.schemas.iter().map(|line| format!("schemas: {line}")));
+        lines.extend(plan.warnings.iter().map(|warning| format!("warning: {warning}")));
+        lines.extend(plan.problems.iter().map(|problem| format!("problem: {problem}")));
+        lines.push(match plan.problems.len() {
+            0 => "nothing was touched".to_owned(),
+            problems => format!("{}; nothing was touched", count(problems as u64, "problem")),
+        });
+        lines.join("\n")
+    });
+    Ok(code)
+}
+
+fn as_text(job: &MigrateJob, report: &MigrateReport) -> String {
+    let records: u64 = report.partitions.iter().map(|partition| partition.records).sum();
+    let mut lines = vec![format!(
+        "migration {}: {} of {} on the target{}",
+        job.migration_id,
+        count(records, "record"),
+        count(report.partitions.len() as u64, "partition"),
+        if report.caught_up { ", which holds everything" } else { "" }
+    )];
+    if let Some(schemas) = &report.schemas {
+        lines.push(format!(
+            "schemas: {} of {} in {}",
+            count(schemas.versions, "version"),
+            count(schemas.subjects, "subject"),
+            schemas.target
+        ));
+        lines.extend(schemas.failed.iter().map(|why| format!("schemas failed: {why}")));
+        lines.extend(schemas.warnings.iter().map(|warning| format!("warning: {warning}")));
+    }
+    for partition in &report.partitions {
+        lines.extend(of_partition(partition));
+    }
+    lines.extend(report.warnings.iter().map(|warning| format!("warning: {warning}")));
+    lines.join("\n")
+}
+
+fn of_partition(partition: &PartitionReport) -> Vec<String> {
+    let mut lines = Vec::new();
+    let (source, target) = (&partition.source, &partition.target);
+    for gap in &partition.gaps {
+        lines.push(format!("gap: {source}@{} is gone from the source ({})", gap.range(), gap.reason.name()));
+    }
+    if let Some(range) = &partition.held_back {
+        lines.push(format!(
+            "held back: {source}@{range} belongs to or follows an open transaction and is not on the target yet"
+        ));
+    }
+    if let Some(why) = &partition.failure {
+        lines.push(format!("failed: {source} to {target}: {why}"));
+    }
+    if let Some(why) = &partition.trouble {
+        lines.push(format!("not yet: {source} to {target}: {why}"));
+    }
+    lines
+}

@@ -1,0 +1,668 @@
+//! One partition on its way: batches of the source prepared, noted in the journal, handed to the producer.
+//!
+//! ```text
+//! source -> inbox -> lane (CPU workers) -> note in the journal -> feed -> producer -> acknowledged
+//!             ^                                                                  |
+//!             '--------- rewind to the place behind what the target holds <------'  whatever went wrong
+//! ```
+//! A flow never waits with data of its own in hand for what may take long: where the target or a schema is not ready it gives
+//! back what it holds and asks the source to begin again later, so that the others have the memory.
+
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use formats::commit::{Gap, LastBatch, LineageReason};
+use formats::ids::{OffsetRange, TopicPartition};
+use formats::record_batch::Batches;
+use formats::transactions::{Fate, TransactionTracker};
+use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+
+use super::journal::Write;
+use super::position::{Claim, Entry, History, Note, Notes, Place};
+use super::schemas::{Rules, Schemas};
+use super::targets::Targets;
+use crate::archive::{BatchFate, ClippedBatch};
+use crate::budget::Budget;
+use crate::kafka::{Client, Topics};
+use crate::restore::{TimeWindow, proof, resume, topics};
+use crate::seam::backoff;
+use crate::source::{Begin, FetchedBatches, Known, SourceCommand};
+use crate::target::lane::{Lane, LaneSettings, Prepared};
+use crate::target::produce::{Job, Outcome, ProducerEntry};
+use crate::target::runs::RunMap;
+use crate::{Error, ErrorKind, Result};
+
+/// Batches that wait between a flow and its producer.
+const QUEUE: usize = 16;
+/// The longest pause between two attempts.
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+/// Attempts that may fail for a reason that is not a passing one, without any record getting through.
+const ATTEMPTS: u32 = 3;
+
+/// What a flow is told.
+#[derive(Debug)]
+pub(super) enum ToFlow {
+    /// The partition goes on, or begins.
+    Begin(Begin),
+    /// Batches.
+    Fetched(FetchedBatches),
+    /// Offsets that will never come.
+    Gap(Gap),
+    /// What became of what was given to the producer.
+    Over(Outcome),
+}
+
+/// What others see of a flow.
+#[derive(Debug)]
+pub(super) struct Shared {
+    /// Records on the target.
+    pub(super) acked: Arc<AtomicU64>,
+    /// Bytes of batches that wait.
+    pub(super) queued: AtomicUsize,
+    /// Whether the source was asked to pause.
+    pub(super) paused: AtomicBool,
+    seen: Mutex<Seen>,
+}
+
+#[derive(Debug, Default)]
+struct Seen {
+    notes: Option<Notes>,
+    claim: Option<Claim>,
+    gaps: Vec<Gap>,
+    failed: Option<Error>,
+    trouble: Option<String>,
+}
+
+impl Shared {
+    pub(super) fn new() -> Self {
+        Self {
+            acked: Arc::default(),
+            queued: AtomicUsize::new(0),
+            paused: AtomicBool::new(false),
+            seen: Mutex::default(),
+        }
+    }
+
+    fn seen<T>(&self, look: impl FnOnce(&mut Seen) -> T) -> T {
+        look(&mut self.seen.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The source offset up to which everything is on the target; none before the partition has begun.
+    pub(super) fn position(&self) -> Option<i64> {
+        let acked = self.acked.load(Relaxed);
+        self.seen(|seen| seen.notes.as_ref()?.place(acked)).map(|place| place.next)
+    }
+
+    /// Where the partition's records go.
+    pub(super) fn claim(&self) -> Option<Claim> {
+        self.seen(|seen| seen.claim.clone())
+    }
+
+    /// What the source lost before it could be taken.
+    pub(super) fn gaps(&self) -> Vec<Gap> {
+        self.seen(|seen| seen.gaps.clone())
+    }
+
+    /// Why it will not go on in this run.
+    pub(super) fn failure(&self) -> Option<String> {
+        self.seen(|seen| seen.failed.as_ref().map(topics::with_hint))
+    }
+
+    /// What keeps it from going on just now.
+    pub(super) fn trouble(&self) -> Option<String> {
+        self.seen(|seen| seen.trouble.clone())
+    }
+}
+
+/// What all flows share.
+#[derive(Debug, Clone)]
+pub(super) struct Common {
+    pub(super) target: Client,
+    pub(super) targets: Arc<Targets>,
+    pub(super) cluster_id: String,
+    pub(super) writer: u64,
+    pub(super) budget: Budget,
+    pub(super) workers: Arc<Semaphore>,
+    pub(super) journal: mpsc::Sender<Write>,
+    pub(super) jobs: mpsc::UnboundedSender<Job>,
+    pub(super) to_source: mpsc::UnboundedSender<SourceCommand>,
+    pub(super) into_non_empty: bool,
+    pub(super) give_up_after: Duration,
+    /// Bytes that may wait for one flow before the source is asked to pause.
+    pub(super) room: usize,
+    /// Lets so many flows look at the target at once.
+    pub(super) looks: Arc<Semaphore>,
+    /// What becomes of ids, where schemas come too.
+    pub(super) schemas: Option<Arc<Schemas>>,
+    pub(super) stop: CancellationToken,
+}
+
+/// See the module.
+pub(super) struct Flow {
+    common: Common,
+    source: TopicPartition,
+    target: TopicPartition,
+    shared: Arc<Shared>,
+    /// What the journal knows.
+    entry: Option<Entry>,
+    history: Option<History>,
+    state: State,
+    /// Taken while the producer has the partition.
+    feed: Option<mpsc::Sender<Result<Prepared>>>,
+    /// Whether the producer has not said yet what became of the partition.
+    is_producing: bool,
+    failures: u32,
+    failing_since: Option<Instant>,
+    /// How many records were on the target when it failed first.
+    acked_then: u64,
+    missing: Option<Missing>,
+}
+
+enum State {
+    /// Waits to be told where it begins; batches are of an earlier beginning.
+    Waiting,
+    /// Batches follow each other.
+    Going(Box<Going>),
+    /// Will not go on in this run.
+    Failed,
+}
+
+struct Going {
+    lane: Lane,
+    tracker: TransactionTracker,
+    /// The next source offset that is wanted.
+    next: i64,
+    /// After which walk through the registry ids were looked up.
+    walk: u64,
+    rules: Rules,
+    /// Where the batch that was looked at last ends.
+    looked_at: i64,
+}
+
+/// A flow that waits for a schema.
+#[derive(Debug, Clone, Copy)]
+struct Missing {
+    /// The walk after which it was missing first.
+    since: u64,
+    /// The source offset behind the last record that was there then.
+    next: i64,
+}
+
+impl Flow {
+    pub(super) fn new(
+        common: Common,
+        source: TopicPartition,
+        target: TopicPartition,
+        shared: Arc<Shared>,
+        entry: Option<Entry>,
+    ) -> Self {
+        Self {
+            common,
+            source,
+            target,
+            shared,
+            entry,
+            history: None,
+            state: State::Waiting,
+            feed: None,
+            is_producing: false,
+            failures: 0,
+            failing_since: None,
+            acked_then: 0,
+            missing: None,
+        }
+    }
+
+    /// Runs until nobody can tell it anything any more, or the migration is stopped. An error ends the whole migration.
+    pub(super) async fn run(mut self, mut inbox: mpsc::UnboundedReceiver<ToFlow>) -> Result<()> {
+        let stop = self.common.stop.clone();
+        loop {
+            let message = tokio::select! {
+                () = stop.cancelled() => return Ok(()),
+                message = inbox.recv() => message,
+            };
+            let Some(message) = message else { return Ok(()) };
+            let took = tokio::select! {
+                () = stop.cancelled() => return Ok(()),
+                took = self.take(message) => took,
+            };
+            match took {
+                Ok(()) => {}
+                Err(error) if error.kind() == ErrorKind::Fenced => return Err(error),
+                Err(error) => self.trouble(error).await,
+            }
+        }
+    }
+
+    async fn take(&mut self, message: ToFlow) -> Result<()> {
+        match message {
+            ToFlow::Begin(begin) => self.begin(begin).await,
+            ToFlow::Gap(gap) => {
+                tracing::warn!(partition = %self.source, range = %gap.range(), reason = gap.reason.name(), "offsets are gone from the source");
+                if let State::Going(going) = &mut self.state {
+                    going.next = going.next.max(gap.end);
+                    let place = Place { next: going.next, last: None };
+                    self.shared.seen(|seen| seen.notes.as_mut().map(|notes| notes.advance(place)));
+                }
+                if gap.reason.is_loss() {
+                    self.shared.seen(|seen| seen.gaps.push(gap));
+                }
+                Ok(())
+            }
+            ToFlow::Fetched(fetched) => {
+                let bytes = fetched.batches.len();
+                let done = self.fetched(fetched).await;
+                let left = self.shared.queued.fetch_sub(bytes, Relaxed) - bytes;
+                if left < self.common.room / 4 && self.shared.paused.swap(false, Relaxed) {
+                    // A source that is gone needs nothing.
+                    let _ = self.common.to_source.send(SourceCommand::Resume(self.source.clone()));
+                }
+                done
+            }
+            ToFlow::Over(outcome) => {
+                self.is_producing = false;
+                self.feed = None;
+                match outcome.error {
+                    Some(error) => Err(error),
+                    // It was let go of for a reason that is being dealt with.
+                    None => self.restand().await,
+                }
+            }
+        }
+    }
+
+    /// Finds out how far the target is, and goes on there.
+    async fn begin(&mut self, begin: Begin) -> Result<()> {
+        if matches!(self.state, State::Failed) {
+            return Ok(());
+        }
+        if self.is_producing {
+            // The log begins anew under what is being produced.
+            self.feed = None;
+        }
+        if let (Some(entry), Some(begins)) = (&self.entry, &begin.begins) {
+            let why = match begins.reason {
+                LineageReason::Truncated => format!("the source's log was cut at offset {}", begins.start),
+                _ => "the source's topic was deleted and made anew, or is another cluster's".to_owned(),
+            };
+            let (target, next) = (&self.target, entry.notes.end());
+            return Err(Error::input(format!(
+                "{}: {why}; the target holds {next} records of the log before",
+                self.source
+            ))
+            .hint(format!(
+                "delete topic {} of the target and begin with another `migration_id`, or leave the topic out",
+                target.topic
+            )));
+        }
+        let history = match (&self.entry, &begin.begins) {
+            (Some(entry), _) => entry.source.clone(),
+            (None, begins) => History {
+                cluster_id: self.common.cluster_id.clone(),
+                topic_id: begins.as_ref().map(|begins| begins.topic_id).unwrap_or_default(),
+                lineage: begin.lineage,
+                start: begins.as_ref().map_or(begin.next, |begins| begins.start),
+            },
+        };
+        self.history = Some(history);
+        let look = Arc::clone(&self.common.looks).acquire_owned().await;
+        let claim = self.claim().await?;
+        let present = self.present(&claim).await?;
+        if claim.created && self.entry.is_some() {
+            self.common.targets.mirror(&self.source.topic).await?;
+        }
+        drop(look);
+        let notes = match &self.entry {
+            Some(entry) => entry.notes.clone(),
+            None => Notes::new(0, Place { next: begin.next, last: None }),
+        };
+        let Some(place) = notes.place(present) else {
+            return Err(self.unknown(&notes, present));
+        };
+        self.shared.acked.store(present, Relaxed);
+        let lane = LaneSettings {
+            window: TimeWindow::default(),
+            max_batch: self.common.targets.ensure(&self.source.topic, self.target.partition).await?.max_batch,
+            digest: false,
+            max_runs: usize::MAX,
+            remap: None,
+        };
+        let lane = Lane::new(lane, self.common.budget.clone(), present, present, RunMap::new(0))?;
+        let next = place.next.max(begin.next);
+        self.shared.seen(|seen| {
+            let mut notes = notes;
+            notes.trim(present);
+            (seen.notes, seen.claim, seen.trouble) = (Some(notes), Some(claim.clone()), None);
+        });
+        self.produce(&claim, present);
+        self.state = State::Going(Box::new(Going {
+            lane,
+            tracker: TransactionTracker::default(),
+            next,
+            walk: 0,
+            rules: Rules::default(),
+            looked_at: next,
+        }));
+        Ok(())
+    }
+
+    fn produce(&mut self, claim: &Claim, present: u64) {
+        let (out, feed) = mpsc::channel(QUEUE);
+        let job = Job {
+            partition: self.target.clone(),
+            start: claim.start,
+            producer: ProducerEntry { producer: claim.producer, epoch: claim.epoch, base: 0 },
+            present,
+            acked: Arc::clone(&self.shared.acked),
+            feed: Box::new(move || feed),
+        };
+        self.feed = Some(out);
+        // A producer that is gone was stopped with everything else.
+        self.is_producing = self.common.jobs.send(job).is_ok();
+    }
+
+    fn unknown(&self, notes: &Notes, present: u64) -> Error {
+        Error::damaged(format!(
+            "{}: the target holds {present} records of this migration, and the journal knows of at most {}",
+            self.target,
+            notes.end()
+        ))
+        .hint("the target lost records, or the migration's journal was lost: delete the topic and begin with another `migration_id`")
+    }
+
+    /// Where the records go: as the journal says, or as it will say before the first of them is produced.
+    async fn claim(&mut self) -> Result<Claim> {
+        let ready = self.common.targets.ensure(&self.source.topic, self.target.partition).await?;
+        if let Some(entry) = &self.entry {
+            if entry.target.topic_id != ready.id {
+                return Err(Error::input(format!(
+                    "topic {} was deleted or made anew since this migration began",
+                    self.target.topic
+                ))
+                .hint("delete the target's topics and begin with another `migration_id`"));
+            }
+            return Ok(entry.target.clone());
+        }
+        let place = [self.target.clone()];
+        let (first, end) =
+            topics::ends(&self.common.target, &place).await?.remove(&self.target).unwrap_or_default();
+        if end > first && !self.common.into_non_empty {
+            return Err(Error::input(format!(
+                "{} is not empty, and holds nothing of this migration",
+                self.target
+            ))
+            .hint("delete the topic, map it to another name, or set `migrate.into_non_empty: append`"));
+        }
+        let producer = self.common.target.init_producer_id().await.map_err(|error| match error.kind() {
+            ErrorKind::Credentials => error.hint(
+                "grant WRITE on the target topics, or IDEMPOTENT_WRITE on the cluster, to this client's principal (kafka-acls)",
+            ),
+            _ => error,
+        })?;
+        Ok(Claim {
+            topic: self.target.topic.clone(),
+            partition: self.target.partition,
+            topic_id: ready.id,
+            start: end,
+            producer: producer.id,
+            epoch: producer.epoch,
+            created: ready.created,
+        })
+    }
+
+    /// How many records of this migration the target holds; that they are ours is what its last batch says.
+    async fn present(&self, claim: &Claim) -> Result<u64> {
+        let place = [self.target.clone()];
+        let ends = topics::ends(&self.common.target, &place).await?;
+        let end = ends.get(&self.target).map_or(claim.start, |(_, end)| *end);
+        let present = u64::try_from(end - claim.start).map_err(|_| {
+            Error::damaged(format!(
+                "{} ends at offset {end}, before {} where this migration began",
+                self.target, claim.start
+            ))
+            .hint("the target lost records: delete the topic and begin with another `migration_id`")
+        })?;
+        if present > 0 {
+            let tail = [(self.target.clone(), OffsetRange::new(end - 1, end))].into();
+            let (budget, stop) = (&self.common.budget, &self.common.stop);
+            let mut read =
+                proof::read_back(&self.common.target, &tail, budget, &Arc::default(), stop).await?;
+            let producer = ProducerEntry { producer: claim.producer, epoch: claim.epoch, base: 0 };
+            resume::check_tail(&self.target, claim.start, &[producer], read.remove(&self.target))?;
+        }
+        Ok(present)
+    }
+
+    async fn fetched(&mut self, fetched: FetchedBatches) -> Result<()> {
+        let State::Going(mut going) = std::mem::replace(&mut self.state, State::Waiting) else {
+            return Ok(());
+        };
+        let permit = Arc::clone(&self.common.workers).acquire_owned().await;
+        let (schemas, missing) = (self.common.schemas.clone(), self.missing);
+        let work = tokio::task::spawn_blocking(move || {
+            let _permit = permit;
+            if let Some(schemas) = &schemas
+                && !look_up(schemas, missing, &mut going, &fetched)?
+            {
+                let missing = Missing { since: going.walk, next: fetched.range.end };
+                let error = Error::retry(format!(
+                    "records of {} begin with an id that is not known yet",
+                    fetched.range
+                ));
+                return Ok((going, Err((error, Some(missing)))));
+            }
+            let chunk = prepare(&mut going, &fetched).map_err(|error| {
+                let missing = Missing { since: going.walk, next: going.looked_at };
+                (error, going.lane.misses_schema().then_some(missing))
+            });
+            Ok::<_, Error>((going, chunk))
+        });
+        let work =
+            work.await.unwrap_or_else(|e| Err(Error::permanent("the decode stage panicked").caused_by(e)));
+        let (going, chunk) = work.map_err(|e| e.at(&self.source))?;
+        let Chunk { note, batches } = match chunk {
+            Ok(chunk) => chunk,
+            Err((error, Some(missing))) => return self.miss(&error.at(&self.source), missing),
+            Err((error, None)) => return Err(error.at(&self.source)),
+        };
+        if self.missing.is_some_and(|missing| going.next >= missing.next) {
+            self.missing = None;
+        }
+        self.state = State::Going(going);
+        if batches.is_empty() {
+            let place = Place { next: note.next, last: note.last };
+            self.shared.seen(|seen| seen.notes.as_mut().map(|notes| notes.advance(place)));
+            return Ok(());
+        }
+        self.note(note).await?;
+        let Some(feed) = &self.feed else { return Ok(()) };
+        for batch in batches {
+            if feed.send(Ok(batch)).await.is_err() {
+                // The producer has given the partition up, and says why.
+                self.feed = None;
+                self.state = State::Waiting;
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    /// A record names a schema that nothing in the target stands for. Where the registry was not looked at since the record was
+    /// fetched, it may have come meanwhile.
+    fn miss(&mut self, error: &Error, found: Missing) -> Result<()> {
+        match self.missing.filter(|missing| missing.next >= found.next) {
+            Some(missing) if found.since >= missing.since + 2 => Err(Error::input(error.to_string()).hint(
+                "the source's registry does not have it: register it there, or set `target_schema_registry.restore.unknown_ids: keep`",
+            )),
+            known => {
+                self.missing = known.or(Some(found));
+                tracing::info!(partition = %self.source, %error, "waits for a schema");
+                Err(Error::retry(error.to_string()))
+            }
+        }
+    }
+
+    /// Keeps where records come from before they are produced.
+    async fn note(&mut self, note: Note) -> Result<()> {
+        let acked = self.shared.acked.load(Relaxed);
+        let notes = self.shared.seen(|seen| {
+            let notes = seen.notes.as_mut()?;
+            notes.trim(acked);
+            notes.push(note);
+            Some((notes.clone(), seen.claim.clone()?))
+        });
+        let (Some((notes, target)), Some(source)) = (notes, self.history.clone()) else {
+            return Err(Error::permanent("batches came before their partition began"));
+        };
+        let entry = Entry { writer: self.common.writer, target, source, notes };
+        let (written, done) = oneshot::channel();
+        let write = Write { partition: self.source.clone(), entry: entry.clone(), written };
+        let gone = || Error::fenced("the migration's journal is not written any more");
+        self.common.journal.send(write).await.map_err(|_| gone())?;
+        done.await.map_err(|_| gone())?;
+        self.entry = Some(entry);
+        Ok(())
+    }
+
+    /// Something went wrong: what was given to the producer is let go of, and the partition begins again after a pause.
+    async fn trouble(&mut self, error: Error) {
+        self.state = State::Waiting;
+        self.feed = None;
+        let acked = self.shared.acked.load(Relaxed);
+        if acked > self.acked_then || self.failing_since.is_none() {
+            (self.failures, self.failing_since, self.acked_then) = (0, Some(Instant::now()), acked);
+        }
+        self.failures += 1;
+        let since = self.failing_since.map_or(Duration::ZERO, |since| since.elapsed());
+        let passing = error.is_retriable();
+        if passing && self.missing.is_some() {
+            // However long it takes until somebody has its schema.
+            (self.failures, self.failing_since) = (0, None);
+        }
+        let hopeless = matches!(error.kind(), ErrorKind::Input | ErrorKind::Damaged);
+        if hopeless || since > self.common.give_up_after || (!passing && self.failures > ATTEMPTS) {
+            tracing::error!(partition = %self.source, %error, "the partition is not migrated any further");
+            self.state = State::Failed;
+            self.shared.seen(|seen| seen.failed = Some(error));
+            let _ = self.common.to_source.send(SourceCommand::Pause(self.source.clone()));
+            return;
+        }
+        tracing::warn!(partition = %self.source, %error, failures = self.failures, "beginning again");
+        self.shared.seen(|seen| seen.trouble = Some(topics::with_hint(&error)));
+        if !self.is_producing {
+            self.again().await;
+        }
+    }
+
+    /// The producer has let go of the partition.
+    async fn restand(&mut self) -> Result<()> {
+        if matches!(self.state, State::Waiting) {
+            self.again().await;
+        }
+        Ok(())
+    }
+
+    /// Asks the source to begin again behind what the target holds.
+    async fn again(&mut self) {
+        if let (Some(missing), Some(schemas)) = (self.missing, self.common.schemas.clone()) {
+            schemas.walk_after(missing.since).await;
+        }
+        let rand = &*self.common.target.seam().rand;
+        sleep(backoff(rand, self.failures, Duration::from_millis(200), LONGEST_PAUSE)).await;
+        let topics = [self.target.topic.clone()];
+        if let Err(error) = self.common.target.refresh(Topics::Named(&topics)).await {
+            tracing::warn!(%error, "no fresh metadata of topic {}", self.target.topic);
+        }
+        let place = match &self.entry {
+            Some(entry) => self.present(&entry.target).await.and_then(|present| {
+                let place = entry.notes.place(present);
+                place.map(Some).ok_or_else(|| self.unknown(&entry.notes, present))
+            }),
+            // Nothing of it is on the target.
+            None => Ok(None),
+        };
+        match place {
+            Ok(place) => {
+                let known = self.entry.as_ref().zip(place).map(|(entry, place)| known(&entry.source, place));
+                let _ = self.common.to_source.send(SourceCommand::Rewind(self.source.clone(), known));
+            }
+            Err(error) => Box::pin(self.trouble(error)).await,
+        }
+    }
+}
+
+/// Where a partition goes on, as the source is told.
+pub(super) fn known(history: &History, place: Place) -> Known {
+    Known {
+        lineage: history.lineage,
+        cluster_id: history.cluster_id.clone(),
+        topic_id: history.topic_id,
+        start: history.start,
+        next: place.next,
+        last: place.last,
+        open: Some(Vec::new()),
+    }
+}
+
+/// Makes the lane change ids as they are known now; false where a record may name a schema that came since, and the registry is to
+/// be looked at first.
+fn look_up(
+    schemas: &Schemas,
+    missing: Option<Missing>,
+    going: &mut Going,
+    fetched: &FetchedBatches,
+) -> Result<bool> {
+    let current = schemas.current();
+    let covered = missing.filter(|missing| current.walk >= missing.since + 2).map(|missing| missing.next);
+    let rules = schemas.topic(&current, &fetched.partition.topic, covered, &fetched.batches)?;
+    going.walk = current.walk;
+    let is_known = rules.is_some();
+    going.rules = rules.unwrap_or_default();
+    going.lane.set_remap(going.rules.settled.clone())?;
+    Ok(is_known)
+}
+
+/// What came out of an answer.
+struct Chunk {
+    note: Note,
+    batches: Vec<Prepared>,
+}
+
+fn prepare(going: &mut Going, fetched: &FetchedBatches) -> Result<Chunk> {
+    let Going { lane, tracker, next, rules, looked_at, .. } = going;
+    let mut is_settled = true;
+    tracker.list_aborted(fetched.aborted.iter().copied());
+    let mut last = None;
+    for batch in Batches::new(&fetched.batches) {
+        let batch = batch?;
+        let fate = match tracker.observe(&batch)? {
+            Fate::Plain => BatchFate::Plain,
+            Fate::Committed => BatchFate::Committed,
+            Fate::Aborted => BatchFate::Aborted,
+            Fate::Control => BatchFate::Control,
+        };
+        let end = batch.next_offset();
+        if end > *next {
+            let keep = OffsetRange::new(batch.base_offset().max(*next), end);
+            if is_settled && end > rules.covered {
+                lane.set_remap(rules.open.clone())?;
+                is_settled = false;
+            }
+            *looked_at = end;
+            lane.push_checked(&ClippedBatch { batch, keep }, fate, &fetched.batches)?;
+            *next = end;
+        }
+        last = Some(LastBatch { offset: batch.base_offset(), epoch: batch.leader_epoch(), crc: batch.crc() });
+    }
+    // What segments would say of transactions is of no use here.
+    drop(tracker.end_segment());
+    // Nothing waits for neighbours that may be long in coming.
+    lane.finish()?;
+    let runs = lane.take_runs().into_iter();
+    let runs = runs.map(|run| (run.source, run.target.unsigned_abs(), run.length)).collect();
+    Ok(Chunk { note: Note { runs, next: *next, last }, batches: lane.take() })
+}

@@ -1,0 +1,155 @@
+//! How far behind a migration is, partition by partition, and when there is nothing left to do.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
+use formats::ids::TopicPartition;
+use tokio::time::{Instant, sleep};
+
+use super::{Flows, MigrateSettings};
+use crate::Result;
+use crate::budget::Budget;
+use crate::kafka::{At, Client, Isolation};
+use crate::source::SourceProgress;
+use crate::target::TargetProgress;
+
+/// Between two looks at the source's ends.
+const PAUSE: Duration = Duration::from_secs(1);
+/// The same where somebody waits for the end.
+const SHORT_PAUSE: Duration = Duration::from_millis(250);
+
+/// Between two words about how far it is behind.
+const SAID: Duration = Duration::from_secs(30);
+
+/// Counters of a running migration.
+#[derive(Debug, Default)]
+pub struct MigrateProgress {
+    budget: OnceLock<Budget>,
+    /// What the source tells.
+    pub source: Arc<SourceProgress>,
+    /// What the target tells.
+    pub target: Arc<TargetProgress>,
+    /// Partitions that have begun.
+    pub partitions: AtomicU64,
+    /// Partitions that do not go on in this run.
+    pub partitions_failed: AtomicU64,
+    /// Offsets of the source that are not on the target yet, up to its stable offsets, when it was last looked at.
+    pub lag: AtomicU64,
+    lags: Mutex<BTreeMap<TopicPartition, u64>>,
+}
+
+impl MigrateProgress {
+    pub(super) fn begin(&self, budget: &Budget) {
+        let _ = self.budget.set(budget.clone());
+    }
+
+    /// Payload bytes in memory now, and the bound; zeros before the run begins.
+    pub fn memory(&self) -> (usize, usize) {
+        self.budget.get().map_or((0, 0), |budget| (budget.used(), budget.limit()))
+    }
+
+    /// The lag of each partition of the source, in offsets, when it was last looked at.
+    pub fn lags(&self) -> BTreeMap<TopicPartition, u64> {
+        self.lags.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// Where a partition of the source ended when it was last looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct End {
+    /// Behind the last record whose transaction is decided.
+    pub(super) stable: i64,
+    /// Behind the last record.
+    pub(super) high: i64,
+}
+
+pub(super) type Ends = BTreeMap<TopicPartition, End>;
+
+/// Looks at the source's ends for as long as the migration runs.
+pub(super) struct Monitor {
+    pub(super) settings: MigrateSettings,
+    pub(super) source: Client,
+    /// Partitions that the source had at the start.
+    pub(super) expected: BTreeSet<TopicPartition>,
+    pub(super) flows: Flows,
+    pub(super) progress: Arc<MigrateProgress>,
+}
+
+impl Monitor {
+    /// Ends where it was asked for, and the target holds everything up to ends that have not moved between two looks.
+    pub(super) async fn run(self) -> Result<Ends> {
+        let pause = if self.settings.until_caught_up { SHORT_PAUSE } else { PAUSE };
+        let (mut before, mut said) = (Ends::new(), Instant::now());
+        loop {
+            sleep(pause).await;
+            let ends = self.look().await;
+            let is_done = self.compare(&ends);
+            if said.elapsed() >= SAID {
+                said = Instant::now();
+                self.say();
+            }
+            if self.settings.until_caught_up && is_done && ends == before {
+                return Ok(ends);
+            }
+            before = ends;
+        }
+    }
+
+    fn say(&self) {
+        let lags = self.progress.lags();
+        let (total, worst) = (lags.values().sum::<u64>(), lags.iter().max_by_key(|(_, lag)| **lag));
+        let failed = self.progress.partitions_failed.load(Relaxed);
+        match worst.filter(|(_, lag)| **lag > 0) {
+            Some((partition, lag)) => {
+                tracing::info!(lag = total, worst = %partition, worst_lag = lag, failed, "behind the source")
+            }
+            None => tracing::info!(failed, "the target has everything that the source has"),
+        }
+    }
+
+    async fn look(&self) -> Ends {
+        let mut partitions = self.expected.clone();
+        partitions.extend(self.flows.lock().unwrap_or_else(PoisonError::into_inner).keys().cloned());
+        let list = |isolation| self.source.list_offsets(partitions.iter().cloned(), At::Latest, isolation);
+        let (stable, mut high) =
+            tokio::join!(list(Isolation::ReadCommitted), list(Isolation::ReadUncommitted));
+        let mut ends = Ends::new();
+        for (partition, stable) in stable {
+            let high = high.remove(&partition).and_then(|listed| listed.ok()?.offset);
+            // Of a partition that does not answer the last answer counts; that it is behind shows by its flow.
+            let Some(stable) = stable.ok().and_then(|listed| listed.offset) else { continue };
+            ends.insert(partition, End { stable, high: high.unwrap_or(stable).max(stable) });
+        }
+        ends
+    }
+
+    /// Notes how far each partition is behind; whether none is.
+    fn compare(&self, ends: &Ends) -> bool {
+        let flows = self.flows.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let (mut lags, mut failed, mut is_done) = (BTreeMap::new(), 0, true);
+        for partition in self.expected.iter().filter(|partition| !flows.contains_key(*partition)) {
+            tracing::trace!(%partition, "has not begun");
+            is_done = false;
+        }
+        for (partition, flow) in &flows {
+            if flow.failure().is_some() {
+                failed += 1;
+                continue;
+            }
+            let (Some(position), Some(end)) = (flow.position(), ends.get(partition)) else {
+                is_done = false;
+                continue;
+            };
+            let lag = u64::try_from(end.stable - position).unwrap_or(0);
+            is_done &= lag == 0;
+            lags.insert(partition.clone(), lag);
+        }
+        self.progress.lag.store(lags.values().sum(), Relaxed);
+        self.progress.partitions.store(flows.len() as u64, Relaxed);
+        self.progress.partitions_failed.store(failed, Relaxed);
+        *self.progress.lags.lock().unwrap_or_else(PoisonError::into_inner) = lags;
+        is_done
+    }
+}

@@ -1,0 +1,121 @@
+//! What a migration has done: where every partition stands, and what is missing.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::PoisonError;
+
+use formats::commit::Gap;
+use formats::ids::{OffsetRange, Topic, TopicPartition};
+use serde::Serialize;
+
+use super::monitor::Ends;
+use super::targets::Targets;
+use super::{Flows, MigrateSettings, SchemaReport};
+use crate::Result;
+use crate::restore::topics;
+
+/// What a migration has done.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct MigrateReport {
+    /// Whether the target holds everything that the source had when it was last looked at.
+    pub caught_up: bool,
+    /// Every partition that has begun.
+    pub partitions: Vec<PartitionReport>,
+    /// What was done with schemas, where they are migrated too.
+    pub schemas: Option<SchemaReport>,
+    /// Target topics that have their own configs now.
+    pub finished_topics: Vec<Topic>,
+    /// What the reader should know.
+    pub warnings: Vec<String>,
+    /// How long it took.
+    pub duration_ms: u64,
+}
+
+/// Where a partition stands.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct PartitionReport {
+    /// Where it comes from.
+    pub source: TopicPartition,
+    /// Where it goes.
+    pub target: TopicPartition,
+    /// The source offset up to which everything is on the target; none where it has not begun.
+    pub position: Option<i64>,
+    /// Offsets of the target that are this migration's.
+    pub target_range: Option<OffsetRange>,
+    /// How many records are on the target, those of earlier runs included.
+    pub records: u64,
+    /// How many offsets the source was ahead when it was last looked at.
+    pub lag: Option<u64>,
+    /// Offsets below the source's end whose transactions are not decided.
+    pub held_back: Option<OffsetRange>,
+    /// What the source lost before it could be taken, as seen in this run.
+    pub gaps: Vec<Gap>,
+    /// Why it does not go on.
+    pub failure: Option<String>,
+    /// What keeps it from going on just now.
+    pub trouble: Option<String>,
+    #[serde(skip)]
+    created: bool,
+}
+
+impl MigrateReport {
+    /// Whether something is missing that a person must know of: exit code 3.
+    pub fn is_partial(&self) -> bool {
+        self.schemas.as_ref().is_some_and(|schemas| schemas.failed.is_some())
+            || self.partitions.iter().any(|partition| {
+                partition.failure.is_some() || partition.held_back.is_some() || !partition.gaps.is_empty()
+            })
+    }
+
+    /// Gives topics that this migration made the configs of their sources, where all of a topic has come.
+    pub(super) async fn finish(&mut self, targets: &Targets) -> Result<()> {
+        let mut whole: BTreeMap<&Topic, bool> = BTreeMap::new();
+        for partition in &self.partitions {
+            let is_good = partition.created && partition.failure.is_none() && partition.trouble.is_none();
+            *whole.entry(&partition.source.topic).or_insert(true) &= is_good;
+        }
+        let whole: BTreeSet<Topic> =
+            whole.into_iter().filter(|(_, is_whole)| *is_whole).map(|(topic, _)| topic.clone()).collect();
+        let refused = targets.finish(&whole).await?;
+        self.finished_topics = whole.into_iter().filter(|topic| !refused.contains_key(topic)).collect();
+        for (topic, error) in refused {
+            let why = topics::with_hint(&error);
+            self.warnings.push(format!("topic {topic} keeps the configs of the migration: {why}"));
+        }
+        Ok(())
+    }
+}
+
+/// `ends` are the source's, where the target has caught up with them.
+pub(super) fn report(
+    settings: &MigrateSettings,
+    flows: &Flows,
+    lags: &BTreeMap<TopicPartition, u64>,
+    ends: Option<&Ends>,
+) -> MigrateReport {
+    let flows = flows.lock().unwrap_or_else(PoisonError::into_inner);
+    let partition = |(source, flow): (&TopicPartition, &std::sync::Arc<super::flow::Shared>)| {
+        let records = flow.acked.load(std::sync::atomic::Ordering::Relaxed);
+        let claim = flow.claim();
+        let end = ends.and_then(|ends| ends.get(source));
+        PartitionReport {
+            source: source.clone(),
+            target: settings.target(source),
+            position: flow.position(),
+            target_range: claim
+                .as_ref()
+                .map(|claim| OffsetRange::new(claim.start, claim.start.saturating_add_unsigned(records))),
+            records,
+            lag: lags.get(source).copied(),
+            held_back: end
+                .filter(|end| end.high > end.stable)
+                .map(|end| OffsetRange::new(end.stable, end.high)),
+            gaps: flow.gaps(),
+            failure: flow.failure(),
+            trouble: flow.trouble(),
+            created: claim.is_some_and(|claim| claim.created),
+        }
+    };
+    let partitions: Vec<PartitionReport> = flows.iter().map(partition).collect();
+    let caught_up = ends.is_some() && partitions.iter().all(|partition| partition.failure.is_none());
+    MigrateReport { caught_up, partitions, ..MigrateReport::default() }
+}

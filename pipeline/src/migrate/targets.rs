@@ -1,0 +1,191 @@
+//! Topics of the target: made as they are at the source, with what a mirror needs until the cut-over.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use formats::ids::{Topic, TopicId};
+use tokio::sync::Mutex;
+
+use super::MigrateSettings;
+use crate::kafka::{Client, ConfigResource, ConfigSource, NewTopic, Placement, Topics};
+use crate::restore::guard;
+use crate::restore::topics;
+use crate::{Error, Result};
+
+/// What must hold while a migration writes, so that batches stay as they are.
+const MIRROR: [&str; 6] = [
+    "compression.type",
+    "message.timestamp.type",
+    "message.timestamp.before.max.ms",
+    "message.timestamp.after.max.ms",
+    "message.timestamp.difference.max.ms",
+    "max.message.bytes",
+];
+
+/// A topic that is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Ready {
+    pub(super) id: TopicId,
+    /// Whether this run made it.
+    pub(super) created: bool,
+    /// The largest batch that it takes.
+    pub(super) max_batch: usize,
+}
+
+/// Makes topics, each once.
+#[derive(Debug)]
+pub(super) struct Targets {
+    source: Client,
+    target: Client,
+    settings: MigrateSettings,
+    ready: Mutex<BTreeMap<Topic, (Ready, i32)>>,
+    /// Topics that have what a mirror needs.
+    mirrors: Mutex<BTreeSet<Topic>>,
+}
+
+impl Targets {
+    pub(super) fn new(source: Client, target: Client, settings: MigrateSettings) -> Self {
+        Self { source, target, settings, ready: Mutex::default(), mirrors: Mutex::default() }
+    }
+
+    /// The topic that a source topic's partition goes to, made where it is missing and with more partitions where it needs them.
+    ///
+    /// # Errors
+    /// It may not be made, or cannot be.
+    pub(super) async fn ensure(&self, source: &Topic, partition: i32) -> Result<Ready> {
+        let mut ready = self.ready.lock().await;
+        let name = self.settings.target_topic(source).clone();
+        if let Some((known, partitions)) = ready.get(&name)
+            && *partitions > partition
+        {
+            return Ok(*known);
+        }
+        let (made, partitions) = self.make(source, &name, partition).await?;
+        let created = made.created || ready.get(&name).is_some_and(|(known, _)| known.created);
+        let made = Ready { created, ..made };
+        ready.insert(name, (made, partitions));
+        Ok(made)
+    }
+
+    async fn make(&self, source: &Topic, name: &Topic, partition: i32) -> Result<(Ready, i32)> {
+        let facts = topics::facts(&self.target, &BTreeSet::from([name.clone()])).await?;
+        let carried = self.carried(source).await?;
+        let largest = carried.get("max.message.bytes").and_then(|bytes| bytes.parse().ok());
+        let guard = guard::guard(&facts.brokers, &carried, 0, largest);
+        let from = self.source.refresh(Topics::Named(std::slice::from_ref(source))).await?;
+        let described =
+            from.topics.get(source).ok_or_else(|| Error::retry(format!("topic {source} is gone")))?;
+        let mapped = !self.settings.partition_mapping.is_empty();
+        let whole = if mapped { 0 } else { i32::try_from(described.partitions.len()).unwrap_or(i32::MAX) };
+        let wanted = whole.max(partition + 1);
+        let created = match facts.existing.get(name) {
+            None if !self.settings.create_topics => {
+                return Err(Error::input(format!("topic {name} does not exist in the target")).hint(
+                    format!("create it with {wanted} partitions, or set `migrate.create_topics: true`"),
+                ));
+            }
+            None => {
+                let replicas = described.partitions.values().map(|partition| partition.replicas.len()).max();
+                let replicas = replicas.and_then(|replicas| i16::try_from(replicas).ok());
+                let brokers = i16::try_from(facts.metadata.brokers.len()).unwrap_or(i16::MAX);
+                let replicas =
+                    self.settings.replication_factor.or(replicas).map(|factor| factor.min(brokers));
+                let mut configs = carried.clone();
+                configs.extend(guard.into_iter().filter(|(name, _)| MIRROR.contains(&name.as_str())));
+                let placement = Placement::Chosen { partitions: wanted, replication_factor: replicas };
+                let new = NewTopic { name: name.clone(), placement, configs };
+                crate::failpoint::hit("before_migration_topic");
+                let others = topics::create(&self.target, &[new]).await?;
+                crate::failpoint::hit("after_migration_topic");
+                !others.contains(name)
+            }
+            Some(existing) => {
+                let partitions = i32::try_from(existing.ends.len()).unwrap_or(i32::MAX);
+                if partitions < wanted {
+                    let counts = BTreeMap::from([(name.clone(), wanted)]);
+                    let answers = self.target.create_partitions(&counts, &BTreeMap::new()).await?;
+                    for (topic, answer) in answers {
+                        answer.map_err(|refusal| {
+                            refusal.to_error(format!("topic {topic} cannot have {wanted} partitions"))
+                        })?;
+                    }
+                }
+                false
+            }
+        };
+        topics::wait_until_served(&self.target, &BTreeMap::from([(name.clone(), wanted)])).await?;
+        let facts = topics::facts(&self.target, &BTreeSet::from([name.clone()])).await?;
+        let there =
+            facts.existing.get(name).ok_or_else(|| Error::retry(format!("topic {name} is not there yet")))?;
+        let id = facts.metadata.topic_id(name).unwrap_or_default();
+        let max_batch = there.effective.get("max.message.bytes").and_then(|bytes| bytes.parse().ok());
+        let max_batch = max_batch.unwrap_or(1 << 20);
+        Ok((Ready { id, created, max_batch }, i32::try_from(there.ends.len()).unwrap_or(i32::MAX)))
+    }
+
+    /// Gives a topic that an earlier run made what a mirror needs: it may have its own configs since that one caught up.
+    pub(super) async fn mirror(&self, source: &Topic) -> Result<()> {
+        let mut mirrors = self.mirrors.lock().await;
+        let name = self.settings.target_topic(source).clone();
+        if mirrors.contains(&name) {
+            return Ok(());
+        }
+        let facts = topics::facts(&self.target, &BTreeSet::from([name.clone()])).await?;
+        let carried = self.carried(source).await?;
+        let largest = carried.get("max.message.bytes").and_then(|bytes| bytes.parse().ok());
+        let guard = guard::guard(&facts.brokers, &carried, 0, largest);
+        let effective = facts.existing.get(&name).map(|existing| &existing.effective);
+        let differs =
+            |config: &String, value: &String| effective.and_then(|now| now.get(config)) != Some(value);
+        let changes: BTreeMap<String, Option<String>> = guard
+            .into_iter()
+            .filter(|(config, value)| MIRROR.contains(&config.as_str()) && differs(config, value))
+            .map(|(config, value)| (config, Some(value)))
+            .collect();
+        let refused = topics::alter(&self.target, BTreeMap::from([(name.clone(), changes)]), false).await?;
+        if let Some(error) = refused.into_values().next() {
+            return Err(error);
+        }
+        mirrors.insert(name);
+        Ok(())
+    }
+
+    /// The configs that the source has set on a topic, as far as another cluster takes them.
+    async fn carried(&self, source: &Topic) -> Result<BTreeMap<String, String>> {
+        let resource = ConfigResource::Topic(source.clone());
+        let answer =
+            self.source.describe_configs(std::slice::from_ref(&resource), None).await?.remove(&resource);
+        let entries = match answer {
+            Some(Ok(entries)) => entries,
+            Some(Err(refusal)) => {
+                let error = refusal.to_error(format!("configs of topic {source}"));
+                tracing::warn!(%error, "the topic gets the target's defaults");
+                Vec::new()
+            }
+            None => Vec::new(),
+        };
+        let own =
+            entries.into_iter().filter(|entry| entry.source == ConfigSource::Topic && !entry.is_sensitive);
+        let own = own.filter_map(|entry| Some((entry.name, entry.value?))).collect();
+        let (carried, dropped) = guard::carried(&own, &BTreeMap::new());
+        if !dropped.is_empty() {
+            tracing::warn!(topic = %source, ?dropped, "configs that are not carried over");
+        }
+        Ok(carried)
+    }
+
+    /// Gives topics that were made here the configs of their sources. What was refused, by target topic.
+    pub(super) async fn finish(&self, sources: &BTreeSet<Topic>) -> Result<BTreeMap<Topic, Error>> {
+        let mut changes = BTreeMap::new();
+        let known: BTreeSet<String> = {
+            let facts = topics::facts(&self.target, &BTreeSet::new()).await?;
+            guard::guard(&facts.brokers, &BTreeMap::new(), 0, None).into_keys().collect()
+        };
+        for source in sources {
+            let carried = self.carried(source).await?;
+            let own = |name: &&str| ((*name).to_owned(), carried.get(*name).cloned());
+            let of = MIRROR.iter().filter(|name| known.contains(**name)).map(own).collect();
+            changes.insert(self.settings.target_topic(source).clone(), of);
+        }
+        topics::alter(&self.target, changes, false).await
+    }
+}
