@@ -5,7 +5,7 @@
 #   benches/run.sh FIGURE...           these
 #   RUNS=9 MEGABYTES=2000 benches/run.sh FIGURE...
 #
-# Figures: backup-fs backup-s3 backup-consumer backup-compress restore rewrite memory archive day
+# Figures: backup-fs backup-s3 backup-consumer backup-compress restore rewrite scan memory archive day
 #          registry-memory registry-by-id registry-register registry-compatibility registry-start
 # The table goes to standard output, every single run to standard error.
 set -euo pipefail
@@ -15,7 +15,7 @@ cache=${XDG_CACHE_HOME:-$HOME/.cache}/replevin
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$cache/target}
 figures=("$@")
 [[ ${#figures[@]} -gt 0 ]] ||
-    figures=(backup-fs backup-s3 backup-consumer backup-compress restore rewrite memory archive day
+    figures=(backup-fs backup-s3 backup-consumer backup-compress restore rewrite scan memory archive day
         registry-memory registry-by-id registry-register registry-compatibility registry-start)
 
 tests/install.sh build-deps kafka-4 versitygw

@@ -133,6 +133,7 @@ fn entry(
         content_digest: None,
         last: Some(LastBatch { offset: end - 40, epoch: 7, crc: chance.next() as u32 }),
         open: Vec::new(),
+        schema_ids: None,
         extra: serde_json::Map::new(),
     })
 }

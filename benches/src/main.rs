@@ -68,6 +68,8 @@ enum Command {
     Restore(Scale),
     /// Schema ids changed in batches, against the codec alone.
     Rewrite(Scale),
+    /// Segments whose records are looked through for schema ids, against segments whose are not.
+    Scan(Scale),
     /// A figure of the schema registry.
     Registry {
         figure: registry::Figure,
@@ -113,6 +115,7 @@ fn run(command: &Command) -> Result<()> {
         Command::Day { hours } => figures::archive::day(*hours),
         Command::Restore(scale) => figures::restore::run(scale),
         Command::Rewrite(scale) => figures::rewrite::run(scale),
+        Command::Scan(scale) => figures::scan::run(scale),
         Command::Registry { figure, runs, minutes } => registry::run(*figure, *runs, *minutes),
         Command::BareHttp(args) => registry::serve_bare(args),
         Command::Measured { file, program } => measure::middle(file, program),

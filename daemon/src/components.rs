@@ -95,6 +95,7 @@ pub(crate) async fn schema_settings(registry: &config::SchemaRegistry) -> Result
         selection,
         poll_interval: Duration::from_millis(registry.poll_interval_ms),
         read_delay: Duration::from_millis(registry.read_delay_ms),
+        scan_ids: registry.scan_ids,
     })
 }
 
@@ -252,7 +253,7 @@ pub(crate) async fn migrate_settings(
 ) -> Result<MigrateSettings> {
     let schemas = match &job.schemas {
         Some((source, target)) => {
-            let SchemaSettings { source, selection, poll_interval, read_delay } =
+            let SchemaSettings { source, selection, poll_interval, read_delay, .. } =
                 schema_settings(source).await?;
             let rules = schema_rules(target, stop)?;
             Some(MigrateSchemas { source, selection, poll_interval, read_delay, rules })

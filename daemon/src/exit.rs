@@ -26,7 +26,7 @@ pub(crate) const TABLE: &str = "Exit codes:
   0    done
   1    failed
   2    usage or configuration
-  3    partial: some partitions or schemas failed, or offsets are gone (they are named)
+  3    partial: some partitions or schemas failed or are missing, or offsets are gone (they are named)
   4    verification found damage or a difference
   10   no such backup
   11   fenced: another writer took over

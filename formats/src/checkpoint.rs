@@ -118,6 +118,9 @@ pub struct RunRef {
     pub level: u32,
     /// Segments added in it.
     pub segments: u64,
+    /// Of them, those whose entries list schema ids; none where its writer did not count.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scanned: Option<u64>,
     /// The index, a [`RunIndex`].
     pub index: PageRef,
 }

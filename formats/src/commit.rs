@@ -17,6 +17,7 @@ use crate::document::{self, DocumentKind};
 use crate::hash::Hash;
 use crate::ids::{Incarnation, LineageId, OffsetRange, Topic, TopicId, TopicPartition};
 use crate::paths::{ObjectName, SegmentName};
+use crate::schema_ids::SchemaIds;
 use crate::segment::EncodedSegment;
 use crate::transactions::OpenTransaction;
 use crate::{Error, Result};
@@ -406,6 +407,9 @@ pub struct SegmentEntry {
     /// Transactions open at the end.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub open: Vec<OpenTransaction>,
+    /// The schemas that its records name; none where nobody looked for them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schema_ids: Option<Box<SchemaIds>>,
     /// Members that this build does not know, kept.
     #[serde(flatten)]
     pub extra: Map<String, Value>,
@@ -491,6 +495,7 @@ impl SegmentEntry {
             content_digest: None,
             last: stats.last.map(|(offset, epoch, crc)| LastBatch { offset, epoch, crc }),
             open: segment.transactions.open.clone(),
+            schema_ids: segment.schema_ids.clone().map(Box::new),
             extra: Map::new(),
         }
     }

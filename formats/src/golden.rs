@@ -126,7 +126,7 @@ impl Making {
         let at = |n: usize| TopicPartition::new(page.changes[n].topic.clone(), page.changes[n].partition);
         let (first, last) = (at(0), at(page.changes.len() - 1));
         index.pages.push(RunPageRef { first, last, page: self.page(&page) });
-        let runs = vec![RunRef { level: 0, segments, index: self.page(&index) }];
+        let runs = vec![RunRef { level: 0, segments, scanned: None, index: self.page(&index) }];
         let state = &self.state;
         let root = Root {
             seq: state.seq,

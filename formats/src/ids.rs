@@ -103,7 +103,8 @@ impl fmt::Display for TopicId {
 }
 
 /// The number of a schema in one context of a registry: 1 to 2^31-1.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "u32", into = "u32")]
 pub struct SchemaId(u32);
 
 impl SchemaId {
@@ -120,6 +121,20 @@ impl SchemaId {
     /// As it stands in keys, values and headers.
     pub(crate) fn to_be_bytes(self) -> [u8; 4] {
         self.0.to_be_bytes()
+    }
+}
+
+impl TryFrom<u32> for SchemaId {
+    type Error = Error;
+
+    fn try_from(number: u32) -> Result<Self> {
+        Self::new(number).ok_or_else(|| Error::invalid(format!("{number} is no schema id: 1 to 2^31-1")))
+    }
+}
+
+impl From<SchemaId> for u32 {
+    fn from(id: SchemaId) -> Self {
+        id.number()
     }
 }
 

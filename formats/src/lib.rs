@@ -24,6 +24,7 @@ pub mod repository;
 pub mod rewrite;
 #[cfg(test)]
 mod sample;
+pub mod schema_ids;
 pub mod schemas;
 pub mod segment;
 pub mod state;

@@ -162,6 +162,7 @@ pub(crate) fn entry(range: OffsetRange, object: SegmentObject) -> SegmentEntry {
         content_digest: None,
         last: Some(LastBatch { offset: range.end - 1, epoch: 0, crc: 7 }),
         open: Vec::new(),
+        schema_ids: None,
         extra: serde_json::Map::new(),
     }
 }

@@ -7,6 +7,7 @@ pub(crate) mod consumer;
 pub(crate) mod memory;
 pub(crate) mod restore;
 pub(crate) mod rewrite;
+pub(crate) mod scan;
 
 use std::path::Path;
 

@@ -123,16 +123,16 @@ impl IdRules for Next {
 }
 
 /// Batches one behind the other.
-struct Pool {
-    batches: Vec<u8>,
-    records: u64,
+pub(super) struct Pool {
+    pub(super) batches: Vec<u8>,
+    pub(super) records: u64,
     /// Bytes before compression.
     raw: u64,
 }
 
 impl Pool {
     /// The records of the other figures, of `size` bytes, each with an id before it and a key of 8 bytes.
-    fn new(size: usize, codec: Codec) -> Result<Self> {
+    pub(super) fn new(size: usize, codec: Codec) -> Result<Self> {
         let (mut pool, mut compressor) =
             (Self { batches: Vec::new(), records: 0, raw: 0 }, Compressor::new());
         let (mut payload, mut count) = (Vec::new(), 0);
@@ -178,7 +178,7 @@ impl Pool {
     }
 
     /// How often the pool makes up what was asked for.
-    fn rounds(&self, scale: &Scale) -> u64 {
+    pub(super) fn rounds(&self, scale: &Scale) -> u64 {
         (scale.megabytes * 1_000_000).div_ceil(self.raw)
     }
 

@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use formats::wire::SchemaRef;
 use pipeline::backup::{self, BackupProgress, BackupReport};
+use pipeline::schemas::UnknownId;
 use pipeline::seam::Seam;
 use pipeline::{Error, Result};
 use serde_json::{Value, json};
@@ -86,8 +88,18 @@ fn as_json(backup_id: &formats::ids::BackupId, report: &BackupReport, code: u8) 
             "left_out": schemas.left_out,
             "failed": schemas.failed,
             "settings_failed": schemas.settings_failed,
+            "unknown_ids": schemas.unknown_ids.as_ref().map(|ids| ids.iter().map(unknown_id).collect::<Vec<_>>()),
         })),
     })
+}
+
+fn unknown_id(unknown: &UnknownId) -> Value {
+    let mut row = json!({ "topic": unknown.topic, "side": unknown.side.to_string(), "count": unknown.count });
+    match unknown.schema {
+        SchemaRef::Id(id) => row["id"] = json!(id),
+        SchemaRef::Guid(guid) => row["guid"] = json!(guid.to_string()),
+    }
+    row
 }
 
 fn as_text(backup_id: &formats::ids::BackupId, report: &BackupReport) -> String {
@@ -123,6 +135,11 @@ fn as_text(backup_id: &formats::ids::BackupId, report: &BackupReport) -> String 
             schemas.new,
             schemas.covers
         ));
+        for UnknownId { topic, side, schema, count } in schemas.unknown_ids.iter().flatten() {
+            lines.push(format!(
+                "unknown: {schema}, named by {side}s of {topic} {count} times, is not in the backup's schemas"
+            ));
+        }
         if let Some(why) = schemas.settings_failed.as_ref().filter(|_| schemas.failed.is_none()) {
             lines.push(format!("settings of subjects are as they were read before: {why}"));
         }

@@ -1,26 +1,26 @@
-//! `describe`: what a backup holds, from its newest commit; segments are listed, never read.
+//! `describe`: what a backup holds, from its newest commit; segments are listed, never read. Its schemas, and what scanned data says of
+//! them, are in a file of their own.
 //!
 //! JSON: [`Description`]. Offsets are ranges from `first` up to, but not including, `end`; times are milliseconds since
 //! 1970 UTC. `min_timestamp` is the least that segments tell: batch headers hold the first record's and the greatest, so
 //! that it is exact only where `min_timestamp_exact` says so, which takes `--segments`.
 
-use std::sync::Arc;
-
 use formats::commit::{CodecBytes, Fork, Gap, LineageReason, SegmentEntry};
 use formats::ids::{Incarnation, LineageId, Topic, TopicId, TopicPartition};
-use formats::schemas::{VersionRow, VersionState};
 use formats::state::{LineageState, PartitionState, Totals};
 use pipeline::archive::Archive;
 use pipeline::commit_log::TopicLists;
-use pipeline::schemas::SchemaArchive;
 use pipeline::seam::Seam;
 use pipeline::select::TopicSelection;
 use pipeline::{Error, Result};
 use serde::Serialize;
 
+use self::schemas::SchemaDescription;
 use super::target::TargetArgs;
 use crate::exit;
-use crate::output::{Align, Output, Table, count, human_bytes, utc};
+use crate::output::{Align, Output, Table, human_bytes, utc};
+
+mod schemas;
 
 /// Arguments of `describe`.
 #[derive(Debug, clap::Args)]
@@ -47,35 +47,6 @@ struct Description {
     writer: Option<Incarnation>,
     schema_registry: SchemaDescription,
     topics: Vec<TopicDescription>,
-}
-
-/// The schemas of a backup. What the registry had no more when it was last looked at is counted in `gone_count` only.
-#[derive(Debug, Default, Serialize)]
-struct SchemaDescription {
-    /// Whether the backup has schemas at all.
-    enabled: bool,
-    /// The registry that they come from.
-    registry: Option<String>,
-    /// When it was last looked at and something was new.
-    time_ms: Option<i64>,
-    /// Records of the commits up to this one have all their schemas here, as far as the registry still had them.
-    covers: Option<u64>,
-    subjects_count: usize,
-    /// Versions of all subjects, deleted ones included.
-    schemas_count: usize,
-    gone_count: usize,
-    /// Why they cannot be read.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    error: Option<String>,
-    subjects: Vec<SubjectDescription>,
-}
-
-#[derive(Debug, Serialize)]
-struct SubjectDescription {
-    name: String,
-    versions: usize,
-    latest_id: u32,
-    schema_type: String,
 }
 
 #[derive(Debug, Serialize)]
@@ -143,7 +114,7 @@ pub(crate) async fn run(args: DescribeArgs, output: &Output) -> Result<u8> {
         created_ms: archive.repository().created_ms,
         head: format!("{}:{}", archive.head().seq, archive.head().hash),
         writer: archive.state().writer,
-        schema_registry: schemas(&archive).await,
+        schema_registry: schemas::describe(&archive, chosen.as_ref()).await,
         topics: Vec::new(),
     };
     for (topic, partitions) in &archive.state().topics {
@@ -166,33 +137,6 @@ pub(crate) async fn run(args: DescribeArgs, output: &Output) -> Result<u8> {
     let detailed = args.segments || chosen.is_some();
     output.print(&description, || text(&description, detailed));
     Ok(exit::DONE)
-}
-
-async fn schemas(archive: &Archive) -> SchemaDescription {
-    let Some((newest, covers)) = &archive.state().schemas else { return SchemaDescription::default() };
-    let found = SchemaDescription { enabled: true, covers: Some(*covers), ..SchemaDescription::default() };
-    let catalog = match SchemaArchive::open(Arc::clone(archive.store()), newest).await {
-        Ok(schemas) => schemas.catalog,
-        Err(error) => return SchemaDescription { error: Some(error.to_string()), ..found },
-    };
-    let there = |rows: &[VersionRow]| rows.iter().filter(|row| row.state != VersionState::Gone).count();
-    let subject = |(name, rows): (&String, &Vec<VersionRow>)| {
-        let last = |state| rows.iter().rfind(|row| row.state == state);
-        let latest = last(VersionState::Active).or_else(|| last(VersionState::Deleted))?;
-        let (latest_id, schema_type) = (latest.id, latest.schema_type.clone());
-        Some(SubjectDescription { name: name.clone(), versions: there(rows), latest_id, schema_type })
-    };
-    let subjects: Vec<SubjectDescription> = catalog.subjects.iter().filter_map(subject).collect();
-    let schemas_count = subjects.iter().map(|subject| subject.versions).sum();
-    SchemaDescription {
-        registry: Some(catalog.registry.clone()),
-        time_ms: Some(catalog.time_ms),
-        subjects_count: subjects.len(),
-        schemas_count,
-        gone_count: catalog.versions().count() - schemas_count,
-        subjects,
-        ..found
-    }
 }
 
 fn partition(
@@ -262,22 +206,12 @@ fn text(description: &Description, detailed: bool) -> String {
         format!("created  {}", utc(description.created_ms)),
         format!("head     {}", description.head),
     ];
-    head.extend(schema_line(&description.schema_registry));
+    head.extend(description.schema_registry.lines());
     let mut parts =
         vec![head.join("\n"), if detailed { partitions(description) } else { topics(description) }];
     parts.extend([gaps(description), histories(description), segments(description)].into_iter().flatten());
+    parts.extend(description.schema_registry.tables());
     parts.join("\n\n")
-}
-
-fn schema_line(schemas: &SchemaDescription) -> Option<String> {
-    let covers = schemas.covers?;
-    if let Some(error) = &schemas.error {
-        return Some(format!("schemas  cannot be read: {error}"));
-    }
-    let registry = schemas.registry.as_deref().unwrap_or_default();
-    let (subjects, versions) =
-        (count(schemas.subjects_count as u64, "subject"), count(schemas.schemas_count as u64, "version"));
-    Some(format!("schemas  {subjects}, {versions} of {registry}, for records up to commit {covers}"))
 }
 
 fn topics(description: &Description) -> String {

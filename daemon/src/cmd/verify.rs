@@ -1,4 +1,5 @@
-//! `verify`: whether a backup is whole. Exit code 4 where it is not; everything that is wrong is listed.
+//! `verify`: whether a backup is whole. Exit code 4 where it is not; everything that is wrong is listed. A schema that records name and
+//! that the registry did not have either is no damage: exit code 3.
 //!
 //! JSON: [`pipeline::verify::VerifyReport`] as it is, with `"sound"` and `"exit_code"`.
 
@@ -8,12 +9,13 @@ use std::sync::atomic::Ordering::Relaxed;
 use formats::hash::Hash;
 use indicatif::HumanBytes;
 use pipeline::Result;
-use pipeline::verify::{Finding, VerifyProgress, VerifyReport, VerifySettings, verify};
+use pipeline::schemas::Beyond;
+use pipeline::verify::{Finding, NeededSchemas, VerifyProgress, VerifyReport, VerifySettings, verify};
 use serde::Serialize;
 
 use super::target::TargetArgs;
 use super::values;
-use crate::output::{Align, Output, Table, human_bytes};
+use crate::output::{Align, Output, Table, count, human_bytes};
 use crate::schemas::Parser;
 use crate::{exit, progress};
 
@@ -60,7 +62,11 @@ pub(crate) async fn run(args: VerifyArgs, output: &Output) -> Result<u8> {
     let result = verify(store, &settings, counters).await;
     bar.finish();
     let report = result?;
-    let exit_code = if report.is_sound() { exit::DONE } else { exit::MISMATCH };
+    let exit_code = match (report.is_sound(), report.resolves()) {
+        (false, _) => exit::MISMATCH,
+        (true, false) => exit::PARTIAL,
+        (true, true) => exit::DONE,
+    };
     output.print(&Outcome { report: &report, sound: report.is_sound(), exit_code }, || text(&report));
     Ok(exit_code)
 }
@@ -112,8 +118,14 @@ fn text(report: &VerifyReport) -> String {
         lines.push(format!("uploads      {} unfinished", leftovers.unfinished_uploads));
     }
     lines.push(format!("head         {}:{}", report.head_seq, report.head_hash));
+    if let Some(ids) = &report.schema_ids {
+        lines.extend(schema_lines(ids));
+    }
     if report.is_sound() {
-        lines.push("sound        nothing is wrong".to_owned());
+        lines.push(match report.resolves() {
+            true => "sound        nothing is wrong".to_owned(),
+            false => "sound        nothing is damaged; schemas that records name are missing".to_owned(),
+        });
         return lines.join("\n");
     }
     let mut table =
@@ -128,6 +140,52 @@ fn text(report: &VerifyReport) -> String {
     }
     lines.push(format!("\nDAMAGED      {} findings", report.findings.len() as u64 + report.findings_omitted));
     lines.join("\n")
+}
+
+fn schema_lines(ids: &NeededSchemas) -> Vec<String> {
+    let NeededSchemas {
+        segments,
+        scanned,
+        unread_batches,
+        covers,
+        unresolved,
+        unresolved_omitted,
+        beyond,
+        ..
+    } = ids;
+    let mut lines = vec![format!("schema ids   of {scanned} of {}", count(*segments, "segment"))];
+    if *unread_batches > 0 {
+        lines.push(format!("schema ids   batches that could not be read: {unread_batches}"));
+    }
+    for Beyond { topic, side, count } in beyond {
+        lines.push(format!(
+            "schema ids   {side}s of {topic} name {count} more, too many different ones to list them"
+        ));
+    }
+    for row in unresolved {
+        lines.push(format!(
+            "unresolved   {} in {}s of {}, {} times in {}, first in {}-{}@[{},{})",
+            row.schema(),
+            row.side,
+            row.topic,
+            row.count,
+            count(row.segments, "segment"),
+            row.topic,
+            row.partition,
+            row.first,
+            row.end
+        ));
+    }
+    if *unresolved_omitted > 0 {
+        lines.push(format!("unresolved   and {unresolved_omitted} more"));
+    }
+    if !unresolved.is_empty() {
+        lines.push(format!(
+            "unresolved   the registry did not have them when it was looked at after commit {covers}, or a filter leaves them out{}",
+            if ids.covers_all { "" } else { "; for later commits it was not looked at yet: run the backup again" }
+        ));
+    }
+    lines
 }
 
 fn place(finding: &Finding) -> String {

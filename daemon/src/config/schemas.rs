@@ -101,6 +101,7 @@ pub(crate) static TAKEN: Table = Table {
         oso("include_versions", Kind::Choice(&["all", "latest"]), "which versions a restore registers; the backup has all of them in any case").default("all"),
         ours("poll_interval", Kind::Duration { plain: None, min: 100 }, "the shortest time between two looks at the registry while a continuous backup runs; they take a twentieth of the time at most").default("10s"),
         ours("read_delay", Kind::Duration { plain: Some(1), min: 0 }, "how far the registry's answers may lag behind what was registered (instances that follow another one); unset: 0, with `kafka://` 2s").example("2s"),
+        ours("schema_ids", Kind::Choice(&["scan", "off"]), "scan: look through every record for the schema ids that it names, and list them with its segment; `describe` then shows ids that the registry does not know and schemas that no data uses, `verify` whether all of them resolve. What producers compressed is decompressed for that, on the cores that encode segments; what is stored of a record does not change").default("off"),
     ],
 };
 
@@ -195,6 +196,7 @@ pub(crate) struct SchemaRegistry {
     pub(crate) protobuf_references: bool,
     pub(crate) poll_interval_ms: u64,
     pub(crate) read_delay_ms: u64,
+    pub(crate) scan_ids: bool,
     pub(crate) timeout_ms: u64,
     pub(crate) max_retries: u32,
     pub(crate) retry_backoff_ms: u64,
@@ -296,6 +298,7 @@ impl SchemaRegistry {
             protobuf_references: section.section("protobuf")?.bool("include_dependencies")?,
             poll_interval_ms: taken.unsigned("poll_interval")?,
             read_delay_ms: taken.unsigned("read_delay").unwrap_or(if is_topic { 2_000 } else { 0 }),
+            scan_ids: taken.text("schema_ids")? == "scan",
             timeout_ms: connection.unsigned("timeout_ms")?,
             max_retries: u32::try_from(connection.unsigned("max_retries")?).ok()?,
             retry_backoff_ms: connection.unsigned("retry_backoff_ms")?,

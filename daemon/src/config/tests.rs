@@ -146,6 +146,15 @@ fn every_sample_of_the_guide_to_schemas_loads() {
 }
 
 #[test]
+fn records_are_looked_through_for_schema_ids_only_where_told_to() {
+    let scans = |line: &str| {
+        let job = backup(&format!("schema_registry:\n  url: http://localhost:8081\n  backup: {{{line}}}\n"));
+        job.schema_registry.expect("a registry").scan_ids
+    };
+    assert_eq!([scans(""), scans("schema_ids: off"), scans("schema_ids: scan")], [false, false, true]);
+}
+
+#[test]
 fn every_broken_file_gets_the_error_beside_it() {
     let files = yaml_files(&configs().join("wrong"));
     assert!(files.len() >= 25);

@@ -1,11 +1,13 @@
 //! Any bytes as a batch's records, whose ids are changed by rules that undo themselves: a batch rewritten twice has the
-//! records that it had, and in between every record has its length. And any bytes as a list of message indexes.
+//! records that it had, and in between every record has its length. Looking for ids finds those that the rewriter is asked about. And
+//! any bytes as a list of message indexes.
 #![no_main]
 
 use formats::codec::{Codec, Decompressor};
 use formats::ids::SchemaId;
 use formats::record_batch::{Attributes, BatchHeader, HEADER_LEN, Producer, RecordBatch};
-use formats::rewrite::{Becomes, Carrier, IdRules, RewriteSettings, Rewriter};
+use formats::rewrite::{Becomes, Carrier, Fates, IdRules, RewriteSettings, Rewriter};
+use formats::schema_ids::{IdScanner, SchemaIds};
 use formats::wire::{MessageIndexes, Prefix, Side, applied};
 use libfuzzer_sys::fuzz_target;
 
@@ -69,7 +71,21 @@ fuzz_target!(|input: (u16, i32, i32, &[u8])| {
     let settings = RewriteSettings { decompressed_cap: CAP, gzip_level: Some(1), zstd_level: Some(1) };
     let mut rewriter = Rewriter::new(settings).expect("the settings are right");
     let (mut once, mut twice) = (Vec::new(), Vec::new());
+    let mut scanner = IdScanner::new(CAP);
+    scanner.batch(&batch);
+    let found = scanner.finish();
     let Ok(first) = rewriter.rewrite(&batch, &mut Neighbours, &mut once) else { return };
+    assert_eq!(found.unread, 0);
+    let count = |fates: Fates| fates.same + fates.changed + fates.unknown;
+    for side in Side::ALL {
+        let (listed, counted) = (found.side(side), first.counts.of(side));
+        assert_eq!(listed.header.total(), count(counted.header_id));
+        assert_eq!(listed.guid.total(), count(counted.header_guid));
+        // What a header overrules is not looked at.
+        assert!(listed.prefix.total() <= count(counted.prefix));
+    }
+    let json = serde_json::to_vec(&found).expect("lists can be written");
+    assert_eq!(serde_json::from_slice::<SchemaIds>(&json).expect("and read again"), found);
     if !first.changed {
         assert!(once.is_empty());
         return;

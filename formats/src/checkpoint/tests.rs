@@ -42,7 +42,7 @@ impl Archive {
             let (first, last) = (place(&page.changes[0]), place(&page.changes[page.changes.len() - 1]));
             index.pages.push(RunPageRef { first, last, page: self.put(seq, &page) });
         }
-        RunRef { level, segments, index: self.put(seq, &index) }
+        RunRef { level, segments, scanned: None, index: self.put(seq, &index) }
     }
 
     fn changes(&self, run: &RunRef) -> Vec<ListChange> {

@@ -123,7 +123,7 @@ fn decode(text: &serde_json::Value) -> Result<Commit> {
 fn unknown_optional_members_survive() {
     let mut text = serde_json::to_value(commit(every_op())).unwrap();
     text["signature"] = json!({"by": [1, 2.5, null], "big": u64::MAX});
-    text["ops"][2]["segments"][0]["schema_ids"] = json!([1, 2]);
+    text["ops"][2]["segments"][0]["colours"] = json!([1, 2]);
     let decoded = decode(&text).unwrap();
     assert_eq!(decoded.extra["signature"]["big"], u64::MAX);
     let again = Commit::decode(9, &decoded.encode().unwrap()).unwrap();
@@ -145,6 +145,10 @@ fn what_nobody_could_act_upon_is_unsupported() {
     change(|text| text["ops"][1]["reason"] = "merged".into());
     change(|text| text["ops"][2]["segments"][0]["object"] = "0-1.tape".into());
     change(|text| text["ops"][2]["segments"][0]["batch_digest"] = "5".into());
+    change(|text| text["ops"][2]["segments"][0]["schema_ids"] = json!([1, 2]));
+    change(|text| {
+        text["ops"][2]["segments"][0]["schema_ids"] = json!({"key": {"prefix": {"ids": [[0, 1]]}}});
+    });
     change(|text| text["previous"] = "00".into());
     change(|text| text["ops"][2]["topic"] = "../etc".into());
 }

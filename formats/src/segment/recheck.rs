@@ -1,6 +1,6 @@
 //! Reads a segment back before it is stored: what the hash covers must be the batches that came, by the producers' own
-//! checksums. So a bit that flips in memory, or a codec that fails, costs a run and not a backup. It does not look at
-//! records: those are the producer's business.
+//! checksums. So a bit that flips in memory, or a codec that fails, costs a run and not a backup. It looks at records only for
+//! the schemas that they name, and only where asked to: right after their batch's checksum, while the processor's cache has them.
 
 use bytes::Bytes;
 
@@ -9,6 +9,7 @@ use super::{Frame, FrameCodec};
 use crate::codec::{Codec, Decompressor};
 use crate::hash::Hash;
 use crate::record_batch::Batches;
+use crate::schema_ids::{IdScanner, SchemaIds};
 use crate::{Error, Result};
 
 /// One for each worker, because it reuses its memory.
@@ -16,11 +17,22 @@ use crate::{Error, Result};
 pub(super) struct Recheck {
     decompressor: Decompressor,
     raw: Vec<u8>,
+    ids: Option<IdScanner>,
 }
 
 impl Recheck {
     pub(super) fn new() -> Self {
-        Self { decompressor: Decompressor::new(), raw: Vec::new() }
+        Self { decompressor: Decompressor::new(), raw: Vec::new(), ids: None }
+    }
+
+    /// Also looks for the schemas that records name.
+    pub(super) fn look_for(&mut self, ids: IdScanner) {
+        self.ids = Some(ids);
+    }
+
+    /// The schemas that the records of the segment name which was hashed last, where they were looked for.
+    pub(super) fn found(&mut self) -> Option<SchemaIds> {
+        self.ids.as_mut().map(IdScanner::finish)
     }
 
     /// BLAKE3 of all parts: header, the frames' pieces, index and tail. Each piece is read back right after it was hashed,
@@ -68,6 +80,9 @@ impl Recheck {
             for batch in Batches::new(raw) {
                 let batch = batch?;
                 batch.verify_crc()?;
+                if let Some(ids) = &mut self.ids {
+                    ids.batch(&batch);
+                }
                 if batch.base_offset() < next {
                     return Err(Error::corrupt(format!("a batch begins at {}", batch.base_offset())));
                 }

@@ -13,6 +13,7 @@ use crate::digest::BatchDigest;
 use crate::hash::Hash;
 use crate::ids::OffsetRange;
 use crate::record_batch::{Batches, RecordBatch, checksum};
+use crate::schema_ids::{IdScanner, SchemaIds};
 use crate::transactions::SegmentTransactions;
 use crate::{Error, Result};
 
@@ -63,6 +64,8 @@ pub struct EncodedSegment {
     pub stats: SegmentStats,
     /// Its transactions.
     pub transactions: SegmentTransactions,
+    /// The schemas that its records name, where the encoder looked for them.
+    pub schema_ids: Option<SchemaIds>,
 }
 
 /// What a segment's batches add up to.
@@ -179,6 +182,13 @@ impl SegmentEncoder {
         Self { compression, compressor: Compressor::new(), gathered: Vec::new(), recheck: Recheck::new() }
     }
 
+    /// Lists the schemas that records name too, of batches that decompress to at most `cap` bytes.
+    #[must_use]
+    pub fn with_schema_ids(mut self, cap: usize) -> Self {
+        self.recheck.look_for(IdScanner::new(cap));
+        self
+    }
+
     /// Makes a segment. Batches whose producer compressed them stay as they are. What is given back has been read back.
     ///
     /// # Errors
@@ -244,9 +254,10 @@ impl SegmentEncoder {
         let length = out.length + TAIL as u64;
         out.push_owned(tail(position, index_len, length)?);
         let blake3 = self.recheck.hash(&out.parts, &index.frames).map_err(|e| e.at(&identity.partition))?;
+        let schema_ids = self.recheck.found();
+        let Out { parts, owned: owned_bytes, .. } = out;
         let transactions = index.transactions;
-        let owned_bytes = out.owned;
-        Ok(EncodedSegment { identity, parts: out.parts, length, owned_bytes, blake3, stats, transactions })
+        Ok(EncodedSegment { identity, parts, length, owned_bytes, blake3, stats, transactions, schema_ids })
     }
 
     fn close_frame(&mut self, open: OpenFrame, out: &mut Out, index: &mut SegmentIndex) -> Result<()> {

@@ -135,6 +135,8 @@ pub(crate) struct Sample {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) clock: Arc<TestClock>,
     pub(crate) log: CommitLog,
+    /// Whether segments are looked through for schema ids.
+    pub(crate) scans: bool,
     counter: u32,
     trackers: BTreeMap<LineageId, TransactionTracker>,
 }
@@ -144,7 +146,7 @@ impl Sample {
         let clock = Arc::new(TestClock(AtomicI64::new(1_700_000_000_000)));
         let store: Arc<dyn Store> = Arc::new(MemoryStore::new(Arc::clone(&clock) as Arc<dyn Clock>));
         let log = Self::log(&store, &clock).await;
-        let mut sample = Self { store, clock, log, counter: 0, trackers: BTreeMap::new() };
+        let mut sample = Self { store, clock, log, scans: false, counter: 0, trackers: BTreeMap::new() };
         sample.log.become_writer().await.expect("commits");
         sample
     }
@@ -216,7 +218,9 @@ impl Sample {
         };
         let input =
             SegmentInput { identity, runs: vec![Bytes::from(run)], transactions: tracker.end_segment() };
-        SegmentEncoder::new(FrameCompression::Zstd(3)).encode(input).expect("encodes")
+        let encoder = SegmentEncoder::new(FrameCompression::Zstd(3));
+        let mut encoder = if self.scans { encoder.with_schema_ids(1 << 20) } else { encoder };
+        encoder.encode(input).expect("encodes")
     }
 
     /// The next object of this writer.

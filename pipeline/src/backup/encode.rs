@@ -1,4 +1,5 @@
-//! Encode: CPU workers that turn what was cut into segments: compress what the producer did not, index, hash.
+//! Encode: CPU workers that turn what was cut into segments: compress what the producer did not, index, hash; and, where asked to,
+//! list the schemas that records name. The batches' bytes are the same either way.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -15,9 +16,13 @@ use crate::{Error, Result};
 /// The workers, to be waited for.
 pub(super) struct Workers(Vec<JoinHandle<Result<()>>>);
 
-/// Starts a worker for each core.
+/// What a batch may decompress to that is looked through for schema ids; each worker may hold one beside the budget.
+const SCANNED_BATCH: usize = 64 << 20;
+
+/// Starts a worker for each core. With `scans` they list the schemas that records name.
 pub(super) fn spawn(
     compression: FrameCompression,
+    scans: bool,
     budget: &Budget,
     cut: mpsc::Receiver<CutObject>,
     to_upload: mpsc::Sender<EncodedObject>,
@@ -30,7 +35,9 @@ pub(super) fn spawn(
         let failed = failed.clone();
         std::thread::Builder::new()
             .name(format!("encode-{number}"))
-            .spawn(move || work(compression, &budget, &cut, &to_upload).inspect_err(|_| failed.cancel()))
+            .spawn(move || {
+                work(encoder(compression, scans), &budget, &cut, &to_upload).inspect_err(|_| failed.cancel())
+            })
             .map_err(|e| Error::permanent("no thread for the encode stage").caused_by(e))
     };
     Ok(Workers((0..cores).map(start).collect::<Result<_>>()?))
@@ -52,13 +59,17 @@ impl Workers {
     }
 }
 
+fn encoder(compression: FrameCompression, scans: bool) -> SegmentEncoder {
+    let encoder = SegmentEncoder::new(compression);
+    if scans { encoder.with_schema_ids(SCANNED_BATCH) } else { encoder }
+}
+
 fn work(
-    compression: FrameCompression,
+    mut encoder: SegmentEncoder,
     budget: &Budget,
     cut: &Mutex<mpsc::Receiver<CutObject>>,
     to_upload: &mpsc::Sender<EncodedObject>,
 ) -> Result<()> {
-    let mut encoder = SegmentEncoder::new(compression);
     loop {
         // One worker waits with the lock; the others wait for the lock. Either way each object goes to one of them.
         let object = cut.lock().unwrap_or_else(PoisonError::into_inner).blocking_recv();

@@ -146,6 +146,7 @@ pub async fn run(
     let following = settings.source();
     let selected = cluster::select(&client, &following.topics).await?;
     let incarnation = log.incarnation();
+    let scans = settings.schemas.as_ref().is_some_and(|schemas| schemas.scan_ids);
     let mut snapshots = source::Snapshots {
         store: Arc::clone(&store),
         incarnation,
@@ -177,7 +178,7 @@ pub async fn run(
         Arc::clone(&progress),
     );
     let upload = tokio::spawn(guard(failed.clone(), upload));
-    let encode = encode::spawn(settings.compression, &budget, from_cut, to_upload, &failed)?;
+    let encode = encode::spawn(settings.compression, scans, &budget, from_cut, to_upload, &failed)?;
     let cutter = cut::Cutter::new(&settings, budget.clone(), to_encode, to_order, Arc::clone(&progress));
     let cut = tokio::spawn(guard(failed.clone(), cutter.run(from_fetch)));
     let (snapshots, counters) = (Some(snapshots), Arc::clone(&progress.source));
@@ -195,7 +196,7 @@ pub async fn run(
     };
     let commit = join(commit).await;
     // The stage nearest to the store knows best why: those before it only saw a closed queue.
-    let (mut report, mut log) = commit?;
+    let order::Ended { mut report, mut log, seen } = commit?;
     let follower = follow?;
     upload?;
     encode?;
@@ -206,7 +207,7 @@ pub async fn run(
     report.failed = fetched.failed;
     report.interrupted = fetched.interrupted;
     if let Some(follower) = follower {
-        report.schemas = Some(follower.finish(&mut log, stopped.is_cancelled()).await?);
+        report.schemas = Some(follower.finish(&mut log, stopped.is_cancelled(), seen).await?);
         report.head = Some(log.head());
         log.write_manifest().await;
     }

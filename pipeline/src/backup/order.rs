@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use formats::commit::{Op, SegmentEntry};
-use formats::ids::TopicPartition;
+use formats::ids::{Topic, TopicPartition};
+use formats::schema_ids::IdTally;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, timeout_at};
 
@@ -33,9 +34,19 @@ pub(super) struct Committer {
     ready_ops: Vec<Op>,
     ready_segments: usize,
     report: BackupReport,
+    /// The schemas that records of this run name, where they were looked for; bounded by topics.
+    seen: BTreeMap<Topic, IdTally>,
     manifest_due: Instant,
     /// The number of the last commit that added data.
     data: watch::Sender<u64>,
+}
+
+/// A run that is committed to its end.
+pub(super) struct Ended {
+    pub(super) report: BackupReport,
+    pub(super) log: CommitLog,
+    /// The schemas that its records name, by topic.
+    pub(super) seen: BTreeMap<Topic, IdTally>,
 }
 
 #[derive(Default)]
@@ -57,6 +68,7 @@ impl Committer {
             ready_ops: Vec::new(),
             ready_segments: 0,
             report,
+            seen: BTreeMap::new(),
             manifest_due: Instant::now() + MANIFEST_INTERVAL,
             data: watch::Sender::new(head.seq),
         }
@@ -68,10 +80,7 @@ impl Committer {
     }
 
     /// Runs until every sender is gone, then commits what is left.
-    pub(super) async fn run(
-        mut self,
-        mut messages: mpsc::Receiver<ToOrder>,
-    ) -> Result<(BackupReport, CommitLog)> {
+    pub(super) async fn run(mut self, mut messages: mpsc::Receiver<ToOrder>) -> Result<Ended> {
         let mut due = Instant::now();
         loop {
             let idle = self.ready.is_empty() && self.ready_ops.is_empty();
@@ -91,7 +100,7 @@ impl Committer {
         }
         self.commit().await?;
         self.log.write_manifest().await;
-        Ok((self.report, self.log))
+        Ok(Ended { report: self.report, log: self.log, seen: self.seen })
     }
 
     /// Writes the view again now and then, so that the one of a run without end, or one that will be killed, is not that
@@ -122,6 +131,9 @@ impl Committer {
                 }
                 Ordered::Segment(entry) => {
                     self.ready_segments += 1;
+                    if let Some(ids) = &entry.schema_ids {
+                        self.seen.entry(ticket.partition.topic.clone()).or_default().merge(ids);
+                    }
                     add(ops, &ticket, *entry);
                 }
             }
@@ -219,7 +231,7 @@ mod tests {
         assert_eq!(seen.len(), 2, "{seen:?}");
         assert!(seen[0] > Some(first) && seen[1] >= seen[0].map(|seq| seq + 50), "{seen:?}");
         drop(sender);
-        let head = run.await.unwrap().unwrap().0.head.unwrap();
+        let head = run.await.unwrap().unwrap().report.head.unwrap();
         assert_eq!(shown(&*store).await, Some(head.seq));
     }
 }

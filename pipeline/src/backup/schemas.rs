@@ -4,12 +4,13 @@
 //! fetched sees the record's schema, unless the registry itself has lost it; and a walk that begins after commit n covers all data
 //! up to n. Data never waits for that, and a registry that is away stops nothing: how far the schemas have come is told instead.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use formats::commit::Op;
 use formats::ids::Topic;
+use formats::schema_ids::IdTally;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
@@ -17,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use super::message::ToOrder;
 use super::progress::BackupProgress;
 use crate::commit_log::CommitLog;
-use crate::schemas::{Depth, SchemaSelection, SchemaSource, SchemaWriter, Walked};
+use crate::schemas::{Depth, KnownIds, SchemaSelection, SchemaSource, SchemaWriter, UnknownId, Walked};
 use crate::seam::{Seam, backoff};
 use crate::{Error, Result};
 
@@ -46,6 +47,8 @@ pub struct SchemaSettings {
     pub poll_interval: Duration,
     /// How far what answers may lag behind what was registered.
     pub read_delay: Duration,
+    /// Whether records are looked through for the schemas that they name.
+    pub scan_ids: bool,
 }
 
 /// What a backup did about schemas.
@@ -67,6 +70,9 @@ pub struct SchemaReport {
     pub failed: Option<String>,
     /// Why settings and modes could not be read when they were asked for last: those in the backup may be older.
     pub settings_failed: Option<String>,
+    /// Schemas that records of this run name and that the backup does not have although the registry was looked at after them; none
+    /// where records are not scanned, or the last walk failed.
+    pub unknown_ids: Option<Vec<UnknownId>>,
 }
 
 /// Keeps the schemas of a running backup.
@@ -191,7 +197,12 @@ impl Follower {
     }
 
     /// The last walk, after the last data was committed; `stopped` where somebody waits for the end of the run.
-    pub(super) async fn finish(mut self, log: &mut CommitLog, stopped: bool) -> Result<SchemaReport> {
+    pub(super) async fn finish(
+        mut self,
+        log: &mut CommitLog,
+        stopped: bool,
+        seen: BTreeMap<Topic, IdTally>,
+    ) -> Result<SchemaReport> {
         let head = log.head().seq;
         // Settings as they are at the end; where somebody waits, what records need and no more.
         self.settings_due = Instant::now() + if stopped { SETTINGS_INTERVAL } else { Duration::ZERO };
@@ -216,6 +227,13 @@ impl Follower {
         let catalog = self.writer.catalog();
         self.report.subjects = catalog.subjects.len() as u64;
         self.report.versions = catalog.versions().count() as u64;
+        if self.settings.scan_ids && self.report.failed.is_none() {
+            let known = KnownIds::of(catalog);
+            let unknown = seen.into_iter().flat_map(|(topic, tally)| known.unknown(&topic, &tally.finish()));
+            let unknown: Vec<_> = unknown.collect();
+            say_unknown(&unknown);
+            self.report.unknown_ids = Some(unknown);
+        }
         Ok(self.report)
     }
 
@@ -289,13 +307,29 @@ fn of_topics(subjects: &BTreeSet<String>, topics: &BTreeSet<Topic>) -> Vec<Strin
     subjects.iter().filter(is_used).cloned().collect()
 }
 
+/// The first of them, and how many more there are.
+fn first_of(all: &[String]) -> String {
+    let more = all.len().saturating_sub(NAMED);
+    let named = all[..all.len() - more].join(", ");
+    if more > 0 { format!("{named} and {more} more") } else { named }
+}
+
+fn say_unknown(unknown: &[UnknownId]) {
+    if !unknown.is_empty() {
+        let named = unknown.iter().map(|id| format!("{} in {}s of {}", id.schema, id.side, id.topic));
+        let named = first_of(&named.collect::<Vec<_>>());
+        tracing::warn!(
+            "records name schemas that the registry does not have, or that a filter leaves out: {named}. The data is in the backup; who reads \
+             it needs these schemas from elsewhere. `replevin describe` shows where they are"
+        );
+    }
+}
+
 fn say_left_out(used: &[String]) {
     if !used.is_empty() {
-        let more = used.len().saturating_sub(NAMED);
-        let named = used[..used.len() - more].join(", ");
-        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        let named = first_of(used);
         tracing::warn!(
-            "schemas that records of this backup's topics use are left out: of {named}{more}. What bears their ids cannot be read \
+            "schemas that records of this backup's topics use are left out: of {named}. What bears their ids cannot be read \
              where the registry is lost: take all subjects and versions"
         );
     }
@@ -315,6 +349,7 @@ mod tests {
             selection: SchemaSelection::all(),
             poll_interval: Duration::from_secs(1),
             read_delay: Duration::ZERO,
+            scan_ids: false,
         };
         let seam = Sample::seam(&sample.clock);
         Follower::open(settings, &sample.log, seam, Arc::default()).await.unwrap()
@@ -332,7 +367,8 @@ mod tests {
         let mut sample = Sample::new().await;
         let shelf = Arc::new(Shelf { refuses_settings: true, ..Shelf::default() });
         shelf.put("s", 1, 1, "\"int\"");
-        let report = follower(&sample, &shelf).await.finish(&mut sample.log, false).await.unwrap();
+        let report =
+            follower(&sample, &shelf).await.finish(&mut sample.log, false, BTreeMap::new()).await.unwrap();
         assert!(report.settings_failed.is_some_and(|why| why.contains("403")));
         assert_eq!((report.failed, report.versions, report.covers), (None, 1, 1));
         assert_eq!(*shelf.asked.lock().unwrap(), [Depth::Everything, Depth::Versions]);
@@ -377,10 +413,37 @@ mod tests {
         let shelf = Arc::new(Shelf::default());
         shelf.hangs.store(true, Ordering::Relaxed);
         let began = Instant::now();
-        let report = follower(&sample, &shelf).await.finish(&mut sample.log, true).await.unwrap();
+        let report =
+            follower(&sample, &shelf).await.finish(&mut sample.log, true, BTreeMap::new()).await.unwrap();
         assert!(began.elapsed() <= LAST_WALK + Duration::from_secs(1));
         assert!(report.failed.is_some_and(|why| why.contains("told to stop")));
         assert_eq!(*shelf.asked.lock().unwrap(), [Depth::Versions]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn ids_that_the_registry_does_not_know_are_named_unless_it_was_away() {
+        let seen = || {
+            let mut ids = formats::schema_ids::SchemaIds::default();
+            ids.value.prefix.ids = [1, 9].map(|id| (formats::ids::SchemaId::new(id).unwrap(), 3)).to_vec();
+            let mut tally = IdTally::default();
+            tally.merge(&ids);
+            BTreeMap::from([(Topic::new("t").unwrap(), tally)])
+        };
+        for (scan_ids, hangs, expected) in
+            [(true, false, Some(vec!["schema id 9"])), (true, true, None), (false, false, None)]
+        {
+            let mut sample = Sample::new().await;
+            let shelf = Arc::new(Shelf::default());
+            shelf.put("t-value", 1, 1, "\"int\"");
+            shelf.hangs.store(hangs, Ordering::Relaxed);
+            let mut follower = follower(&sample, &shelf).await;
+            follower.settings.scan_ids = scan_ids;
+            let report = follower.finish(&mut sample.log, hangs, seen()).await.unwrap();
+            let named =
+                report.unknown_ids.map(|ids| ids.iter().map(|id| id.schema.to_string()).collect::<String>());
+            assert_eq!(named, expected.map(|ids: Vec<&str>| ids.join(", ")));
+            assert_eq!(report.failed.is_some(), hangs);
+        }
     }
 
     #[test]

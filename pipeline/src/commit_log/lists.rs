@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use formats::checkpoint::{ListFold, PageRef, RunIndex, RunPage, RunPageRef, RunRef};
+use formats::checkpoint::{
+    ListChange, ListFold, PageRef, RunIndex, RunPage, RunPageRef, RunRef, fold_changes,
+};
 use formats::commit::SegmentEntry;
 use formats::hash::Hash;
 use formats::ids::{LineageId, Topic, TopicPartition};
@@ -13,6 +15,7 @@ use futures::{Stream, StreamExt, TryStreamExt, stream};
 use serde::de::DeserializeOwned;
 
 use super::checkpoint::read_page;
+use super::runs::{self, Source};
 use super::{CommitLog, READ_AHEAD, read_commit, tail};
 use crate::storage::Store;
 use crate::{Error, ErrorKind, Result};
@@ -129,6 +132,36 @@ impl CommitLog {
         let wanted = Wanted { topic: &partition.topic, partitions };
         let mut lists = self.wanted_lists(self.state(), &wanted).await?;
         Ok(lists.remove(&(partition.partition, lineage)).unwrap_or_default())
+    }
+
+    /// Whether the entry of a live segment may list schema ids; as far as that can be told without reading lists.
+    pub fn may_be_scanned(&self) -> bool {
+        let runs = self.root.iter().flat_map(|root| &root.runs);
+        let mut added = self.state().changes.iter().flat_map(|changes| changes.iter()).flat_map(|c| &c.added);
+        runs.into_iter().any(|run| run.scanned != Some(0)) || added.any(|entry| entry.schema_ids.is_some())
+    }
+
+    /// Visits every live segment, lineage by lineage in the order of topics and partitions; each page is read once, however many
+    /// topics there are, and one page of each run is in memory.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Damaged`], naming the object, where a page is missing or altered; whatever the store says.
+    pub async fn each_list(
+        &self,
+        mut visit: impl FnMut(&TopicPartition, LineageId, &[SegmentEntry]),
+    ) -> Result<()> {
+        let store = &**self.store();
+        let mut sources = Vec::new();
+        for run in self.root.iter().flat_map(|root| &root.runs) {
+            sources.push(Source::open(store, run).await?);
+        }
+        let changes = self.state().changes.iter().flat_map(|changes| changes.iter());
+        sources.push(Source::of(fold_changes(changes)));
+        while let Some(change) = runs::next_merged(store, &mut sources, true).await? {
+            let ListChange { topic, partition, lineage, added, .. } = change;
+            visit(&TopicPartition::new(topic, partition), lineage, &added);
+        }
+        Ok(())
     }
 
     /// The lists of some lineages as a state has them.

@@ -21,8 +21,7 @@ pub(super) async fn merge(pages: &PageWriter<'_>, runs: &mut Vec<RunRef>) -> Res
         let oldest = from == 0;
         let mut sources = Vec::new();
         for run in &runs[from..] {
-            let index: RunIndex = read_page(store, run.index).await?;
-            sources.push(Source { pages: index.pages.into(), changes: VecDeque::new() });
+            sources.push(Source::open(store, run).await?);
         }
         let mut writer = RunWriter::new(pages);
         while let Some(change) = next_merged(store, &mut sources, oldest).await? {
@@ -35,12 +34,24 @@ pub(super) async fn merge(pages: &PageWriter<'_>, runs: &mut Vec<RunRef>) -> Res
     Ok(())
 }
 
-struct Source {
+/// A run that is read from its first page to its last.
+pub(super) struct Source {
     pages: VecDeque<RunPageRef>,
     changes: VecDeque<ListChange>,
 }
 
 impl Source {
+    /// A run by its index.
+    pub(super) async fn open(store: &dyn Store, run: &RunRef) -> Result<Self> {
+        let index: RunIndex = read_page(store, run.index).await?;
+        Ok(Self { pages: index.pages.into(), changes: VecDeque::new() })
+    }
+
+    /// Sorted changes that no run holds yet.
+    pub(super) fn of(changes: Vec<ListChange>) -> Self {
+        Self { pages: VecDeque::new(), changes: changes.into() }
+    }
+
     async fn peek(&mut self, store: &dyn Store) -> Result<Option<(Topic, i32, LineageId)>> {
         while self.changes.is_empty() {
             let Some(page) = self.pages.pop_front() else { return Ok(None) };
@@ -53,7 +64,11 @@ impl Source {
 
 /// The next lineage's changes in all sources as one change. Removals that hit nothing are kept for older runs, unless
 /// there is none.
-async fn next_merged(store: &dyn Store, sources: &mut [Source], oldest: bool) -> Result<Option<ListChange>> {
+pub(super) async fn next_merged(
+    store: &dyn Store,
+    sources: &mut [Source],
+    oldest: bool,
+) -> Result<Option<ListChange>> {
     let mut least: Option<(Topic, i32, LineageId)> = None;
     for source in sources.iter_mut() {
         if let Some(place) = source.peek(store).await?
@@ -84,15 +99,17 @@ pub(super) struct RunWriter<'a> {
     pages: RunPages,
     index: RunIndex,
     segments: u64,
+    scanned: u64,
 }
 
 impl<'a> RunWriter<'a> {
     pub(super) fn new(to: &'a PageWriter<'a>) -> Self {
-        Self { to, pages: RunPages::default(), index: RunIndex::default(), segments: 0 }
+        Self { to, pages: RunPages::default(), index: RunIndex::default(), segments: 0, scanned: 0 }
     }
 
     pub(super) async fn push(&mut self, change: ListChange) -> Result<()> {
         self.segments += change.added.len() as u64;
+        self.scanned += change.added.iter().filter(|entry| entry.schema_ids.is_some()).count() as u64;
         for page in self.pages.push(change) {
             self.put(page).await?;
         }
@@ -115,6 +132,6 @@ impl<'a> RunWriter<'a> {
             self.put(page).await?;
         }
         let index = self.to.put(&self.index).await?;
-        Ok(RunRef { level, segments: self.segments, index })
+        Ok(RunRef { level, segments: self.segments, scanned: Some(self.scanned), index })
     }
 }

@@ -8,6 +8,7 @@ use formats::commit::{CodecBytes, LastBatch, SegmentEntry};
 use formats::digest::{BatchDigest, ContentDigest};
 use formats::ids::{LineageId, OffsetRange, TopicPartition};
 use formats::record_batch::RecordBatch;
+use formats::schema_ids::IdTally;
 use formats::segment::{EpochStart, Frame};
 use formats::transactions::{Marker, read_marker};
 use serde::Serialize;
@@ -169,6 +170,8 @@ struct Checker {
     last: Option<LastBatch>,
     markers: Vec<Marker>,
     epochs: Vec<EpochStart>,
+    /// Where the entry says what records name, and all of them could be read.
+    ids: Option<IdTally>,
 }
 
 impl Checker {
@@ -187,6 +190,7 @@ impl Checker {
             last: None,
             markers: Vec::new(),
             epochs: Vec::new(),
+            ids: entry.schema_ids.as_ref().filter(|ids| ids.unread == 0).map(|_| IdTally::default()),
         }
     }
 
@@ -238,6 +242,9 @@ impl Checker {
                     if let Some(digest) = &mut self.content_digest {
                         digest.push_record(timestamp, &record);
                     }
+                    if let Some(ids) = &mut self.ids {
+                        ids.record(&record);
+                    }
                 }
             }
         }
@@ -266,8 +273,9 @@ impl Checker {
     }
 
     /// What index and entry tell otherwise than the batches do.
-    fn differences(&self, reader: &SegmentReader, entry: &SegmentEntry) -> Vec<String> {
+    fn differences(&mut self, reader: &SegmentReader, entry: &SegmentEntry) -> Vec<String> {
         let index = reader.index();
+        let ids = self.ids.take().map(IdTally::finish);
         let data = entry.batches > entry.control;
         let checks = [
             ("batches", self.totals.batches == u64::from(entry.batches)),
@@ -287,6 +295,10 @@ impl Checker {
             ("open transactions", index.transactions.open == entry.open),
             ("markers", self.markers == index.transactions.markers),
             ("leader epochs", self.epochs == index.epochs),
+            (
+                "schema ids",
+                ids.is_none_or(|ids| entry.schema_ids.as_ref().is_none_or(|told| told.agrees(&ids))),
+            ),
         ];
         let wrong = checks.into_iter().filter(|(_, fits)| !fits);
         wrong.map(|(what, _)| format!("its {what} are not what the commits or the index tell")).collect()

@@ -34,6 +34,8 @@ pub(super) struct History {
     root: Option<Root>,
     /// The highest number of a commit in the store.
     pub(super) tail: u64,
+    /// The number of the last commit that adds data.
+    pub(super) data: u64,
     /// Commits read.
     pub(super) commits: u64,
     /// Checkpoints held against the state.
@@ -248,6 +250,9 @@ pub(super) async fn read(
             }
         };
         history.commits += 1;
+        if commit.ops.iter().any(|op| matches!(op, Op::Add { .. })) {
+            history.data = seq;
+        }
         anchor(settings, findings, seq, Some(hash));
         if let Some(checkpoint) = commit.checkpoint.filter(|c| named.is_none_or(|named| named.seq < c.seq)) {
             named = Some(checkpoint);
@@ -292,6 +297,7 @@ fn empty(store: &Arc<dyn Store>, tail: u64) -> History {
         state: State::default(),
         root: None,
         tail,
+        data: 0,
         commits: 0,
         checkpoints: 0,
         complete: true,
@@ -306,6 +312,7 @@ fn empty(store: &Arc<dyn Store>, tail: u64) -> History {
 async fn again(store: &Arc<dyn Store>, old: History, until: u64) -> Result<History> {
     let mut history = History {
         complete: false,
+        data: old.data,
         commits: old.commits,
         checkpoints: old.checkpoints,
         ..empty(store, old.tail)

@@ -3,7 +3,8 @@
 //! ```text
 //! structure   repository.json; every commit from 1, applied from nothing, chained by hash; every checkpoint against the
 //!             state it claims; every live segment's object by name and size; anchors told by earlier runs
-//!             every snapshot of the schemas, every object that the newest names, every reference
+//!             every snapshot of the schemas, every object that the newest names, every reference; every schema that
+//!             scanned segments name
 //! deep        in addition every byte of every live segment: BLAKE3, header, index, frames, batch CRCs, records,
 //!             counts, digests, markers
 //! ```
@@ -38,6 +39,7 @@ pub(crate) use objects::{Named, topics};
 pub use schemas::SchemaParser;
 
 use crate::budget::Budget;
+use crate::schemas::{Beyond, RadarReport, UnknownSchema};
 use crate::storage::Store;
 use crate::{Error, Result};
 use finding::Findings;
@@ -116,12 +118,56 @@ pub struct VerifyReport {
     pub findings_omitted: u64,
     /// Objects that no commit names.
     pub leftovers: Leftovers,
+    /// What scanned segments need of the schemas, where there are any and the schemas can be read.
+    pub schema_ids: Option<NeededSchemas>,
+}
+
+/// Schemas that records name, by the lists of scanned segments.
+#[derive(Debug, Clone, Serialize)]
+pub struct NeededSchemas {
+    /// Live segments.
+    pub segments: u64,
+    /// Of them, those that are scanned.
+    pub scanned: u64,
+    /// Batches of them that could not be read.
+    pub unread_batches: u64,
+    /// The schemas hold what records of the commits up to this one need, as far as the registry still had it.
+    pub covers: u64,
+    /// Whether that is all data.
+    pub covers_all: bool,
+    /// What framed keys and values, and headers, name and the backup does not have.
+    pub unresolved: Vec<UnknownSchema>,
+    /// Rows beyond those listed.
+    pub unresolved_omitted: u64,
+    /// Where further ids are named that are not listed.
+    pub beyond: Vec<Beyond>,
+}
+
+impl NeededSchemas {
+    fn of(radar: RadarReport, covers: u64, covers_all: bool) -> Self {
+        Self {
+            covers,
+            covers_all,
+            segments: radar.segments,
+            scanned: radar.scanned,
+            unread_batches: radar.unread_batches,
+            unresolved: radar.unknown,
+            unresolved_omitted: radar.unknown_omitted,
+            beyond: radar.beyond,
+        }
+    }
 }
 
 impl VerifyReport {
     /// Whether nothing is wrong.
     pub fn is_sound(&self) -> bool {
         self.findings.is_empty()
+    }
+
+    /// Whether every schema that scanned segments need is there. What is not is no damage: the registry did not have it either when
+    /// it was looked at, a filter left it out, or nobody has looked since.
+    pub fn resolves(&self) -> bool {
+        self.schema_ids.as_ref().is_none_or(|ids| ids.unresolved.is_empty())
     }
 }
 
@@ -151,6 +197,7 @@ pub async fn verify(
         findings: Vec::new(),
         findings_omitted: 0,
         leftovers: Leftovers::default(),
+        schema_ids: None,
     };
     for (_, partition) in history.state.partitions() {
         for lineage in &partition.lineages {
@@ -162,7 +209,11 @@ pub async fn verify(
     progress.bytes_total.store(report.stored_bytes, Ordering::Relaxed);
     let budget = Budget::new(settings.memory_limit);
     let check = objects::Check { store, history: &history, settings, budget, findings: &findings, progress };
-    (report.leftovers, report.deep) = check.run().await?;
+    let checked = check.run().await?;
+    (report.leftovers, report.deep) = (checked.leftovers, checked.deep);
+    let named = checked.named.filter(|named| named.scanned > 0);
+    let covers = history.state.schemas.as_ref().map_or(0, |(_, covers)| *covers);
+    report.schema_ids = named.map(|named| NeededSchemas::of(named, covers, covers >= history.data));
     (report.findings, report.findings_omitted) = findings.finish();
     Ok(report)
 }

@@ -7,6 +7,7 @@ use formats::commit::{ObjectRef, SegmentObject};
 use formats::hash::Hash;
 use formats::ids::{Incarnation, LineageId, OffsetRange, Topic, TopicPartition};
 use formats::paths::{CLUSTER, GROUPS, KAFKA, ObjectName, PACKS, PROBES, RESTORES, SCHEMA_SNAPSHOTS};
+use formats::schemas::Catalog;
 use formats::state::State;
 use futures::{StreamExt, TryStreamExt, stream};
 use serde::Serialize;
@@ -18,6 +19,7 @@ use super::schemas;
 use super::{VerifyProgress, VerifySettings};
 use crate::budget::Budget;
 use crate::commit_log::{NamedCheckpoints, TopicLists};
+use crate::schemas::{Radar, RadarReport, SchemaArchive};
 use crate::storage::{ObjectInfo, Store};
 use crate::{Error, Result};
 
@@ -155,8 +157,23 @@ pub(super) struct Check<'a> {
     pub(super) progress: Arc<VerifyProgress>,
 }
 
+/// What was found beside findings.
+#[derive(Debug)]
+pub(super) struct Checked {
+    pub(super) leftovers: Leftovers,
+    pub(super) deep: Option<DeepTotals>,
+    /// What scanned segments name; nothing where the schemas cannot be read.
+    pub(super) named: Option<RadarReport>,
+}
+
 impl Check<'_> {
-    pub(super) async fn run(&self) -> Result<(Leftovers, Option<DeepTotals>)> {
+    pub(super) async fn run(&self) -> Result<Checked> {
+        let (archive, none) = match &self.history.state.schemas {
+            Some((newest, _)) => (schemas::open(&self.store, newest).await?, None),
+            None => (None, Some(Catalog::default())),
+        };
+        let catalog = archive.as_ref().map(|archive| &archive.catalog).or(none.as_ref());
+        let mut radar = catalog.map(Radar::new);
         let mut leftovers = Leftovers { unknown: !self.history.complete, ..Leftovers::default() };
         let mut packs = BTreeMap::new();
         let mut deep = self.settings.deep.then(DeepTotals::default);
@@ -168,6 +185,11 @@ impl Check<'_> {
                     continue;
                 }
             };
+            if let Some(radar) = &mut radar {
+                for ((number, lineage), list) in &lists {
+                    radar.list(&topic, *number, *lineage, list);
+                }
+            }
             let named = Named::of(&topic, &lists);
             for (pack, reach) in &named.packs {
                 let all = packs.entry(*pack).or_insert(0_u64);
@@ -183,11 +205,12 @@ impl Check<'_> {
             }
         }
         self.pack_objects(packs, &mut leftovers).await?;
-        self.snapshots(&mut leftovers).await?;
+        self.snapshots(archive.as_ref(), &mut leftovers).await?;
         self.checkpoints(&mut leftovers).await?;
         self.apart(&mut leftovers).await?;
         leftovers.unfinished_uploads = self.store.sweep_unfinished("", i64::MAX, false).await?;
-        Ok((leftovers, deep))
+        // What is used nowhere is no matter of soundness.
+        Ok(Checked { leftovers, deep, named: radar.map(|radar| radar.finish(false)) })
     }
 
     /// The topic's lists, held against the commits.
@@ -283,7 +306,7 @@ impl Check<'_> {
         Ok(())
     }
 
-    async fn snapshots(&self, leftovers: &mut Leftovers) -> Result<()> {
+    async fn snapshots(&self, archive: Option<&SchemaArchive>, leftovers: &mut Leftovers) -> Result<()> {
         let mut named = self.history.snapshots.clone();
         let state = &self.history.state;
         let newest =
@@ -292,7 +315,7 @@ impl Check<'_> {
         let mut schemas = HashSet::new();
         if let Some((newest, _)) = &state.schemas {
             let (deep, parser) = (self.settings.deep, self.settings.parser.as_deref());
-            schemas = schemas::check(&self.store, newest, deep, parser, self.findings).await?;
+            schemas = schemas::check(&self.store, newest, archive, deep, parser, self.findings).await?;
         }
         for folder in [GROUPS, CLUSTER, SCHEMA_SNAPSHOTS] {
             let mut listing = self.store.list(folder, None);

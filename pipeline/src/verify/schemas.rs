@@ -28,28 +28,33 @@ pub trait SchemaParser: fmt::Debug + Send + Sync {
     fn parse(&self, schema_type: &str, text: &str, dependencies: &[(String, String)]) -> Result<(), String>;
 }
 
+/// The schemas, where they can be read; what is wrong with a snapshot is found by [`check`].
+pub(super) async fn open(store: &Arc<dyn Store>, newest: &ObjectRef) -> Result<Option<SchemaArchive>> {
+    match SchemaArchive::open(Arc::clone(store), newest).await {
+        Ok(archive) => Ok(Some(archive)),
+        Err(error) if says_nothing_about_the_backup(&error) => Err(error),
+        Err(_) => Ok(None),
+    }
+}
+
 /// Checks everything below `schema-registry/`; gives the keys of its snapshots.
 pub(super) async fn check(
     store: &Arc<dyn Store>,
     newest: &ObjectRef,
+    archive: Option<&SchemaArchive>,
     deep: bool,
     parser: Option<&dyn SchemaParser>,
     findings: &Findings,
 ) -> Result<HashSet<String>> {
     let snapshots = snapshots(&**store, newest, findings).await?;
-    // What is wrong with a snapshot has been found.
-    let archive = match SchemaArchive::open(Arc::clone(store), newest).await {
-        Ok(archive) => archive,
-        Err(error) if says_nothing_about_the_backup(&error) => return Err(error),
-        Err(_) => return Ok(snapshots),
-    };
+    let Some(archive) = archive else { return Ok(snapshots) };
     let catalog = &archive.catalog;
     sizes(&**store, catalog, findings).await?;
     references(catalog, findings);
     if deep {
         bytes(&**store, catalog, findings).await?;
         if let Some(parser) = parser {
-            texts(&archive, parser, findings).await?;
+            texts(archive, parser, findings).await?;
         }
     }
     Ok(snapshots)

@@ -3,7 +3,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use formats::codec::{Codec, Decompressor};
-use formats::ids::TopicPartition;
+use formats::commit::SegmentEntry;
+use formats::ids::{LineageId, SchemaId, TopicPartition};
 use formats::paths::{ObjectName, SegmentName};
 use futures::TryStreamExt;
 
@@ -12,6 +13,8 @@ use crate::ErrorKind;
 use crate::archive::samples::{Item, Sample, TestClock, batch, batch_of, marker, noise, place};
 use crate::archive::{Archive, SegmentReader};
 use crate::budget::Budget;
+use crate::schemas::shelf::Shelf;
+use crate::schemas::{Depth, SchemaSelection, SchemaWriter};
 use crate::seam::Clock;
 use crate::storage::Store;
 use crate::storage::memory::MemoryStore;
@@ -256,4 +259,91 @@ async fn leftovers_are_listed_by_class_and_are_no_findings() {
 async fn an_empty_place_is_no_backup() {
     let store = store_of(&Objects::new()).await;
     assert_eq!(run(&store, false).await.unwrap_err().kind(), ErrorKind::NotFound);
+}
+
+/// Walks through a registry and commits what it has.
+async fn schemas(sample: &mut Sample, shelf: &Shelf) {
+    let (store, seam) = (Arc::clone(&sample.store), Sample::seam(&sample.clock));
+    let newest = sample.log.state().schemas.clone().map(|(newest, _)| newest);
+    let me = sample.log.incarnation();
+    let writer = SchemaWriter::open(store, seam, me, SchemaSelection::all(), newest.as_ref()).await;
+    let walked = writer.unwrap().walk(shelf, Depth::Versions, sample.log.head().seq).await.unwrap();
+    sample.log.commit(walked.op.into_iter().collect()).await.unwrap();
+}
+
+fn framed(id: u8) -> Vec<u8> {
+    vec![0, 0, 0, 0, id, b'x']
+}
+
+async fn named(sample: &mut Sample, place: &TopicPartition, lineage: LineageId, ids: &[u8]) -> SegmentEntry {
+    let values: Vec<_> = ids.iter().map(|id| framed(*id)).collect();
+    let items: Vec<_> = values.iter().map(|value| Item { value: Some(value), ..Item::default() }).collect();
+    let first = sample.log.state().partition(&place.topic, place.partition).unwrap().current().unwrap().next;
+    let batches = [batch_of(first, Codec::Lz4, None, &items)];
+    sample.segment(place, lineage, (first, first + ids.len() as i64), &batches, None).await
+}
+
+#[tokio::test]
+async fn schemas_that_scanned_segments_name_resolve_or_are_named() {
+    let (mut sample, shelf) = (Sample::new().await, Shelf::default());
+    let (orders, text) = (place("orders", 0), place("text", 0));
+    let lo = sample.lineage(&orders, 0, None).await;
+    let lt = sample.lineage(&text, 0, None).await;
+    shelf.put("orders-value", 1, 1, "\"int\"");
+    named(&mut sample, &orders, lo, &[1, 9]).await;
+    schemas(&mut sample, &shelf).await;
+    // Nobody has looked.
+    let report = run(&sample.store, true).await.unwrap();
+    assert!(report.is_sound() && report.resolves() && report.schema_ids.is_none(), "{:?}", report.findings);
+    sample.scans = true;
+    named(&mut sample, &orders, lo, &[1, 1]).await;
+    // Bytes that begin so by chance are needed by nobody.
+    named(&mut sample, &text, lt, &[77]).await;
+    let report = run(&sample.store, true).await.unwrap();
+    let ids = report.schema_ids.as_ref().unwrap();
+    assert!(report.is_sound() && report.resolves(), "{ids:?}");
+    assert_eq!((ids.segments, ids.scanned, ids.unread_batches), (3, 2, 0));
+    assert!(!ids.covers_all, "data came after the last look at the registry");
+    let lost = named(&mut sample, &orders, lo, &[1, 2, 2]).await;
+    sample.log.write_checkpoint().await.unwrap();
+    for deep in [false, true] {
+        let report = run(&sample.store, deep).await.unwrap();
+        assert!(report.is_sound() && !report.resolves(), "{:?}", report.findings);
+        let ids = report.schema_ids.unwrap();
+        let row = &ids.unresolved[0];
+        assert_eq!((row.topic.as_str(), row.side.as_str(), row.id), ("orders", "value", SchemaId::new(2)));
+        assert_eq!((row.count, row.segments, row.first, row.end), (2, 1, lost.first, lost.end));
+        assert_eq!((ids.unresolved.len(), ids.covers > 0), (1, true));
+    }
+    // The registry has it after all, and what it loses later the backup still has.
+    shelf.put("orders-value", 2, 2, "\"long\"");
+    schemas(&mut sample, &shelf).await;
+    shelf.remove("orders-value", 2);
+    schemas(&mut sample, &shelf).await;
+    let report = run(&sample.store, true).await.unwrap();
+    assert!(report.is_sound() && report.resolves() && report.schema_ids.unwrap().covers_all);
+}
+
+#[tokio::test]
+async fn a_list_of_ids_that_is_not_what_records_name_is_found() {
+    let mut sample = Sample::new().await;
+    sample.scans = true;
+    let orders = place("orders", 0);
+    let lineage = sample.lineage(&orders, 0, None).await;
+    named(&mut sample, &orders, lineage, &[1, 2]).await;
+    assert!(run(&sample.store, true).await.unwrap().is_sound());
+    let values = [framed(3)];
+    let items = [Item { value: Some(&values[0]), ..Item::default() }];
+    let batches = [batch_of(2, Codec::None, None, &items)];
+    let encoded = sample.encode(&orders, lineage, (2, 3), &batches, None);
+    let object = sample.object(false);
+    let mut entry = SegmentEntry::of(&encoded, object, 0);
+    let list = &mut entry.schema_ids.as_mut().unwrap().value.prefix.ids;
+    list[0].0 = SchemaId::new(4).unwrap();
+    sample.store.create(&entry.key(&orders, lineage), encoded.parts).await.unwrap();
+    sample.add(&orders, lineage, entry).await;
+    let report = run(&sample.store, true).await.unwrap();
+    let messages: Vec<_> = report.findings.iter().map(|finding| finding.message.as_str()).collect();
+    assert_eq!(messages, ["its schema ids are not what the commits or the index tell"]);
+    assert!(run(&sample.store, false).await.unwrap().is_sound());
 }
