@@ -218,7 +218,7 @@ async fn join(
         equal_ms: goes_on.as_ref().map_or(0, |marker| marker.equal_ms),
     };
     let follower =
-        || Arc::new(Follower::new(Arc::clone(registry), Arc::clone(client), settings.clone(), !is_empty));
+        || Arc::new(Follower::new(Arc::clone(registry), Arc::clone(client), settings.clone(), true));
     if let Some(marker) = goes_on {
         return match write(registry, Some(following), &marker).await? {
             true => Ok(follower()),

@@ -125,7 +125,7 @@ impl Follower {
     /// Looks in which every version is read once.
     pub(super) fn rounds(&self) -> u32 {
         let looks = ROUND.as_millis() / self.settings.interval.as_millis().max(1);
-        u32::try_from(looks).unwrap_or(u32::MAX).clamp(10, 1000)
+        u32::try_from(looks).unwrap_or(u32::MAX).clamp(10, 300)
     }
 
     pub(super) fn is_following(&self) -> bool {

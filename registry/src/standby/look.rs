@@ -12,7 +12,7 @@ use crate::live::Scope;
 use crate::names::{Context, Subject};
 use crate::settings::{Config, Mode};
 use crate::state::ContextState;
-use crate::store::Head;
+use crate::store::{Head, SchemaId};
 use crate::transfer::{self, Item, Key, Kind, MassDeletion, Oddities, Walk, is_gone, is_mass_deletion};
 use serde_json::Value;
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
@@ -128,6 +128,8 @@ impl Follower {
             return Err(Trouble::Ended);
         }
         memory.looks = memory.looks.wrapping_add(1);
+        // Before the walk: what has such an id is seen by it, or gone.
+        let next_ids = self.next_ids().await?;
         let heads = live.contexts().into_iter().map(|context| {
             let head = live.read(&context, ContextState::head);
             (context, head)
@@ -151,11 +153,11 @@ impl Follower {
         if doubted.is_empty() {
             self.settings(&mut part, &mut found).await?;
         }
-        self.next_ids(&mut part, &mut found).await?;
+        let strange = self.raise_ids(next_ids, memory.whole, &mut part, &mut found).await?;
         let waiting = memory.held.iter().filter(|key| !found.left_out.contains_key(*key)).count();
-        let behind = (doubted.len() + waiting) as u64;
+        let behind = doubted.len() as u64 + waiting as u64 + strange;
         memory.doubted = doubted;
-        memory.whole = false;
+        memory.whole = strange > 0;
         self.tell_left_out(memory, found.left_out);
         Ok(Looked { behind, left_out: memory.left_out.len() as u64 })
     }
@@ -472,25 +474,46 @@ impl Follower {
         places
     }
 
-    /// Sees to it that no id is given here that the leader has given, though its schema is gone.
-    async fn next_ids(&self, part: &mut Part, found: &mut Found) -> Result<(), Trouble> {
+    /// What the leader would give as the next id of each context that has a schema here, where it tells that.
+    async fn next_ids(&self) -> Result<BTreeMap<Context, SchemaId>, Trouble> {
         let live = self.live();
+        let mut next = BTreeMap::new();
         for context in live.contexts() {
-            let (id, next) =
-                live.read(&context, |state| (state.any_schema().map(|row| row.key.id), state.head().next_id));
-            let Some(id) = id else { continue };
+            let any = live.read(&context, |state| state.any_schema().map(|row| row.key.id));
+            let Some(id) = any else { continue };
             let at = Subject::new(context.clone(), "");
-            let highest = match self.client().highest_id(id, &at).await {
-                Ok(highest) => highest,
-                Err(error) if error.is_absent() => None,
+            match self.client().highest_id(id, &at).await {
+                Ok(highest) => next.extend(highest.map(|highest| (context, highest.saturating_add(1)))),
+                Err(error) if error.is_absent() => {}
                 Err(error) => return Err(Trouble::Leader(error.into())),
-            };
-            let wanted = highest.and_then(|highest| highest.checked_add(1)).filter(|wanted| *wanted > next);
-            if let Some(wanted) = wanted {
-                self.push(context, Step::NextId(wanted), part, found).await?;
             }
         }
-        self.flush(part, found).await
+        Ok(next)
+    }
+
+    /// Sees to it that no id is given here that the leader has given, though its schema is gone. Such an id may also be that of a version
+    /// which was deleted and registered anew under its old number since it was read, and no list shows that: unless every version
+    /// was read, gives how many contexts have one, and leaves them.
+    async fn raise_ids(
+        &self,
+        next: BTreeMap<Context, SchemaId>,
+        whole: bool,
+        part: &mut Part,
+        found: &mut Found,
+    ) -> Result<u64, Trouble> {
+        let live = self.live();
+        let mut strange = 0;
+        for (context, wanted) in next {
+            if live.read(&context, |state| state.head().next_id) >= wanted {
+                continue;
+            }
+            match whole {
+                true => self.push(context, Step::NextId(wanted), part, found).await?,
+                false => strange += 1,
+            }
+        }
+        self.flush(part, found).await?;
+        Ok(strange)
     }
 
     /// Says once what cannot be held.
