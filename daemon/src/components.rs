@@ -88,8 +88,9 @@ pub(crate) async fn schema_settings(registry: &config::SchemaRegistry) -> Result
     if !registry.protobuf_references {
         selection = selection.without_protobuf_references();
     }
-    let place = Place::of(registry.url.expose()).await?;
-    let source = RegistrySource::new(cmd::registry::client(client_settings(registry, &place.url)?)?, place);
+    let place = Place::of(registry.access.url.expose()).await?;
+    let settings = client_settings(&registry.access, &place.url)?;
+    let source = RegistrySource::new(cmd::registry::client(settings)?, place);
     Ok(SchemaSettings {
         source: Arc::new(source),
         selection,
@@ -99,7 +100,8 @@ pub(crate) async fn schema_settings(registry: &config::SchemaRegistry) -> Result
     })
 }
 
-fn client_settings(registry: &config::SchemaRegistry, url: &str) -> Result<ClientSettings> {
+/// How the registry at a URL is asked.
+pub(crate) fn client_settings(access: &config::Access, url: &str) -> Result<ClientSettings> {
     let mut settings = ClientSettings::new(url.split(',').map(str::trim));
     let read = |path: &PathBuf| {
         std::fs::read(path)
@@ -110,7 +112,7 @@ fn client_settings(registry: &config::SchemaRegistry, url: &str) -> Result<Clien
         identity_pool: cloud.identity_pool.clone(),
     };
     let secret = |secret: &Secret| registry::secret::Secret::new(secret.expose());
-    settings.auth = match &registry.auth {
+    settings.auth = match &access.auth {
         config::SchemaAuth::None => Auth::None,
         config::SchemaAuth::Basic { username, password } => {
             Auth::Basic { user: username.clone(), password: secret(password) }
@@ -126,19 +128,19 @@ fn client_settings(registry: &config::SchemaRegistry, url: &str) -> Result<Clien
             Auth::OAuth(bearer(cloud), oauth)
         }
     };
-    settings.tls.ca = registry.ca_cert.as_ref().map(read).transpose()?;
-    if let Some((certificate, key)) = &registry.identity {
+    settings.tls.ca = access.ca_cert.as_ref().map(read).transpose()?;
+    if let Some((certificate, key)) = &access.identity {
         let key = String::from_utf8(read(key)?)
             .map_err(|_| Error::input(format!("{} is no PEM file", key.display())))?;
         settings.tls.identity = Some((read(certificate)?, registry::secret::Secret::new(key)));
     }
-    if registry.insecure {
+    if access.insecure {
         settings.tls.trust = Trust::Anybody;
     }
-    settings.limits.request = Duration::from_millis(registry.timeout_ms);
-    settings.limits.retries = registry.max_retries;
-    settings.limits.pause = Duration::from_millis(registry.retry_backoff_ms);
-    settings.limits.per_second = registry.rate_limit_rps;
+    settings.limits.request = Duration::from_millis(access.timeout_ms);
+    settings.limits.retries = access.max_retries;
+    settings.limits.pause = Duration::from_millis(access.retry_backoff_ms);
+    settings.limits.per_second = access.rate_limit_rps;
     Ok(settings)
 }
 
@@ -181,7 +183,8 @@ fn schema_rules(schemas: &config::RestoredSchemas, stop: &CancellationToken) -> 
                 modes: chosen(schemas.modes),
                 ..registry::transfer::restore::Settings::default()
             };
-            let client = cmd::registry::client(client_settings(registry, registry.url.expose())?)?;
+            let client =
+                cmd::registry::client(client_settings(&registry.access, registry.access.url.expose())?)?;
             Arc::new(RegistryTarget::new(client, settings, Arc::default(), stop.clone()))
         }
     };

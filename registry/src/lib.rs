@@ -10,7 +10,8 @@
 //! registered can never change what another one's text means. So is `payload`, which says whether bytes are a message of a
 //! schema.
 //!
-//! With the feature `client` it also talks to registries: `client` asks one, `transfer` moves all of it somewhere else.
+//! With the feature `client` it also talks to registries: `client` asks one, `transfer` moves all of it somewhere else, `standby` keeps
+//! a store like it.
 
 pub mod api;
 #[cfg(feature = "client")]
@@ -30,6 +31,7 @@ pub mod schema;
 pub mod secret;
 pub mod service;
 pub mod settings;
+pub mod standby;
 pub mod state;
 pub mod store;
 #[cfg(feature = "client")]

@@ -108,6 +108,11 @@ impl Subject {
             && name.chars().count() <= MAX_SUBJECT
     }
 
+    /// A subject of the context of all contexts: nobody can register, set or ask there, and the registry keeps notes of its own.
+    pub(crate) fn is_reserved(&self) -> bool {
+        self.context.is_global() && !self.is_root()
+    }
+
     /// It stands for the whole context.
     pub fn is_root(&self) -> bool {
         self.name.is_empty()

@@ -219,6 +219,16 @@ impl ContextState {
         self.modes.get(subject).copied()
     }
 
+    /// Places that have settings of their own: subjects, and the context where the name is empty.
+    pub fn configs(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.configs.keys()
+    }
+
+    /// Places that have a mode of their own, in the same way.
+    pub fn modes(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.modes.keys()
+    }
+
     /// Subjects that have a mode of their own.
     pub fn subjects_with_mode(&self) -> impl Iterator<Item = &Arc<str>> {
         self.modes.keys().filter(|name| !name.is_empty())

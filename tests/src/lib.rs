@@ -23,6 +23,7 @@ pub mod names;
 pub mod postgres;
 pub mod process;
 pub mod proxy;
+pub mod questions;
 pub mod raw;
 pub mod registry;
 pub mod s3;

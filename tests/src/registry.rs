@@ -1,6 +1,6 @@
 //! `replevin registry serve` as a process, for clients that are not ours.
 
-use crate::binary::{Replevin, Running};
+use crate::binary::{Finished, Replevin, Running};
 use crate::http::{self, Answer};
 use crate::process::wait_until;
 use crate::scratch::Port;
@@ -35,23 +35,54 @@ impl Registry {
     /// # Panics
     /// When it does not start.
     pub fn serving(what: &[&str], variables: &[(&str, &str)]) -> Self {
-        let port = Port::reserve();
+        let registry = Self::launch(Port::reserve(), what, variables);
+        registry.wait_ready();
+        registry
+    }
+
+    /// Starts one at a port, and waits for nothing.
+    pub fn launch(port: Port, what: &[&str], variables: &[(&str, &str)]) -> Self {
         let number = port.number().to_string();
         let listening = ["registry", "serve", "--host", "127.0.0.1", "--port", &number];
         let replevin =
             variables.iter().fold(Replevin::new(&[&listening, what].concat()), |replevin, (name, value)| {
                 replevin.env(name, value)
             });
-        let registry = Self { running: replevin.start(), port };
-        let ready = wait_until(Duration::from_secs(30), || match registry.ask("GET", "/health/ready", "") {
+        Self { running: replevin.start(), port }
+    }
+
+    /// Waits until it can work.
+    ///
+    /// # Panics
+    /// When it cannot in time.
+    pub fn wait_ready(&self) {
+        let ready = wait_until(Duration::from_secs(30), || match self.ask("GET", "/health/ready", "") {
             Ok(answer) if answer.status == 200 => Ok(()),
             Ok(answer) => Err(answer.text()),
             Err(error) => Err(error),
         });
         if let Err(why) = ready {
-            panic!("the registry is not ready: {why}\n{}", registry.running.stderr());
+            panic!("the registry is not ready: {why}\n{}", self.running.stderr());
         }
-        registry
+    }
+
+    /// Kills it (SIGKILL); gives its port, for the next one.
+    pub fn kill9(mut self) -> Port {
+        self.running.kill9();
+        self.running.wait();
+        self.port
+    }
+
+    /// Waits for its end; gives that and its port.
+    pub fn wait(self) -> (Finished, Port) {
+        (self.running.wait(), self.port)
+    }
+
+    /// Tells it to stop, and waits until it has.
+    pub fn stop(self) -> Port {
+        self.running.signal("TERM");
+        self.running.wait().expect_code(0);
+        self.port
     }
 
     /// What it has logged.

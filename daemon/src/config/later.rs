@@ -74,8 +74,18 @@ pub(crate) const ENCRYPTION_KEY: Key =
 pub(crate) const REGISTRY_FILE_KEYS: Key = elsewhere("server", OWN_FILE, OTHER_FILE).also(REGISTRY_FILE);
 
 /// Sections that only the file of a registry has.
-pub(super) const REGISTRY_FILE: &[&str] =
-    &["compatibility", "auth", "rbac", "audit", "rate_limit", "security", "logging", "schemas", "mcp"];
+pub(super) const REGISTRY_FILE: &[&str] = &[
+    "compatibility",
+    "auth",
+    "rbac",
+    "audit",
+    "rate_limit",
+    "security",
+    "logging",
+    "schemas",
+    "mcp",
+    "follow",
+];
 pub(crate) const VALIDATION_FILE_KEYS: Key = refused("checks", VALIDATION, NO_JOB).also(&[
     "evidence",
     "notifications",

@@ -40,7 +40,7 @@ pub(crate) use kafka::Kafka;
 use kind::FileKind;
 pub(crate) use migrate::MigrateJob;
 pub(crate) use restore::{ExistingTopicConfigPolicy, IntoNonEmpty, Journal, Retention};
-pub(crate) use schemas::{Auth as SchemaAuth, Cloud, Restored as RestoredSchemas, SchemaRegistry};
+pub(crate) use schemas::{Access, Auth as SchemaAuth, Cloud, Restored as RestoredSchemas, SchemaRegistry};
 
 use check::Checker;
 use error::{At, Problems};

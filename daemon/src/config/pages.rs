@@ -47,7 +47,7 @@ const REGISTRY: &str = "
 
 `replevin registry serve` needs none of this: without a file, a variable or a flag it keeps schemas in SQLite and listens on port 8081.
 [registry.yaml](registry.yaml), [registry-mysql.yaml](registry-mysql.yaml) and [registry-cassandra.yaml](registry-cassandra.yaml) are
-examples, [registry-axonops.yaml](registry-axonops.yaml) is written the way users of the AxonOps registry write theirs, and
+examples, [registry-standby.yaml](registry-standby.yaml) is that of a [warm standby](../registry/README.md#a-standby), [registry-axonops.yaml](registry-axonops.yaml) is written the way users of the AxonOps registry write theirs, and
 [registry-full.yaml](registry-full.yaml) holds every key with its default. With `--from-backup` or `--backup-config` a backup is served, and
 `storage` is left out ([registry/README.md](../registry/README.md#from-a-backup)).
 

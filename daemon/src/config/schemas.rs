@@ -11,7 +11,7 @@ use registry::transfer::restore::Strategy;
 
 use super::check::Section;
 use super::error::{Notice, Problems};
-use super::keys::{Kind, Table, oso, ours};
+use super::keys::{Key, Kind, Table, oso, ours};
 
 const TYPES: Kind = Kind::Word(&["AVRO", "JSON", "PROTOBUF"]);
 
@@ -49,44 +49,46 @@ pub(crate) static SCHEMA_REGISTRY: Table = Table {
     ],
 };
 
-pub(crate) static AUTH: Table = Table {
-    path: "schema_registry.auth",
-    about: "Who asks the registry.",
-    keys: &[
-        oso("type", Kind::Choice(&["none", "basic", "mtls", "oauth", "bearer"]), "how to authenticate; mtls needs tls.client_cert and tls.client_key, which may also come beside the others")
-            .default("none"),
-        oso("username", Kind::Text, "for basic: the user, or the API key").example("${SR_USERNAME}"),
-        oso("password", Kind::Secret, "for basic: the password, or the API secret").example("${SR_PASSWORD}"),
-        ours("token", Kind::Secret, "for bearer").example("${SR_TOKEN}"),
-        oso("token_url", Kind::Text, "for oauth: where tokens are made").example("https://auth.example.com/oauth/token"),
-        oso("client_id", Kind::Text, "for oauth").example("${SR_CLIENT_ID}"),
-        oso("client_secret", Kind::Secret, "for oauth").example("${SR_CLIENT_SECRET}"),
-        oso("scope", Kind::Text, "for oauth: what the token is to be good for").example("schema-registry"),
-        ours("logical_cluster", Kind::Text, "for oauth and bearer: Confluent Cloud's `bearer.auth.logical.cluster`").example("lsrc-1a2b3c"),
-        ours("identity_pool_id", Kind::Text, "for oauth and bearer: Confluent Cloud's `bearer.auth.identity.pool.id`").example("pool-1a2b"),
-    ],
-};
+/// Who asks a registry, wherever that is configured.
+pub(super) const AUTH_KEYS: &[Key] = &[
+    oso("type", Kind::Choice(&["none", "basic", "mtls", "oauth", "bearer"]), "how to authenticate; mtls needs tls.client_cert and tls.client_key, which may also come beside the others")
+        .default("none"),
+    oso("username", Kind::Text, "for basic: the user, or the API key").example("${SR_USERNAME}"),
+    oso("password", Kind::Secret, "for basic: the password, or the API secret").example("${SR_PASSWORD}"),
+    ours("token", Kind::Secret, "for bearer").example("${SR_TOKEN}"),
+    oso("token_url", Kind::Text, "for oauth: where tokens are made").example("https://auth.example.com/oauth/token"),
+    oso("client_id", Kind::Text, "for oauth").example("${SR_CLIENT_ID}"),
+    oso("client_secret", Kind::Secret, "for oauth").example("${SR_CLIENT_SECRET}"),
+    oso("scope", Kind::Text, "for oauth: what the token is to be good for").example("schema-registry"),
+    ours("logical_cluster", Kind::Text, "for oauth and bearer: Confluent Cloud's `bearer.auth.logical.cluster`").example("lsrc-1a2b3c"),
+    ours("identity_pool_id", Kind::Text, "for oauth and bearer: Confluent Cloud's `bearer.auth.identity.pool.id`").example("pool-1a2b"),
+];
+
+pub(crate) static AUTH: Table =
+    Table { path: "schema_registry.auth", about: "Who asks the registry.", keys: AUTH_KEYS };
+
+/// How connections to a registry are secured, wherever that is configured.
+pub(super) const TLS_KEYS: &[Key] = &[
+    oso(
+        "ca_cert",
+        Kind::Text,
+        "certificates of those who may vouch for the registry; left out: those of the machine",
+    )
+    .example("/certs/ca.crt"),
+    oso("client_cert", Kind::Text, "the client's certificate; with client_key").example("/certs/client.crt"),
+    oso("client_key", Kind::Text, "the client's key").example("/certs/client.key"),
+    ours(
+        "insecure_skip_verify",
+        Kind::Bool,
+        "believe any certificate: passwords and schemas are open to whoever stands between",
+    )
+    .default("false"),
+];
 
 pub(crate) static TLS: Table = Table {
     path: "schema_registry.tls",
     about: "How connections to the registry are secured. Files are PEM.",
-    keys: &[
-        oso(
-            "ca_cert",
-            Kind::Text,
-            "certificates of those who may vouch for the registry; left out: those of the machine",
-        )
-        .example("/certs/ca.crt"),
-        oso("client_cert", Kind::Text, "the client's certificate; with client_key")
-            .example("/certs/client.crt"),
-        oso("client_key", Kind::Text, "the client's key").example("/certs/client.key"),
-        ours(
-            "insecure_skip_verify",
-            Kind::Bool,
-            "believe any certificate: passwords and schemas are open to whoever stands between",
-        )
-        .default("false"),
-    ],
+    keys: TLS_KEYS,
 };
 
 pub(crate) static TAKEN: Table = Table {
@@ -179,9 +181,9 @@ pub(crate) struct Restored {
     pub(crate) only_latest: bool,
 }
 
-/// A registry, and which of its schemas.
-#[derive(Debug, Clone)]
-pub(crate) struct SchemaRegistry {
+/// How a registry is reached.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Access {
     /// URLs with commas, or one that begins with `kafka://`. A password may be in them.
     pub(crate) url: Secret,
     pub(crate) auth: Auth,
@@ -189,6 +191,16 @@ pub(crate) struct SchemaRegistry {
     /// Certificate and key.
     pub(crate) identity: Option<(PathBuf, PathBuf)>,
     pub(crate) insecure: bool,
+    pub(crate) timeout_ms: u64,
+    pub(crate) max_retries: u32,
+    pub(crate) retry_backoff_ms: u64,
+    pub(crate) rate_limit_rps: u32,
+}
+
+/// A registry, and which of its schemas.
+#[derive(Debug, Clone)]
+pub(crate) struct SchemaRegistry {
+    pub(crate) access: Access,
     pub(crate) subjects: Vec<String>,
     pub(crate) exclude: Vec<String>,
     pub(crate) types: Vec<String>,
@@ -197,14 +209,10 @@ pub(crate) struct SchemaRegistry {
     pub(crate) poll_interval_ms: u64,
     pub(crate) read_delay_ms: u64,
     pub(crate) scan_ids: bool,
-    pub(crate) timeout_ms: u64,
-    pub(crate) max_retries: u32,
-    pub(crate) retry_backoff_ms: u64,
-    pub(crate) rate_limit_rps: u32,
 }
 
 /// Who asks.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Auth {
     None,
     Basic {
@@ -226,7 +234,7 @@ pub(crate) enum Auth {
 }
 
 /// What Confluent Cloud wants to know beside a token.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Cloud {
     pub(crate) logical_cluster: Option<String>,
     pub(crate) identity_pool: Option<String>,
@@ -247,7 +255,7 @@ impl SchemaRegistry {
         if !is_enabled {
             return None;
         }
-        let Some(url) = section.text("url").map(str::to_owned) else {
+        if section.text("url").is_none() {
             if !section.is_given("url") && section.says_something() {
                 let message = format!("{path}.url is missing: where the registry is");
                 problems.add(
@@ -257,7 +265,33 @@ impl SchemaRegistry {
                 );
             }
             return None;
-        };
+        }
+        let access = Access::build(section, path, problems, notices)?;
+        let taken = section.section("backup")?;
+        let is_topic = access.url.expose().starts_with("kafka://");
+        Some(Self {
+            access,
+            subjects: taken.texts("subjects"),
+            exclude: taken.texts("exclude"),
+            types: section.texts("schema_types"),
+            references: taken.bool("include_references")?,
+            protobuf_references: section.section("protobuf")?.bool("include_dependencies")?,
+            poll_interval_ms: taken.unsigned("poll_interval")?,
+            read_delay_ms: taken.unsigned("read_delay").unwrap_or(if is_topic { 2_000 } else { 0 }),
+            scan_ids: taken.text("schema_ids")? == "scan",
+        })
+    }
+}
+
+impl Access {
+    /// Builds it from a checked section, called `path`, that has a URL.
+    pub(crate) fn build(
+        section: &Section,
+        path: &str,
+        problems: &mut Problems,
+        notices: &mut Vec<Notice>,
+    ) -> Option<Self> {
+        let url = section.text("url")?.to_owned();
         let is_topic = url.starts_with("kafka://");
         let is_known = |one: &str| one.starts_with("http://") || one.starts_with("https://");
         if !is_topic && !url.split(',').map(str::trim).all(is_known) {
@@ -268,8 +302,7 @@ impl SchemaRegistry {
                 "write http://HOST:8081, https://HOST:8081 or kafka://HOST:9092/_schemas",
             );
         }
-        let (tls, taken, connection) =
-            (section.section("tls")?, section.section("backup")?, section.section("connection")?);
+        let (tls, connection) = (section.section("tls")?, section.section("connection")?);
         let file = |key: &str| tls.text(key).map(PathBuf::from);
         let identity = match (file("client_cert"), file("client_key")) {
             (Some(certificate), Some(key)) => Some((certificate, key)),
@@ -291,14 +324,6 @@ impl SchemaRegistry {
             ca_cert: file("ca_cert"),
             identity,
             insecure: tls.bool("insecure_skip_verify")?,
-            subjects: taken.texts("subjects"),
-            exclude: taken.texts("exclude"),
-            types: section.texts("schema_types"),
-            references: taken.bool("include_references")?,
-            protobuf_references: section.section("protobuf")?.bool("include_dependencies")?,
-            poll_interval_ms: taken.unsigned("poll_interval")?,
-            read_delay_ms: taken.unsigned("read_delay").unwrap_or(if is_topic { 2_000 } else { 0 }),
-            scan_ids: taken.text("schema_ids")? == "scan",
             timeout_ms: connection.unsigned("timeout_ms")?,
             max_retries: u32::try_from(connection.unsigned("max_retries")?).ok()?,
             retry_backoff_ms: connection.unsigned("retry_backoff_ms")?,
@@ -312,7 +337,7 @@ impl Restored {
     pub(crate) fn identity(&self) -> String {
         let places = self.registry.as_ref().map(|registry| {
             // Passwords change.
-            let urls = registry.url.expose().split(',');
+            let urls = registry.access.url.expose().split(',');
             urls.map(|url| url.rsplit('@').next().unwrap_or_default().trim()).collect::<Vec<_>>()
         });
         format!("{places:?} {} {:?}", self.rewrite, self.keys)
@@ -333,7 +358,7 @@ impl Restored {
             false => None,
         };
         if let Some(registry) = &registry
-            && registry.url.expose().starts_with("kafka://")
+            && registry.access.url.expose().starts_with("kafka://")
         {
             let message = format!("{path}.url is a topic: schemas cannot be restored into that");
             problems.add(

@@ -141,7 +141,7 @@ fn every_sample_of_the_guide_to_schemas_loads() {
         };
         let Job::Backup(job) = job else { panic!("{name} is no backup") };
         let registry = job.schema_registry.unwrap_or_else(|| panic!("{name} has no registry"));
-        assert_eq!(registry.url.expose(), "https://schema-registry:8081", "{name}");
+        assert_eq!(registry.access.url.expose(), "https://schema-registry:8081", "{name}");
     }
 }
 

@@ -3,10 +3,12 @@
 use std::sync::{Arc, OnceLock, Weak};
 
 use async_trait::async_trait;
+use pipeline::failpoint;
 use prometheus::{HistogramVec, IntCounter, IntCounterVec, IntGaugeVec};
 use registry::live::Live;
 use registry::names::Context;
 use registry::schema::SchemaType;
+use registry::standby::Marker;
 use registry::store::kafka::log::Writer;
 use registry::store::{Change, Commit, Head, Heads, Pool, Result, SchemaKey, Store, StoreError, Texts};
 use tokio::time::Instant;
@@ -171,8 +173,16 @@ impl Store for Metered {
     }
 
     async fn commit(&self, commit: &Commit) -> Result<Head> {
+        // What makes a standby, or ends one, is a place where a test may let the process die.
+        let is_marker = Marker::is_written_by(commit);
+        if is_marker {
+            failpoint::hit("before_standby_marker");
+        }
         let done = self.counted("commit", self.inner.commit(commit)).await;
         if done.is_ok() {
+            if is_marker {
+                failpoint::hit("after_standby_marker");
+            }
             let live = self.live.get().and_then(Weak::upgrade);
             self.numbers.committed(commit, live.as_deref());
         }

@@ -2,11 +2,12 @@
 
 use std::collections::HashSet;
 
-use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
+use prometheus::{Gauge, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
 use registry::api::Api;
 use registry::metrics::Outcome;
 use registry::schema::SchemaType;
 use registry::service::Registry;
+use registry::standby::{State, Status};
 use registry::store::SchemaKey;
 
 use super::{Maker, names};
@@ -23,6 +24,61 @@ pub(super) struct Gauges {
     cache_hits: IntCounterVec,
     cache_misses: IntCounterVec,
     cache_size: IntGaugeVec,
+    standby: Standby,
+}
+
+/// Gauges of a standby; those of another registry say nothing but that it is none.
+struct Standby {
+    state: IntGaugeVec,
+    lag: Gauge,
+    behind: IntGauge,
+    left_out: IntGauge,
+    looks: IntCounter,
+    errors: IntCounter,
+    changes: IntCounter,
+}
+
+impl Standby {
+    fn new(make: &Maker<'_>) -> Self {
+        Self {
+            state: make.gauges(
+                names::STANDBY_STATE,
+                "1 at what this registry is: no standby (none), a standby that is filled, that follows, that cannot, or promoted",
+                &["state"],
+            ),
+            lag: make.fraction(
+                names::STANDBY_LAG,
+                "Seconds since a standby was known to be equal to its leader; before the first time, since it began to follow",
+            ),
+            behind: make.gauge(
+                names::STANDBY_BEHIND,
+                "Versions that the last look found otherwise at the leader, and that are not brought along yet",
+            ),
+            left_out: make.gauge(
+                names::STANDBY_LEFT_OUT,
+                "Versions of the leader that this registry cannot hold",
+            ),
+            looks: make.counter(names::STANDBY_LOOKS, "Looks at the leader"),
+            errors: make.counter(names::STANDBY_ERRORS, "Looks at the leader that did not go well"),
+            changes: make.counter(
+                names::STANDBY_CHANGES,
+                "Versions, settings and modes that were written as the leader has them",
+            ),
+        }
+    }
+
+    fn set(&self, status: &Status) {
+        for state in State::ALL {
+            self.state.with_label_values(&[state.name()]).set(i64::from(state == status.state));
+        }
+        let count = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+        self.lag.set(status.lag_seconds);
+        self.behind.set(count(status.behind));
+        self.left_out.set(count(status.left_out));
+        raise(&self.looks, status.looks);
+        raise(&self.errors, status.errors);
+        raise(&self.changes, status.changes);
+    }
 }
 
 impl Gauges {
@@ -64,6 +120,7 @@ impl Gauges {
             ),
             cache_misses: make.counters(names::CACHE_MISSES, "How often it had not", &["cache"]),
             cache_size: make.gauges(names::CACHE_SIZE, "Bytes in a cache, about", &["cache"]),
+            standby: Standby::new(make),
         }
     }
 
@@ -105,6 +162,7 @@ impl Gauges {
         self.versions.with_label_values(&["live"]).set(alive);
         self.versions.with_label_values(&["deleted"]).set(deleted);
         self.contexts.set(i64::try_from(contexts.len()).unwrap_or(i64::MAX));
+        self.standby.set(&api.standby());
         self.follow(api.registry());
     }
 

@@ -195,6 +195,10 @@ endpoints! {
         ["after"] -> "Patterns" [],
     Contexts "GET" "/contexts" "contexts.list" "Contexts" ["contextPrefix" "offset" "limit"] -> "Names" [],
     DeleteContext "DELETE" "/contexts/{context}" "contexts.delete" "Remove an empty context" [] -> "Nothing" [42211],
+    Standby "GET" "/admin/standby" "admin.standby.get" "Whether this is a standby, of whom, and how far behind" []
+        -> "Standby" [],
+    Promote "POST" "/admin/standby/promote" "admin.standby.promote" "Make a standby a registry of its own" []
+        -> "Promotion" [42205],
     MetadataId "GET" "/v1/metadata/id" "metadata.id" "Which cluster this belongs to" [] -> "ClusterId" [],
     MetadataVersion "GET" "/v1/metadata/version" "metadata.version" "Which program answers" [] -> "ProgramVersion" [],
     MetadataDeployment "GET" "/v1/metadata/deployment" "metadata.deployment" "What kind of deployment this is" [] -> "Deployment" [],

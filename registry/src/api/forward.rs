@@ -38,6 +38,7 @@ impl Endpoint {
                 | Self::DeleteModeOfSubject
                 | Self::Import
                 | Self::DeleteContext
+                | Self::Promote
         )
     }
 }

@@ -2,6 +2,7 @@
 
 use super::{Call, Made, json};
 use crate::error::{Error, Result};
+use crate::standby::State;
 use serde_json::json as object;
 
 /// `{}`, to `GET` and to `POST` with anything flat.
@@ -22,9 +23,11 @@ pub(super) async fn karapace(call: &Call<'_>) -> Result<Made> {
     Ok(Made::Status(if ready { 200 } else { 503 }, body.to_string().into_bytes().into()))
 }
 
-/// Every instance writes by itself, so that there is a master as long as the store answers.
+/// Every instance writes by itself, so that there is a master as long as the store answers. A standby has none.
 pub(super) async fn master(call: &Call<'_>) -> Result<Made> {
-    json(&object!({ "master_available": call.registry().live().ready().await.is_ok() }))
+    let live = call.registry().live();
+    let is_available = live.ready().await.is_ok() && live.require_own().is_ok();
+    json(&object!({ "master_available": is_available }))
 }
 
 /// The process answers.
@@ -32,8 +35,8 @@ pub(super) fn live() -> Result<Made> {
     json(&object!({ "status": "UP" }))
 }
 
-/// The store answers, and what it says fits what it said before.
-pub(super) async fn ready(call: &Call<'_>) -> Result<Made> {
+/// The store answers, and what it says fits what it said before. A standby that is still being filled has started.
+pub(super) async fn started(call: &Call<'_>) -> Result<Made> {
     match call.registry().live().ready().await {
         Ok(()) => live(),
         Err(error) => {
@@ -41,4 +44,27 @@ pub(super) async fn ready(call: &Call<'_>) -> Result<Made> {
             Ok(Made::Status(503, body.to_string().into_bytes().into()))
         }
     }
+}
+
+/// As [`started`]. A standby has had everything once; what it answers from then on may be
+/// older than the leader, and is told.
+pub(super) async fn ready(call: &Call<'_>) -> Result<Made> {
+    let standby = call.api.standby();
+    let follows = !matches!(standby.state, State::None | State::Promoted);
+    let reason = match call.registry().live().ready().await {
+        Err(error) => error.message().to_owned(),
+        Ok(()) if follows && !standby.filled => {
+            let why = standby.why.clone().unwrap_or_else(|| "it is being filled".to_owned());
+            format!("this standby of {} has never had all of it: {why}", standby.leader)
+        }
+        Ok(()) if follows => {
+            return json(&object!({ "status": "UP", "standby": super::standby::told(&standby) }));
+        }
+        Ok(()) => return live(),
+    };
+    let mut body = object!({ "status": "DOWN", "reason": reason });
+    if let (true, Some(members)) = (follows, body.as_object_mut()) {
+        members.insert("standby".to_owned(), super::standby::told(&standby));
+    }
+    Ok(Made::Status(503, body.to_string().into_bytes().into()))
 }

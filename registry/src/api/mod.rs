@@ -7,6 +7,7 @@
 
 use crate::error::{Error, Result};
 use crate::service::Registry;
+use crate::standby::{Following, Status};
 use crate::store::kafka::log::Writer;
 use bytes::Bytes;
 use futures::FutureExt;
@@ -30,6 +31,7 @@ mod path;
 mod query;
 mod schemas;
 mod search;
+mod standby;
 mod subjects;
 #[cfg(test)]
 mod tests;
@@ -98,6 +100,7 @@ pub struct Api {
     registry: Arc<Registry>,
     about: About,
     forward: Option<Arc<dyn Forward>>,
+    standby: Option<Arc<dyn Following>>,
 }
 
 /// What a handler makes.
@@ -129,7 +132,17 @@ fn json(value: &impl serde::Serialize) -> Result<Made> {
 impl Api {
     /// An API on a registry. What only another instance can do is refused, naming it.
     pub fn new(registry: Arc<Registry>, about: About) -> Self {
-        Self { registry, about, forward: None }
+        Self { registry, about, forward: None, standby: None }
+    }
+
+    /// The same of a standby, by what keeps it like its leader.
+    pub fn standing_by(self, standby: Arc<dyn Following>) -> Self {
+        Self { standby: Some(standby), ..self }
+    }
+
+    /// Whether it is a standby, of whom, and how far behind.
+    pub fn standby(&self) -> Status {
+        self.standby.as_ref().map_or_else(|| self.registry.unattended(), |standby| standby.status())
     }
 
     /// The same, passing on what only another instance can do.
@@ -190,6 +203,10 @@ impl Api {
         if let Some((forward, url)) = self.elsewhere(request, endpoint) {
             return forward.forward(&url, request).await.map(|(status, body)| Made::Status(status, body));
         }
+        // What is registered already may be registered again, so that is refused later.
+        if endpoint.is_change() && !matches!(endpoint, Endpoint::Register | Endpoint::Promote) {
+            self.registry.live().require_own()?;
+        }
         // Whatever fails at a request fails at that one only.
         let handled = AssertUnwindSafe(self.handle(request, routed)).catch_unwind().await;
         let failed = || Err(Error::new(500, "The registry has failed at this request. Report it"));
@@ -243,7 +260,8 @@ impl Api {
         match endpoint {
             Endpoint::Root | Endpoint::PostRoot => health::root(&call),
             Endpoint::Live => health::live(),
-            Endpoint::Ready | Endpoint::Startup => health::ready(&call).await,
+            Endpoint::Ready => health::ready(&call).await,
+            Endpoint::Startup => health::started(&call).await,
             Endpoint::KarapaceHealth => health::karapace(&call).await,
             Endpoint::MasterAvailable => health::master(&call).await,
             Endpoint::Types => schemas::types(),
@@ -293,6 +311,8 @@ impl Api {
             Endpoint::Statistics => analysis::statistics(&call).await,
             Endpoint::FieldStatistics => search::field_usages(&call).await,
             Endpoint::PatternStatistics => search::patterns(&call).await,
+            Endpoint::Standby => standby::get(&call),
+            Endpoint::Promote => standby::promote(&call).await,
             Endpoint::Contexts => contexts::list(&call).await,
             Endpoint::DeleteContext => contexts::delete(&call).await,
             Endpoint::MetadataId => metadata::id(&call),

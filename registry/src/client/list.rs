@@ -230,7 +230,7 @@ impl<T, K: Hash + Eq> Reading<T, K> {
             self.offset = from.saturating_sub(limit);
             return Ok(());
         }
-        let (length, before) = (page.len(), self.ready.len());
+        let (length, before, begun) = (page.len(), self.ready.len(), self.offset);
         for entry in page {
             if self.seen.insert(key(&entry)) {
                 self.ready.push_back(entry);
@@ -238,8 +238,9 @@ impl<T, K: Hash + Eq> Reading<T, K> {
         }
         self.offset = from + length;
         let new = self.ready.len() > before;
-        self.ended =
-            length == 0 || (from == 0 && length < SHORT.min(limit)) || (!new && self.offset >= self.farthest);
+        self.ended = length == 0
+            || (from == 0 && length < SHORT.min(limit))
+            || (!new && (self.offset >= self.farthest || self.offset <= begun));
         self.farthest = self.farthest.max(self.offset);
         Ok(())
     }
@@ -295,6 +296,20 @@ mod tests {
                 let stays: Vec<u32> = (0..200).filter(|n| n % 3 != 0).collect();
                 let missing: Vec<_> = stays.iter().filter(|n| !found.contains(n)).collect();
                 assert!(missing.is_empty(), "pages of {limit}, every {every}: {missing:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_list_that_becomes_shorter_between_two_pages_ends() {
+        for length in 10..30 {
+            for gone in 1..length as usize {
+                let found = read((0..length).collect(), 1000, |pages, list| {
+                    if pages == 1 {
+                        list.drain(..gone);
+                    }
+                });
+                assert_eq!(found, (0..length).collect::<Vec<_>>(), "{length}, {gone} gone");
             }
         }
     }

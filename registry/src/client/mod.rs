@@ -81,6 +81,11 @@ impl Client {
         self.sender.name()
     }
 
+    /// All its URLs, without credentials, with commas between them.
+    pub fn places(&self) -> String {
+        self.sender.places()
+    }
+
     /// The registry's own version, where it tells one.
     pub async fn registry_version(&self) -> Result<Option<String>> {
         let answer = optional(self.get::<Value>("/v1/metadata/version", &[]).await)?;
@@ -129,6 +134,14 @@ impl Client {
         let query: Vec<_> = of.into_iter().collect();
         let schema: Schema = self.get(&format!("/schemas/ids/{id}"), &query).await?;
         Ok(Schema { id, ..schema })
+    }
+
+    /// The highest id that a context has given, where the registry tells it; `id` is any of the context, which `root` stands for.
+    pub async fn highest_id(&self, id: u32, root: &Subject) -> Result<Option<u32>> {
+        let of = (!root.context.is_default()).then(|| ("subject", root.to_string()));
+        let query: Vec<_> = [flag("fetchMaxId")].into_iter().chain(of).collect();
+        let answer: Value = self.get(&format!("/schemas/ids/{id}"), &query).await?;
+        Ok(answer.get("maxId").and_then(Value::as_u64).and_then(|id| u32::try_from(id).ok()))
     }
 
     /// A schema by its GUID. Neither subject nor id are told: [`Self::ids_of`] knows the ids.

@@ -100,6 +100,12 @@ impl Sender {
         self.urls.first().map_or_else(String::new, |url| url.as_str().trim_end_matches('/').to_owned())
     }
 
+    /// All URLs, without credentials.
+    pub(super) fn places(&self) -> String {
+        let urls: Vec<&str> = self.urls.iter().map(|url| url.as_str().trim_end_matches('/')).collect();
+        urls.join(",")
+    }
+
     /// Asks until there is an answer, or no attempt is left.
     pub(super) async fn send(
         &self,

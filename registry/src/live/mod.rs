@@ -13,6 +13,7 @@ use crate::error::{Error, Result};
 use crate::identity;
 use crate::metrics::CacheNumbers;
 use crate::names::Context;
+use crate::standby::Marker;
 use crate::state::ContextState;
 use crate::store::{Change, Head, SchemaKey, SchemaRow, Store, StoreError, Texts};
 use std::collections::{BTreeMap, HashMap};
@@ -81,6 +82,16 @@ impl Live {
     /// Why nobody can ever write here, where that is so.
     pub(crate) fn read_only(&self) -> Option<&str> {
         self.store.read_only()
+    }
+
+    /// Whom this store follows, or has followed until it was promoted.
+    pub fn marker(&self) -> Option<Marker> {
+        self.read(&Context::global(), Marker::of)
+    }
+
+    /// Refuses where only the leader says what changes.
+    pub(crate) fn require_own(&self) -> Result<()> {
+        self.marker().map_or(Ok(()), |marker| marker.require_own())
     }
 
     /// How the cache of texts is used.

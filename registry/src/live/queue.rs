@@ -124,6 +124,21 @@ impl Live {
         context: &Context,
         scope: Scope,
         bytes: usize,
+        mut decide: impl FnMut(&mut Draft<'_>) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let own = move |draft: &mut Draft<'_>| {
+            draft.require_own()?;
+            decide(draft)
+        };
+        self.mirror(context, scope, bytes, own).await
+    }
+
+    /// The same, also where the store is a standby's: for what its leader says, and for the marker.
+    pub(crate) async fn mirror<T: Send + 'static>(
+        self: &Arc<Self>,
+        context: &Context,
+        scope: Scope,
+        bytes: usize,
         decide: impl FnMut(&mut Draft<'_>) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         let (answer, answered) = oneshot::channel();

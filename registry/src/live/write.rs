@@ -9,6 +9,7 @@ use super::queue::Waiting;
 use crate::error::{Error, Result};
 use crate::names::{Context, Subject};
 use crate::schema::Reference;
+use crate::standby::Marker;
 use crate::state::{ContextState, Version};
 use crate::store::{Change, Commit, Guard, Key, Revision, SchemaId, SchemaKey, SchemaRow, StoreError, Texts};
 use std::collections::{BTreeMap, BTreeSet};
@@ -35,6 +36,8 @@ pub struct Draft<'a> {
     /// Nothing was found in any context, and that must stay so.
     needs_no_links: bool,
     links: Revision,
+    /// No id below this one is given.
+    least_id: SchemaId,
 }
 
 impl<'a> Draft<'a> {
@@ -49,12 +52,29 @@ impl<'a> Draft<'a> {
             needs_no_links: false,
             // Before any look at another context: what is counted later may not have been seen.
             links: live.looks.links(),
+            least_id: 0,
         }
     }
 
     /// Why nobody can ever write here, where that is so.
     pub(crate) fn read_only(&self) -> Option<&str> {
         self.live.read_only()
+    }
+
+    /// Refuses where only the leader of a standby says what changes. Nothing relies on that here: a registry becomes a standby only
+    /// where nothing was written meanwhile.
+    pub(super) fn require_own(&self) -> Result<()> {
+        let marker = match self.context.is_global() {
+            true => Marker::of(self.state),
+            false => self.live.marker(),
+        };
+        marker.map_or(Ok(()), |marker| marker.require_own())
+    }
+
+    /// The marker of a standby, which must stay as it is until this is committed.
+    #[cfg(feature = "client")]
+    pub(crate) fn marker(&mut self) -> Option<Marker> {
+        self.other(&Context::global(), [Marker::key()], Marker::of)
     }
 
     /// The context before this commit.
@@ -131,7 +151,14 @@ impl<'a> Draft<'a> {
 
     /// The id that a new schema would get.
     pub fn next_id(&self) -> SchemaId {
-        self.fresh().map(|row| row.key.id.saturating_add(1)).fold(self.state.head().next_id, SchemaId::max)
+        let least = self.state.head().next_id.max(self.least_id);
+        self.fresh().map(|row| row.key.id.saturating_add(1)).fold(least, SchemaId::max)
+    }
+
+    /// No id below this one will be given. Without a change it is forgotten.
+    #[cfg(feature = "client")]
+    pub(crate) fn raise_next_id(&mut self, least: SchemaId) {
+        self.least_id = self.least_id.max(least);
     }
 
     /// Adds a schema under its id.

@@ -84,6 +84,12 @@ impl Registry {
     /// What a subject, a context (its root) or everything (the default context's root) is set to. `in_scope`: what counts for it,
     /// wherever that is set.
     pub async fn config(&self, subject: &Subject, in_scope: bool) -> Result<Config> {
+        let root = Subject::new(Context::global(), "");
+        let subject = match subject.is_reserved() {
+            true if !in_scope => return Err(Error::no_config(subject)),
+            true => &root,
+            false => subject,
+        };
         let is_top = subject.is_root() && subject.context.is_default();
         let own = |live: &crate::live::Live| {
             live.read(&subject.context, |state| {
@@ -136,6 +142,9 @@ impl Registry {
 
     /// Removes what is set; answers what that was.
     pub async fn delete_config(&self, subject: &Subject) -> Result<Config> {
+        if subject.is_reserved() {
+            return Err(Error::subject_not_found(subject));
+        }
         self.live().confirm().await?;
         let is_top = subject.is_root() && subject.context.is_default();
         let (subject, context) = (subject.clone(), subject.context.clone());

@@ -45,6 +45,8 @@ pub use dependencies::{Dependencies, Link};
 pub use list::{Listed, Page, SchemaQuery};
 pub use read::{ById, Entity};
 pub use register::Registered;
+#[cfg(feature = "client")]
+pub(crate) use register::drop_unused;
 pub use scan::{Found, Latest, Statistics};
 
 /// What can be set for a registry as a whole. Values only.
@@ -350,6 +352,19 @@ impl Registry {
         let (work, turns) = (work::Pool::new(&settings), turns::Turns::default());
         let (scanning, checks) = (tokio::sync::Mutex::default(), Checks::default());
         Ok(Self { live, settings, parsed, answers, work, turns, scanning, checks, now_ms: Box::new(now_ms) })
+    }
+
+    /// The clock, in milliseconds of the epoch.
+    pub(crate) fn now_ms(&self) -> i64 {
+        (self.now_ms)()
+    }
+
+    /// What the registry answers for its settings where it has none of its own, by those of all contexts.
+    #[cfg(feature = "client")]
+    pub(crate) fn config_of_all(&self, global: Option<Config>) -> Config {
+        let mut config = global.unwrap_or_default();
+        config.compatibility_level.get_or_insert(self.settings.default_level);
+        config
     }
 
     /// Its memory of the store.

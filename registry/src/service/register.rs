@@ -87,6 +87,7 @@ impl Registry {
                     return Ok(known);
                 }
             }
+            self.live.require_own()?;
             require_mode(subject, seen.mode, submitted.id, self.live.read_only())?;
             let (candidate, number) = self.prepare(subject, submitted, &seen, normalize, &budget).await?;
             if let Some(known) = self.equal(subject, &candidate, submitted, &seen, &budget).await? {
@@ -257,7 +258,7 @@ impl Registry {
         let bytes = candidate.texts().bytes();
         let (subject, asked) = (subject.clone(), (submitted.id, submitted.version));
         let (default, identity) = (self.settings.default_level, self.settings.identity);
-        let now_ms = (self.now_ms)();
+        let now_ms = self.now_ms();
         // An import may remove what it overwrites, and a number may be anything; and who removes a deleted twin looks at all that
         // may refer to it.
         let scope =
@@ -447,7 +448,7 @@ fn drop_deleted_twins(draft: &mut Draft<'_>, subject: &Subject, schema: SchemaKe
 }
 
 /// Removes the schemas of an id that no version uses any more, once these are gone. The first stays while any other does.
-pub(super) fn drop_unused(draft: &mut Draft<'_>, id: SchemaId, gone: &[(&Arc<str>, i32)]) {
+pub(crate) fn drop_unused(draft: &mut Draft<'_>, id: SchemaId, gone: &[(&Arc<str>, i32)]) {
     let is_used = |key: &SchemaKey| {
         let mut users = draft.state().users(*key);
         draft.uses(*key)

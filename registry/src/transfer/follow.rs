@@ -168,7 +168,7 @@ impl<'a> Follow<'a> {
         self.refuse_mass_deletion(lost.count(), present.is_empty())?;
         let mut gone = Vec::new();
         for key in again {
-            if present.contains(&key) || self.is_gone(&key).await? {
+            if present.contains(&key) || is_gone(&self.from, &key).await? {
                 gone.push(key);
             }
         }
@@ -186,27 +186,9 @@ impl<'a> Follow<'a> {
         Ok(())
     }
 
-    /// Whether the source itself says that it has no such version; a 404 of anybody else is not enough.
-    async fn is_gone(&self, key: &Key) -> Result<bool> {
-        match self.from.version(&key.subject(), key.version).await {
-            Ok(_) => {
-                tracing::warn!(
-                    "{key} is not listed by {} any more, and still there; it stays",
-                    self.from.name()
-                );
-                Ok(false)
-            }
-            Err(error) if error.is_absent() => {
-                Ok(error.status().is_none() || matches!(error.code(), Some(40401 | 40402)))
-            }
-            Err(error) => Err(error.into()),
-        }
-    }
-
     fn refuse_mass_deletion(&self, lost: usize, is_empty: bool) -> Result<()> {
         let known = self.here.index.versions.len();
-        let is_most = lost > FEW && lost > known / 2;
-        if self.mass_deletion == MassDeletion::Followed || lost == 0 || !(is_empty || is_most) {
+        if self.mass_deletion == MassDeletion::Followed || !is_mass_deletion(lost, known, is_empty) {
             return Ok(());
         }
         let text = format!(
@@ -284,6 +266,25 @@ impl<'a> Follow<'a> {
         self.here.oddities = here.oddities;
         self.believe(Found { fresh: here.index, present }).await?;
         Ok(Proof { found, extra })
+    }
+}
+
+/// Whether so many deletions are most of a registry, or all of one that is empty now: what has lost its data looks like that.
+pub(crate) fn is_mass_deletion(lost: usize, known: usize, is_empty: bool) -> bool {
+    lost > 0 && (is_empty || (lost > FEW && lost > known / 2))
+}
+
+/// Whether the source itself says that it has no such version; a 404 of anybody else is not enough.
+pub(crate) async fn is_gone(from: &Client, key: &Key) -> Result<bool> {
+    match from.version(&key.subject(), key.version).await {
+        Ok(_) => {
+            tracing::warn!("{key} is not listed by {} any more, and still there; it stays", from.name());
+            Ok(false)
+        }
+        Err(error) if error.is_absent() => {
+            Ok(error.status().is_none() || matches!(error.code(), Some(40401 | 40402)))
+        }
+        Err(error) => Err(error.into()),
     }
 }
 

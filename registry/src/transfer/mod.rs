@@ -26,7 +26,7 @@ mod put_back;
 pub mod restore;
 mod source;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod turns;
 mod walk;
 
@@ -36,6 +36,7 @@ pub use check::{Finding, check};
 pub use diff::{Difference, Differences, Guids, diff};
 pub use error::{Error, Kind, Result};
 pub use follow::{Follow, MassDeletion, Proof};
+pub(crate) use follow::{is_gone, is_mass_deletion};
 pub use index::{Entry, Index, Key, Place};
 pub use intents::{InFile, Intents};
 pub use journal::{Journal, Modes};

@@ -16,21 +16,21 @@ use std::sync::{Arc, Mutex};
 
 pub(super) const GO_ON: &(dyn Fn() -> bool + Sync) = &|| false;
 
-pub(super) fn client(url: &str) -> Arc<Client> {
+pub(crate) fn client(url: &str) -> Arc<Client> {
     let mut settings = ClientSettings::new([url]);
     settings.limits.pause = std::time::Duration::from_millis(1);
     settings.limits.retries = 1;
     Arc::new(Client::new(settings, Arc::new(|| 7)).expect("a client"))
 }
 
-pub(super) fn settings(value: Value) -> Settings {
+pub(crate) fn settings(value: Value) -> Settings {
     match value {
         Value::Object(settings) => settings,
         _ => Settings::new(),
     }
 }
 
-pub(super) fn avro(subject: &str, text: &str, references: &[(&str, &str, i32)]) -> Schema {
+pub(crate) fn avro(subject: &str, text: &str, references: &[(&str, &str, i32)]) -> Schema {
     let references = references.iter().map(|(name, subject, version)| Reference {
         name: (*name).to_owned(),
         subject: (*subject).to_owned(),
@@ -46,7 +46,7 @@ pub(super) fn avro(subject: &str, text: &str, references: &[(&str, &str, i32)]) 
 }
 
 /// A registry with everything: a diamond of references, contexts, labels, settings, modes, an alias, deleted versions.
-pub(super) async fn furnish(client: &Client) {
+pub(crate) async fn furnish(client: &Client) {
     let add = async |schema: Schema| client.register(&schema, Placed::Next).await.expect("registered").id;
     let record =
         |name: &str, fields: &str| format!(r#"{{"type":"record","name":"{name}","fields":[{fields}]}}"#);
@@ -90,7 +90,7 @@ pub(super) async fn furnish(client: &Client) {
     client.set_mode(&at(":.pay:"), Mode::Readonly).await.expect("set");
 }
 
-pub(super) async fn side(client: &Arc<Client>) -> Side {
+pub(crate) async fn side(client: &Arc<Client>) -> Side {
     Side::live(Arc::clone(client), &[], &Progress::default(), GO_ON).await.expect("read")
 }
 

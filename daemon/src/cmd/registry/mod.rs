@@ -8,6 +8,7 @@ mod export;
 mod from_backup;
 mod import;
 mod serve;
+mod standby;
 mod takeover;
 mod topic;
 
@@ -60,7 +61,12 @@ configs/README.md names them all. Without any of it, schemas are kept in SQLite 
 \
 With --from-backup or --backup-config, what the registry had is answered from a backup, before anything is restored: all that is \
 read, with its ids, versions and GUIDs, and lookups and compatibility checks. What changes something is refused with 42205, and GET /mode answers \
-READONLY. Schemas that the registry had deleted for good are answered by id and GUID, because records bear them.";
+READONLY. Schemas that the registry had deleted for good are answered by id and GUID, because records bear them.
+
+\
+With --follow it is a warm standby of another registry. POST /admin/standby/promote, or --promote at the next start, makes it a registry of \
+its own: it takes changes, new ids go on above the highest, and it does not follow again (only --rejoin makes it). GET /admin/standby and \
+schema_registry_standby_lag_seconds tell how far behind it is.";
 
 /// Arguments of `registry serve`.
 #[derive(Debug, clap::Args)]
@@ -88,6 +94,8 @@ struct ServeArgs {
     compatibility_level: Option<String>,
     #[command(flatten)]
     backup: from_backup::FromBackup,
+    #[command(flatten)]
+    standby: standby::StandbyArgs,
 }
 
 impl ServeArgs {
@@ -100,6 +108,7 @@ impl ServeArgs {
             ("--storage-type", vec!["storage", "type"], &self.storage_type),
             ("--data-dir", vec!["storage", "sqlite", "data_dir"], &self.data_dir),
             ("--compatibility-level", vec!["compatibility", "level"], &self.compatibility_level),
+            ("--follow", vec!["follow", "url"], &self.standby.follow),
         ];
         let said = flags.into_iter().filter_map(|(name, path, text)| Some((name, path, text.clone()?)));
         said.map(|(name, path, text)| Outside { name, path, text }).collect()

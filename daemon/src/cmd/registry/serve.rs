@@ -12,6 +12,7 @@ use pipeline::seam::Seam;
 use pipeline::{Error, Result};
 use registry::api::{About, Api};
 use registry::service::{Registry, Settings};
+use registry::standby::Following;
 use registry::store::memory::MemoryStore;
 use registry::store::mysql::MysqlStore;
 use registry::store::postgresql::PostgresqlStore;
@@ -23,6 +24,7 @@ use uuid::Uuid;
 
 use super::app::{App, MetricsOnly};
 use super::from_backup::FromBackup;
+use super::standby::Standby;
 use super::{ServeArgs, log_notices};
 use crate::config::registry::{self as config, RegistryConfig, Server, StoreSettings};
 use crate::forward::HttpForward;
@@ -47,7 +49,9 @@ pub(super) async fn run(args: &ServeArgs, logging: Logging) -> Result<u8> {
     let format = if config.logging.is_json { LogFormat::Json } else { LogFormat::Text };
     logging.start_at(&config.logging.level, format);
     log_notices(&config, file);
-    args.backup.require_no_store(&config, file.map(|file| file.display().to_string()).as_deref())?;
+    let name = file.map(|file| file.display().to_string());
+    args.backup.require_no_store(&config, name.as_deref())?;
+    let standby = Standby::of(&args.standby, &config, &args.backup, name.as_deref())?;
     let backup = args.backup.is_given().then(|| args.backup.clone());
     let stop = signals::stop_token()?;
     let near = if backup.is_some() { None } else { near(&config.store).await? };
@@ -60,7 +64,7 @@ pub(super) async fn run(args: &ServeArgs, logging: Logging) -> Result<u8> {
     };
     let store = if backup.is_some() { kept::BACKEND } else { config.store.name() };
     tracing::info!(%address, store, "the registry listens");
-    let opening = open(Arc::clone(&app), config.clone(), near, backup, stop.clone());
+    let opening = open(Arc::clone(&app), config.clone(), near, (backup, standby), stop.clone());
     let ends = stop.clone();
     let opening = tokio::spawn(async move {
         let opened = opening.await;
@@ -187,12 +191,13 @@ async fn is_time_again(app: &App, why: String, pause: &mut Duration, stop: &Canc
     true
 }
 
-/// Opens the registry, for as long as it takes. Answers its store, or nothing where it was told to stop before.
+/// Opens the registry, for as long as it takes, and keeps a standby like its leader. Answers its store once it is told to stop, or is no
+/// standby; nothing where it was told to stop before there was one.
 async fn open(
     app: Arc<App>,
     config: RegistryConfig,
     near: Option<Arc<dyn Store>>,
-    backup: Option<FromBackup>,
+    (backup, standby): (Option<FromBackup>, Standby),
     stop: CancellationToken,
 ) -> Result<Option<Arc<dyn Store>>> {
     let mut pause = PAUSES.0;
@@ -210,20 +215,28 @@ async fn open(
                 None => connect(&config.store).await.map_err(|error| (None, error.to_string()))?,
             };
             let metered = Arc::new(Metered::new(Arc::clone(&store), Arc::clone(app.numbers().store())));
-            match registry(Arc::clone(&metered), &config).await {
-                Ok(registry) => {
-                    metered.know(registry.live());
-                    Ok((store, registry))
-                }
-                Err(error) => Err((Some(store), error.message().to_owned())),
-            }
+            let registry = match registry(Arc::clone(&metered), &config).await {
+                Ok(registry) => Arc::new(registry),
+                Err(error) => return Err((Some(store), error.message().to_owned())),
+            };
+            metered.know(registry.live());
+            let kept = standby.begin(&registry).await;
+            Ok((store, registry, kept))
         };
         let opened = tokio::select! {
             () = stop.cancelled() => return Ok(store),
             opened = opening => opened,
         };
         let why = match opened {
-            Ok((store, registry)) => {
+            Ok((connected, _, Err(error))) if error.is_retriable() => {
+                store = Some(connected);
+                error.to_string()
+            }
+            Ok((store, _, Err(error))) => {
+                store.close().await;
+                return Err(error);
+            }
+            Ok((store, registry, Ok(kept))) => {
                 let about = About {
                     version: env!("CARGO_PKG_VERSION").to_owned(),
                     cluster_id: config.cluster_id.clone(),
@@ -231,8 +244,15 @@ async fn open(
                     ..About::default()
                 };
                 let forward = Arc::new(HttpForward { limit: config.server.write_timeout });
-                app.open(Api::new(Arc::new(registry), about).forwarding(forward));
+                let mut api = Api::new(registry, about).forwarding(forward);
+                if let Some(kept) = &kept {
+                    api = api.standing_by(Arc::clone(&kept.follower) as Arc<dyn Following>);
+                }
+                app.open(api);
                 tracing::info!(store = store.backend(), "the registry serves");
+                if let Some(kept) = kept {
+                    stop.run_until_cancelled(kept.follower.run()).await;
+                }
                 return Ok(Some(store));
             }
             Err((connected, why)) => {

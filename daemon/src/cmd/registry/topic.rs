@@ -20,6 +20,8 @@ use crate::{http, registry_log};
 const SCHEME: &str = "kafka://";
 /// How long reading the whole topic may take.
 const READING: Duration = Duration::from_secs(600);
+/// The pause between two attempts to read it.
+const AGAIN: Duration = Duration::from_secs(2);
 /// Only this process asks.
 const LIMITS: http::Limits = http::Limits {
     body: 1 << 20,
@@ -51,36 +53,72 @@ impl Drop for Served {
     }
 }
 
+/// What a topic is called, and where it is; nothing where a place is no topic.
+fn named(place: &str) -> Result<Option<(String, KafkaLogSettings)>> {
+    let Some(rest) = place.strip_prefix(SCHEME) else { return Ok(None) };
+    let (servers, topic) = rest.split_once('/').unwrap_or((rest, ""));
+    if servers.is_empty() {
+        return Err(Error::input(format!("{place} names no broker"))
+            .hint("write kafka://HOST:PORT,HOST:PORT/_schemas"));
+    }
+    let servers = servers.split(',').map(str::to_owned).collect();
+    let mut settings = KafkaLogSettings::new(servers, "localhost", 0);
+    if !topic.is_empty() {
+        settings.topic = topic.to_owned();
+    }
+    settings.init_timeout = READING;
+    let name = format!("{SCHEME}{}/{}", settings.bootstrap_servers.join(","), settings.topic);
+    Ok(Some((name, settings)))
+}
+
+/// Reads a topic whole.
+async fn read(name: &str, settings: &KafkaLogSettings) -> Result<Api> {
+    let wrong = |error: &dyn std::fmt::Display| Error::permanent(format!("{name}: {error}"));
+    let store = registry_log::open_to_read(settings, Seam::system()).await.map_err(|e| wrong(&e))?;
+    let clock = Seam::system().clock;
+    let opened = Registry::open(Arc::new(store), Settings::default(), move || clock.now_ms()).await;
+    Ok(Api::new(Arc::new(opened.map_err(|e| wrong(&e.message()))?), About::default()))
+}
+
+/// Answers at a port of this machine.
+async fn serve(name: String, app: Arc<App>) -> Result<Place> {
+    let wrong = |error: std::io::Error| Error::permanent(format!("{name}: {error}"));
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.map_err(wrong)?;
+    let address = listener.local_addr().map_err(wrong)?;
+    let stop = CancellationToken::new();
+    tokio::spawn(http::serve(listener, app, LIMITS, stop.clone()));
+    Ok(Place { url: format!("http://{address}"), topic: Some(Served { name, stop }) })
+}
+
 impl Place {
     /// Reads the topic, if it is one.
     pub(crate) async fn of(place: &str) -> Result<Self> {
-        let Some(rest) = place.strip_prefix(SCHEME) else {
+        let Some((name, settings)) = named(place)? else {
             return Ok(Self { url: place.to_owned(), topic: None });
         };
-        let (servers, topic) = rest.split_once('/').unwrap_or((rest, ""));
-        if servers.is_empty() {
-            return Err(Error::input(format!("{place} names no broker"))
-                .hint("write kafka://HOST:PORT,HOST:PORT/_schemas"));
-        }
-        let servers = servers.split(',').map(str::to_owned).collect();
-        let mut settings = KafkaLogSettings::new(servers, "localhost", 0);
-        if !topic.is_empty() {
-            settings.topic = topic.to_owned();
-        }
-        settings.init_timeout = READING;
-        let name = format!("{SCHEME}{}/{}", settings.bootstrap_servers.join(","), settings.topic);
-        let wrong = |error: &dyn std::fmt::Display| Error::permanent(format!("{name}: {error}"));
-        let store = registry_log::open_to_read(&settings, Seam::system()).await.map_err(|e| wrong(&e))?;
-        let clock = Seam::system().clock;
-        let opened = Registry::open(Arc::new(store), Settings::default(), move || clock.now_ms()).await;
-        let api = Api::new(Arc::new(opened.map_err(|e| wrong(&e.message()))?), About::default());
+        let api = read(&name, &settings).await?;
         let app = Arc::new(App::new(None, None));
         app.open(api);
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.map_err(|e| wrong(&e))?;
-        let address = listener.local_addr().map_err(|e| wrong(&e))?;
-        let stop = CancellationToken::new();
-        tokio::spawn(http::serve(listener, app, LIMITS, stop.clone()));
-        Ok(Self { url: format!("http://{address}"), topic: Some(Served { name, stop }) })
+        serve(name, app).await
+    }
+
+    /// The same, whether or not the topic can be read yet: until then 503 is answered.
+    pub(crate) async fn in_time(place: &str) -> Result<Self> {
+        let Some((name, settings)) = named(place)? else { return Self::of(place).await };
+        let app = Arc::new(App::new(None, None));
+        let place = serve(name.clone(), Arc::clone(&app)).await?;
+        let stop = place.topic.as_ref().map(|topic| topic.stop.clone()).unwrap_or_default();
+        let reading = async move {
+            loop {
+                match read(&name, &settings).await {
+                    Ok(api) => return app.open(api),
+                    Err(error) => app.wait(error.to_string()),
+                }
+                tokio::time::sleep(AGAIN).await;
+            }
+        };
+        tokio::spawn(stop.run_until_cancelled_owned(reading));
+        Ok(place)
     }
 
     /// What it is called in reports, where that is not `name`.

@@ -9,6 +9,7 @@
 //! either is known everywhere. Nothing at all is a configuration too.
 
 mod environment;
+mod follow;
 mod store_settings;
 mod stores;
 pub(super) mod tables;
@@ -31,6 +32,7 @@ use super::yaml::{self, Data, Node};
 use store_settings::duration;
 
 pub(crate) use environment::Outside;
+pub(crate) use follow::Follow;
 pub(crate) use store_settings::StoreSettings;
 
 /// Everything that `replevin registry serve` is told.
@@ -40,6 +42,8 @@ pub(crate) struct RegistryConfig {
     pub(crate) store: StoreSettings,
     /// Where the store is named, if it is not the default one.
     pub(crate) store_named: Option<At>,
+    /// Whom this registry is a standby of, and where that is said.
+    pub(crate) follow: Option<(Follow, At)>,
     pub(crate) default_level: Level,
     /// The error code of an incompatible schema.
     pub(crate) incompatible_code: u32,
@@ -197,6 +201,18 @@ fn build(root: &Section, problems: &mut Problems, notices: &mut Vec<Notice>) -> 
             "write confluent, or another storage.type",
         );
     }
+    let section = root.section("follow")?;
+    let follow = Follow::build(section, problems, notices)?.map(|follow| (follow, section.at("url")));
+    if schemas.identity == Identity::Axonops
+        && let Some((_, at)) = &follow
+    {
+        let message = "schemas.identity axonops gives several texts one id, and a standby gives every id the text that its leader answers";
+        problems.add(
+            *at,
+            message,
+            "write confluent, or bring the registry over with `replevin registry takeover`",
+        );
+    }
     let compatibility = root.section("compatibility")?;
     let metrics = root.section("metrics")?;
     let metrics = match metrics.bool("enabled")? {
@@ -207,6 +223,7 @@ fn build(root: &Section, problems: &mut Problems, notices: &mut Vec<Notice>) -> 
     Some(RegistryConfig {
         store,
         store_named: store_settings::named(root.section("storage")?),
+        follow,
         default_level: Level::from_str(compatibility.text("level")?).ok()?,
         incompatible_code: compatibility.text("error_code")?.parse().ok()?,
         schemas,

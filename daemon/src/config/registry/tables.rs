@@ -1,6 +1,7 @@
 //! The keys of a registry's file, but for its stores. Names of both dialects mean the same; variables win over the file.
 
 use super::super::keys::{Handling, Harmless, Key, Kind, Table, no_effect, ours, refused};
+use super::follow;
 use super::stores::{CASSANDRA, KAFKA, MYSQL, POSTGRESQL, SQLITE, STORAGE};
 
 /// A length of time, in seconds where no unit is written.
@@ -27,6 +28,7 @@ pub(crate) static ROOT: Table = Table {
     keys: &[
         ours("server", Kind::Section(&SERVER), "how clients are served"),
         ours("storage", Kind::Section(&STORAGE), "where schemas are kept"),
+        ours("follow", Kind::Section(&follow::FOLLOW), "the registry that this one is a standby of"),
         ours("compatibility", Kind::Section(&COMPATIBILITY), "what new schemas must be compatible with"),
         ours("schemas", Kind::Section(&SCHEMAS), "what is taken, and what of it is kept in memory"),
         ours("metrics", Kind::Section(&METRICS), "numbers for Prometheus"),
@@ -232,7 +234,7 @@ pub(crate) static PRINCIPALS: Table = Table {
 };
 
 /// Every table, in the order in which people read about them.
-pub(crate) static TABLES: [&Table; 14] = [
+pub(crate) static TABLES: [&Table; 18] = [
     &ROOT,
     &SERVER,
     &STORAGE,
@@ -241,6 +243,10 @@ pub(crate) static TABLES: [&Table; 14] = [
     &MYSQL,
     &CASSANDRA,
     &KAFKA,
+    &follow::FOLLOW,
+    &follow::AUTH,
+    &follow::TLS,
+    &follow::CONNECTION,
     &COMPATIBILITY,
     &SCHEMAS,
     &METRICS,
