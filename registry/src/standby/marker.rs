@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::schema::Metadata;
 use crate::settings::Config;
 use crate::state::ContextState;
-use crate::store::{Change, Commit, Key};
+use crate::store::{Change, Commit};
 use std::collections::BTreeMap;
 
 /// The subject, in the context of the defaults for all contexts.
@@ -80,8 +80,8 @@ impl Marker {
 
     /// The row that it is.
     #[cfg(feature = "client")]
-    pub(crate) fn key() -> Key {
-        Key::Config(NAME.into())
+    pub(crate) fn key() -> crate::store::Key {
+        crate::store::Key::Config(NAME.into())
     }
 
     /// Whether a commit writes it.
