@@ -46,6 +46,16 @@ fn same(topic: &str, expected: &[Rec], found: &[Rec]) {
     client::assert_same(topic, expected, found, Compared::Everything);
 }
 
+/// Waits for the markers: a producer is told that its transaction has ended before they are written.
+fn decided(bootstrap: &str, topic: &str) {
+    let ends = |isolation| client::watermarks(bootstrap, topic, isolation);
+    let is_decided = || match ends(Isolation::ReadCommitted) == ends(Isolation::ReadUncommitted) {
+        true => Ok(()),
+        false => Err("a transaction is open".to_owned()),
+    };
+    wait_until(LIMIT, is_decided).expect("the markers");
+}
+
 /// What the archive has of a history that may be an old one.
 fn dump_lineage(job: &Job, topic: &str, partition: i32, lineage: &Value) -> Vec<Rec> {
     let id = lineage["lineage"].as_str().unwrap_or_default();
@@ -589,6 +599,7 @@ fn interleaved(version: KafkaVersion, mut rng: StdRng) {
             producer.commit();
         }
     }
+    decided(&bootstrap, topic);
     let batches = raw::fetch(&bootstrap, topic, 0, 0);
     for job in [&committed, &uncommitted] {
         job.back_up(0);
@@ -612,10 +623,12 @@ fn an_abort_marker_at_the_end_of_a_run_says_nothing_about_the_next_transaction()
         producer.begin();
         producer.send(topic, &records(&format!("aborted {round}"), 2));
         producer.abort();
+        decided(&bootstrap, topic);
         job.back_up(0);
         producer.begin();
         producer.send(topic, &records(&format!("committed {round}"), 2));
         producer.commit();
+        decided(&bootstrap, topic);
         job.back_up(0);
         same(topic, &read(&bootstrap, topic), &job.dump_all(topic, Isolation::ReadCommitted));
     }
@@ -643,6 +656,7 @@ fn an_open_transaction_holds_the_backup_back_until_it_ends() {
         }
         same(topic, &read(&bootstrap, topic), &job.dump_all(topic, Isolation::ReadCommitted));
         producer.commit();
+        decided(&bootstrap, topic);
         assert_eq!(job.back_up(0)["held_back"], json!([]));
         let expected = read(&bootstrap, topic);
         assert_eq!(expected.len(), 12);
@@ -687,6 +701,7 @@ fn what_a_transaction_held_when_a_run_began_is_backed_up_or_named_when_it_ends_i
         }
     }
     assert!(midway > 0, "no run was longer than its transaction");
+    decided(&bootstrap, topic);
     job.back_up(0);
     same(topic, &read(&bootstrap, topic), &job.dump_all(topic, Isolation::ReadCommitted));
     job.verify();

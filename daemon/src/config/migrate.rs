@@ -90,7 +90,7 @@ pub(crate) static MIGRATE: Table = Table {
         ours("rate_limit_records_per_sec", Kind::Int { min: 1, max: i64::MAX }, "the most records a second; unset: no limit").example("100000"),
         ours("rate_limit_bytes_per_sec", Kind::Size { min: 1024, max: i64::MAX }, "the most bytes a second; unset: no limit").example("50MiB"),
         ours("produce_timeout_ms", Kind::Duration { plain: Some(1), min: 1_000 }, "the longest that a broker may take to replicate what was produced").default("30000"),
-        ours("give_up_after", Kind::Duration { plain: None, min: 1_000 }, "how long a partition is tried without any progress before it is given up in this run").default("5m"),
+        ours("give_up_after", Kind::Duration { plain: None, min: 1_000 }, "how long to wait without any progress where it is to end by itself; otherwise it is tried for ever").default("5m"),
         refused("consumer_groups", NO_GROUPS, LEAVE_OUT),
     ],
 };

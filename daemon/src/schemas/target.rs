@@ -107,6 +107,10 @@ impl SchemaTarget for RegistryTarget {
 
     async fn plan(&self, archive: &Arc<SchemaArchive>, notes: &Arc<dyn SchemaNotes>) -> Result<TargetPlan> {
         let plan = self.planned(archive, notes).await?;
+        if !plan.obstacles.is_empty() {
+            // Somebody may take them out of the way.
+            *self.planned.lock().await = None;
+        }
         let (map, new) = expected(&plan);
         let mut lines = plan.lines();
         // What is in the way and what is to be known have places of their own.

@@ -141,7 +141,7 @@ impl Cutter {
                 }
             }
             FromSource::Op(op) => self.order(ToOrder::Op(op)).await,
-            FromSource::End { partition } => {
+            FromSource::End { partition, .. } => {
                 let cut = self.cut(&partition).into_iter().collect();
                 self.send(cut).await?;
                 match self.partitions.get_mut(&partition).and_then(begin_op) {

@@ -8,13 +8,14 @@
 //! Where the target or a schema is not ready a flow gives back what it holds and asks the source to begin again later, so that the
 //! others have the memory.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
+use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use formats::commit::{Gap, LastBatch, LineageReason};
-use formats::ids::{OffsetRange, TopicPartition};
+use formats::ids::{OffsetRange, Topic, TopicPartition};
 use formats::record_batch::Batches;
 use formats::transactions::{Fate, TransactionTracker};
 use tokio::sync::{Semaphore, mpsc, oneshot};
@@ -40,6 +41,10 @@ use crate::{Error, ErrorKind, Result};
 const QUEUE: usize = 16;
 /// The longest pause between two attempts.
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+/// Between two looks at a log that is to stand still.
+const STILL: Duration = Duration::from_millis(500);
+/// After so long without trouble the next one is a new one.
+const FORGOTTEN: Duration = Duration::from_secs(60);
 /// Attempts that may fail for a reason that is not a passing one, without any record getting through.
 const ATTEMPTS: u32 = 3;
 
@@ -63,8 +68,8 @@ pub(super) struct Shared {
     pub(super) acked: Arc<AtomicU64>,
     /// Bytes of batches that wait.
     pub(super) queued: AtomicUsize,
-    /// Whether the source was asked to pause.
-    pub(super) paused: AtomicBool,
+    /// Whether the source was asked to pause. Held while it is asked, so that it is asked in this order.
+    paused: Mutex<bool>,
     seen: Mutex<Seen>,
 }
 
@@ -82,13 +87,34 @@ impl Shared {
         Self {
             acked: Arc::default(),
             queued: AtomicUsize::new(0),
-            paused: AtomicBool::new(false),
+            paused: Mutex::new(false),
             seen: Mutex::default(),
         }
     }
 
     fn seen<T>(&self, look: impl FnOnce(&mut Seen) -> T) -> T {
         look(&mut self.seen.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Says what keeps it from going on just now.
+    pub(super) fn wait_for(&self, why: String) {
+        self.seen(|seen| seen.trouble = Some(why));
+    }
+
+    /// Asks the source to pause, or to go on, where it does not do so already.
+    pub(super) fn ask(
+        &self,
+        pause: bool,
+        partition: &TopicPartition,
+        to: &mpsc::UnboundedSender<SourceCommand>,
+    ) {
+        let mut paused = self.paused.lock().unwrap_or_else(PoisonError::into_inner);
+        if *paused != pause {
+            *paused = pause;
+            let command = if pause { SourceCommand::Pause } else { SourceCommand::Resume };
+            // A source that is gone needs nothing.
+            let _ = to.send(command(partition.clone()));
+        }
     }
 
     /// The source offset up to which everything is on the target; none before the partition has begun.
@@ -126,12 +152,17 @@ pub(super) struct Common {
     pub(super) cluster_id: String,
     pub(super) writer: u64,
     pub(super) budget: Budget,
+    /// For looks at the target: they must not wait for what flows hold.
+    pub(super) reading: Budget,
+    /// Topics of the target that earlier runs have made.
+    pub(super) made: Arc<BTreeSet<Topic>>,
     pub(super) workers: Arc<Semaphore>,
     pub(super) journal: mpsc::Sender<Write>,
     pub(super) jobs: mpsc::UnboundedSender<Job>,
     pub(super) to_source: mpsc::UnboundedSender<SourceCommand>,
     pub(super) into_non_empty: bool,
-    pub(super) give_up_after: Duration,
+    /// How long a partition is tried without any progress where somebody waits for the end; otherwise for ever.
+    pub(super) give_up_after: Option<Duration>,
     /// Bytes that may wait for one flow before the source is asked to pause.
     pub(super) room: usize,
     /// Lets so many flows look at the target at once.
@@ -159,6 +190,7 @@ pub(super) struct Flow {
     failing_since: Option<Instant>,
     /// How many records were on the target when it failed first.
     acked_then: u64,
+    last_trouble: Option<Instant>,
     missing: Option<Missing>,
 }
 
@@ -214,6 +246,7 @@ impl Flow {
             failures: 0,
             failing_since: None,
             acked_then: 0,
+            last_trouble: None,
             missing: None,
         }
     }
@@ -233,7 +266,10 @@ impl Flow {
             };
             match took {
                 Ok(()) => {}
-                Err(error) => self.trouble(error).await,
+                Err(error) => tokio::select! {
+                    () = stop.cancelled() => return Ok(()),
+                    () = self.trouble(error) => {}
+                },
             }
         }
     }
@@ -242,24 +278,30 @@ impl Flow {
         match message {
             ToFlow::Begin(begin) => self.begin(begin).await,
             ToFlow::Gap(gap) => {
+                let State::Going(going) = &mut self.state else { return Ok(()) };
+                let gap = Gap { first: gap.first.max(going.next), ..gap };
+                if gap.first >= gap.end {
+                    return Ok(());
+                }
                 tracing::warn!(partition = %self.source, range = %gap.range(), reason = gap.reason.name(), "offsets are gone from the source");
-                if let State::Going(going) = &mut self.state {
-                    going.next = going.next.max(gap.end);
-                    let place = Place { next: going.next, last: None };
-                    self.shared.seen(|seen| seen.notes.as_mut().map(|notes| notes.advance(place)));
-                }
-                if gap.reason.is_loss() {
-                    self.shared.seen(|seen| seen.gaps.push(gap));
-                }
+                going.next = gap.end;
+                let place = Place { next: going.next, last: None };
+                self.shared.seen(|seen| {
+                    if let Some(notes) = &mut seen.notes {
+                        notes.advance(place);
+                    }
+                    if gap.reason.is_loss() {
+                        seen.gaps.push(gap);
+                    }
+                });
                 Ok(())
             }
             ToFlow::Fetched(fetched) => {
                 let bytes = fetched.batches.len();
                 let done = self.fetched(fetched).await;
                 let left = self.shared.queued.fetch_sub(bytes, Relaxed) - bytes;
-                if left < self.common.room / 4 && self.shared.paused.swap(false, Relaxed) {
-                    // A source that is gone needs nothing.
-                    let _ = self.common.to_source.send(SourceCommand::Resume(self.source.clone()));
+                if left < self.common.room / 4 && !matches!(self.state, State::Failed) {
+                    self.shared.ask(false, &self.source, &self.common.to_source);
                 }
                 done
             }
@@ -280,10 +322,6 @@ impl Flow {
         if matches!(self.state, State::Failed) {
             return Ok(());
         }
-        if self.is_producing {
-            // The log begins anew under what is being produced.
-            self.feed = None;
-        }
         if let (Some(entry), Some(begins)) = (&self.entry, &begin.begins) {
             let why = match begins.reason {
                 LineageReason::Truncated => format!("the source's log was cut at offset {}", begins.start),
@@ -299,6 +337,11 @@ impl Flow {
                 target.topic
             )));
         }
+        if self.is_producing {
+            // Once the producer has let go of it, it begins again.
+            (self.feed, self.state) = (None, State::Waiting);
+            return Ok(());
+        }
         let history = match (&self.entry, &begin.begins) {
             (Some(entry), _) => entry.source.clone(),
             (None, begins) => History {
@@ -309,19 +352,34 @@ impl Flow {
             },
         };
         self.history = Some(history);
-        let look = Arc::clone(&self.common.looks).acquire_owned().await;
+        let looks = Arc::clone(&self.common.looks);
+        let look = looks.acquire().await;
         let claim = self.claim().await?;
-        let present = self.present(&claim).await?;
+        let mut present = self.present(&claim).await?;
+        drop(look);
+        if self.entry.as_ref().is_some_and(|entry| entry.writer != self.common.writer) {
+            // What a dead run still had under way comes now, or never.
+            loop {
+                sleep(STILL).await;
+                let _look = looks.acquire().await;
+                let now = self.present(&claim).await?;
+                if now == present {
+                    break;
+                }
+                present = now;
+            }
+        }
         if claim.created && self.entry.is_some() {
             self.common.targets.mirror(&self.source.topic).await?;
         }
-        drop(look);
-        let notes = match &self.entry {
-            Some(entry) => entry.notes.clone(),
-            None => Notes::new(0, Place { next: begin.next, last: None }),
-        };
-        let Some(place) = notes.place(present) else {
-            return Err(self.unknown(&notes, present));
+        let place = match &self.entry {
+            Some(entry) => entry.notes.place(present).ok_or_else(|| self.unknown(&entry.notes, present))?,
+            // Where it begins is noted at once: by the time of another attempt the log may begin or end elsewhere.
+            None => {
+                let place = Place { next: begin.next, last: None };
+                self.keep(Notes::new(0, place), claim.clone()).await?;
+                place
+            }
         };
         self.shared.acked.store(present, Relaxed);
         let lane = LaneSettings {
@@ -332,11 +390,9 @@ impl Flow {
             remap: None,
         };
         let next = place.next.max(begin.next);
-        self.shared.seen(|seen| {
-            let mut notes = notes;
-            notes.trim(present);
-            (seen.notes, seen.claim, seen.trouble) = (Some(notes), Some(claim.clone()), None);
-        });
+        let notes = Notes::new(present, place);
+        self.shared
+            .seen(|seen| (seen.notes, seen.claim, seen.trouble) = (Some(notes), Some(claim.clone()), None));
         self.produce(&claim, present);
         self.state = State::Going(Box::new(Going {
             lane,
@@ -410,7 +466,7 @@ impl Flow {
             start: end,
             producer: producer.id,
             epoch: producer.epoch,
-            created: ready.created,
+            created: ready.created || self.common.made.contains(&self.target.topic),
         })
     }
 
@@ -430,7 +486,7 @@ impl Flow {
         // What the target's own retention has deleted can tell nothing.
         if present > 0 && end > first {
             let tail = [(self.target.clone(), OffsetRange::new(end - 1, end))].into();
-            let (budget, stop) = (&self.common.budget, &self.common.stop);
+            let (budget, stop) = (&self.common.reading, &self.common.stop);
             let mut read =
                 proof::read_back(&self.common.target, &tail, budget, &Arc::default(), stop).await?;
             let producer = ProducerEntry { producer: claim.producer, epoch: claim.epoch, base: 0 };
@@ -440,6 +496,9 @@ impl Flow {
     }
 
     async fn fetched(&mut self, fetched: FetchedBatches) -> Result<()> {
+        if !matches!(self.state, State::Going(_)) {
+            return Ok(());
+        }
         let State::Going(mut going) = std::mem::replace(&mut self.state, State::Waiting) else {
             return Ok(());
         };
@@ -478,7 +537,9 @@ impl Flow {
             return Ok(());
         }
         self.note(note).await?;
-        let Some(feed) = &self.feed else { return Ok(()) };
+        let Some(feed) = &self.feed else {
+            return Err(Error::retry(format!("{}: the producer has let go of it", self.target)));
+        };
         for batch in batches {
             if feed.send(Ok(batch)).await.is_err() {
                 // The producer has given the partition up, and says why.
@@ -509,6 +570,7 @@ impl Flow {
     async fn note(&mut self, note: Note) -> Result<()> {
         let acked = self.shared.acked.load(Relaxed);
         let notes = self.shared.seen(|seen| {
+            seen.trouble = None;
             let notes = seen.notes.as_mut()?;
             notes.trim(acked);
             notes.push(note);
@@ -516,6 +578,15 @@ impl Flow {
         });
         let (Some((notes, target)), Some(source)) = (notes, self.history.clone()) else {
             return Err(Error::permanent("batches came before their partition began"));
+        };
+        self.history = Some(source);
+        self.keep(notes, target).await
+    }
+
+    /// Keeps what is known of the partition in the journal.
+    async fn keep(&mut self, notes: Notes, target: Claim) -> Result<()> {
+        let Some(source) = self.history.clone() else {
+            return Err(Error::permanent("a partition is noted before it began"));
         };
         let entry = Entry { writer: self.common.writer, target, source, notes };
         let (written, done) = oneshot::channel();
@@ -529,11 +600,27 @@ impl Flow {
     }
 
     /// Something went wrong: what was given to the producer is let go of, and the partition begins again after a pause.
-    async fn trouble(&mut self, error: Error) {
+    async fn trouble(&mut self, mut error: Error) {
+        while self.is_tried_again(error) && !self.is_producing {
+            match self.again().await {
+                Ok(()) => return,
+                Err(another) => error = another,
+            }
+        }
+    }
+
+    /// Notes what went wrong; whether there is any sense in another attempt.
+    fn is_tried_again(&mut self, error: Error) -> bool {
+        if matches!(self.state, State::Failed) {
+            return false;
+        }
         self.state = State::Waiting;
         self.feed = None;
         let acked = self.shared.acked.load(Relaxed);
-        if acked > self.acked_then || self.failing_since.is_none() {
+        self.shared.ask(true, &self.source, &self.common.to_source);
+        let is_new = self.last_trouble.is_none_or(|last| last.elapsed() > FORGOTTEN);
+        self.last_trouble = Some(Instant::now());
+        if is_new || acked > self.acked_then || self.failing_since.is_none() {
             (self.failures, self.failing_since, self.acked_then) = (0, Some(Instant::now()), acked);
         }
         self.failures += 1;
@@ -544,30 +631,28 @@ impl Flow {
             (self.failures, self.failing_since) = (0, None);
         }
         let hopeless = matches!(error.kind(), ErrorKind::Input | ErrorKind::Damaged);
-        if hopeless || since > self.common.give_up_after || (!passing && self.failures > ATTEMPTS) {
+        if hopeless
+            || self.common.give_up_after.is_some_and(|limit| since > limit)
+            || (!passing && self.failures > ATTEMPTS)
+        {
             tracing::error!(partition = %self.source, %error, "the partition is not migrated any further");
             self.state = State::Failed;
             self.shared.seen(|seen| seen.failed = Some(error));
             let _ = self.common.to_source.send(SourceCommand::Pause(self.source.clone()));
-            return;
+            return false;
         }
         tracing::warn!(partition = %self.source, %error, failures = self.failures, "beginning again");
         self.shared.seen(|seen| seen.trouble = Some(topics::with_hint(&error)));
-        if !self.is_producing {
-            self.again().await;
-        }
+        true
     }
 
     /// The producer has let go of the partition.
     async fn restand(&mut self) -> Result<()> {
-        if matches!(self.state, State::Waiting) {
-            self.again().await;
-        }
-        Ok(())
+        if matches!(self.state, State::Waiting) { self.again().await } else { Ok(()) }
     }
 
     /// Asks the source to begin again behind what the target holds.
-    async fn again(&mut self) {
+    async fn again(&mut self) -> Result<()> {
         if let (Some(missing), Some(schemas)) = (self.missing, self.common.schemas.clone()) {
             schemas.walk_after(missing.since).await;
         }
@@ -585,13 +670,9 @@ impl Flow {
             // Nothing of it is on the target.
             None => Ok(None),
         };
-        match place {
-            Ok(place) => {
-                let known = self.entry.as_ref().zip(place).map(|(entry, place)| known(&entry.source, place));
-                let _ = self.common.to_source.send(SourceCommand::Rewind(self.source.clone(), known));
-            }
-            Err(error) => Box::pin(self.trouble(error)).await,
-        }
+        let known = self.entry.as_ref().zip(place?).map(|(entry, place)| known(&entry.source, place));
+        let _ = self.common.to_source.send(SourceCommand::Rewind(self.source.clone(), known));
+        Ok(())
     }
 }
 

@@ -82,11 +82,19 @@ impl Journal {
             journal.me = Writer { writer: journal.me.writer + 1, nonce };
             let me = journal.me.clone();
             failpoint::hit("before_migration_writer");
-            journal.append(vec![(format!("{}/writer", journal.id), serde_json::to_vec(&me))]).await?;
+            let word = vec![(format!("{}/writer", journal.id), serde_json::to_vec(&me))];
+            let appended = journal.append(word).await;
             failpoint::hit("after_migration_writer");
-            match journal.read().await {
-                Ok(()) => return Ok(journal),
-                // Another one was quicker; whoever comes last writes, and that is this one.
+            let alone = match appended {
+                Ok(()) => journal.read().await,
+                other => other,
+            };
+            match alone {
+                Ok(()) => {
+                    journal.restate().await?;
+                    return Ok(journal);
+                }
+                // Another one began at the same time; whoever comes last writes, and that is to be this one.
                 Err(error) if error.kind() == ErrorKind::Fenced => {}
                 Err(error) => return Err(error),
             }
@@ -108,9 +116,10 @@ impl Journal {
         self.me.writer
     }
 
-    /// Reads on.
+    /// Reads on, to the end whatever is found.
     async fn read(&mut self) -> Result<()> {
         let (_, end) = self.log.extent().await?;
+        let mut fenced = Ok(());
         while self.next < end {
             let (records, next) = self.log.read(self.next).await?;
             if next <= self.next {
@@ -118,16 +127,20 @@ impl Journal {
             }
             self.next = next;
             for (_, record) in records {
-                self.take(&record)?;
+                match self.take(&record) {
+                    Err(error) if error.kind() == ErrorKind::Fenced => fenced = Err(error),
+                    other => other?,
+                }
             }
         }
-        Ok(())
+        fenced
     }
 
     fn take(&mut self, record: &LogRecord) -> Result<()> {
         match self.parse(record)? {
-            Some(Found::Writer(other)) if other.writer > self.me.writer && self.me.nonce == 0 => {
-                self.me.writer = other.writer;
+            // Who only looks is nobody yet.
+            Some(Found::Writer(other)) if self.me.nonce == 0 => {
+                self.me.writer = self.me.writer.max(other.writer);
             }
             Some(Found::Writer(other)) if other.writer >= self.me.writer && other != self.me => {
                 self.me.writer = other.writer;
@@ -188,13 +201,21 @@ impl Journal {
         let offsets = self.log.append(&records, LIMIT).await.map_err(|error| match error {
             AppendError::Nothing(error) | AppendError::Unknown(error) => naming_rights(error),
         })?;
-        let alone = offsets.first() == Some(&self.next);
+        let alone = offsets.iter().zip(self.next..).all(|(offset, next)| *offset == next);
         if alone {
             self.next = offsets.last().map_or(self.next, |last| last + 1);
             return Ok(());
         }
         // Somebody else wrote in between: another migration, a dead run's last word, or the run that goes on in place of this one.
         self.read().await
+    }
+
+    /// Writes once more what has an older entry behind it.
+    async fn restate(&mut self) -> Result<()> {
+        let hidden = std::mem::take(&mut self.hidden);
+        let hidden = hidden.iter().filter_map(|place| Some(self.record(place, self.known.get(place)?)));
+        let hidden: Vec<_> = hidden.collect();
+        if hidden.is_empty() { Ok(()) } else { self.append(hidden).await }
     }
 
     fn record(&self, partition: &TopicPartition, entry: &Entry) -> (String, serde_json::Result<Vec<u8>>) {
@@ -214,12 +235,7 @@ impl Journal {
             }
             failpoint::hit("before_migration_entry");
             self.append(records).await?;
-            let hidden = std::mem::take(&mut self.hidden);
-            let hidden = hidden.iter().filter_map(|place| Some(self.record(place, self.known.get(place)?)));
-            let hidden: Vec<_> = hidden.collect();
-            if !hidden.is_empty() {
-                self.append(hidden).await?;
-            }
+            self.restate().await?;
             failpoint::hit("after_migration_entry");
             for written in done {
                 // Whoever is gone does not wait.

@@ -42,7 +42,7 @@ use targets::Targets;
 use crate::budget::Budget;
 use crate::kafka::{Client, Isolation};
 use crate::select::TopicSelection;
-use crate::source::{self, FromSource, SourceCommand, SourceSettings, StartOffset, cluster};
+use crate::source::{self, FromSource, SourceSettings, StartOffset, cluster};
 use crate::target::produce::{Coordinator, Outcome, ProduceSettings};
 use crate::{Error, Result};
 
@@ -52,6 +52,10 @@ const ENTRIES: usize = 1024;
 const MESSAGES: usize = 256;
 /// Flows that look at the target at once.
 const LOOKS: usize = 16;
+/// Bytes for looks at the target.
+const READING: usize = 64 << 20;
+/// How long a producer tries before the partition is given back and waits with empty hands.
+const PRODUCER_PATIENCE: Duration = Duration::from_secs(10);
 /// The least and the most that waits for one flow.
 const ROOM: (usize, usize) = (64 << 10, 8 << 20);
 
@@ -149,7 +153,7 @@ impl MigrateSettings {
             records_per_second: self.records_per_second,
             connections_per_broker: self.connections_per_broker,
             timeout: self.produce_timeout,
-            give_up_after: self.give_up_after,
+            give_up_after: PRODUCER_PATIENCE,
         }
     }
 }
@@ -179,6 +183,7 @@ pub async fn run(
     let known = Journal::look(target.clone(), &settings.migration_id).await?;
     plan::refuse(&plan::problems(settings, source, &selected, &facts, &known))?;
     let expected = selected.partitions().collect();
+    let refused = selected.refused.clone();
     let budget = Budget::within(settings.memory_limit);
     progress.begin(&budget);
 
@@ -196,6 +201,8 @@ pub async fn run(
     let known = entries
         .iter()
         .map(|(place, entry)| (place.clone(), flow::known(&entry.source, entry.notes.before())));
+    let made = entries.values().filter(|entry| entry.target.created).map(|entry| entry.target.topic.clone());
+    let made = made.collect();
     let plan = source::plan(&following, source, selected, None, known.collect()).await;
 
     let ended = CancellationToken::new();
@@ -213,12 +220,14 @@ pub async fn run(
         cluster_id,
         writer,
         budget: budget.clone(),
+        reading: Budget::new(READING),
+        made: Arc::new(made),
         workers: Arc::new(Semaphore::new(cores)),
         journal: to_journal,
         jobs: to_produce,
         to_source,
         into_non_empty: settings.into_non_empty,
-        give_up_after: settings.give_up_after,
+        give_up_after: settings.until_caught_up.then_some(settings.give_up_after),
         room: (budget.limit() / (2 * plan.partitions().max(1))).clamp(ROOM.0, ROOM.1),
         looks: Arc::new(Semaphore::new(LOOKS)),
         schemas: schemas.clone(),
@@ -281,20 +290,24 @@ pub async fn run(
             first.get_or_insert(error);
         }
     }
-    let ends = match (watched, first) {
+    let watched = match (watched, first) {
         // Who was told first that it cannot go on knows why.
         (Err(error), _) => return Err(error),
         (Ok(_), Some(error)) if error.kind() == crate::ErrorKind::Fenced => return Err(error),
-        (Ok(ends), _) => ends,
+        (Ok(watched), _) => watched,
     };
-    let mut report = report::report(settings, &flows, &progress.lags(), ends.as_ref());
+    let mut report = report::report(settings, &flows, &progress.lags(), watched.as_ref());
     report.schemas =
         report_of_schemas.map(|said| said.lock().unwrap_or_else(PoisonError::into_inner).clone());
     if let (Some(said), Some(known)) = (&mut report.schemas, &schemas) {
         said.topics = known.taken_for();
     }
-    if report.caught_up {
-        report.finish(&targets).await?;
+    report.warnings.extend(refused.iter().map(|(topic, why)| format!("topic {topic} is left out: {why}")));
+    if report.caught_up
+        && let Err(error) = report.finish(&targets).await
+    {
+        let why = crate::restore::topics::with_hint(&error);
+        report.warnings.push(format!("topics keep the configs of the migration: {why}"));
     }
     report.duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
     Ok(report)
@@ -364,12 +377,15 @@ impl Router {
                 let (partition, bytes) = (fetched.partition.clone(), fetched.batches.len());
                 let Some((_, shared)) = self.inboxes.get(&partition) else { return };
                 let queued = shared.queued.fetch_add(bytes, std::sync::atomic::Ordering::Relaxed) + bytes;
-                if queued > self.common.room
-                    && !shared.paused.swap(true, std::sync::atomic::Ordering::Relaxed)
-                {
-                    let _ = self.common.to_source.send(SourceCommand::Pause(partition.clone()));
+                if queued > self.common.room {
+                    shared.ask(true, &partition, &self.common.to_source);
                 }
                 self.tell(partition, ToFlow::Fetched(fetched));
+            }
+            FromSource::End { partition, why: Some(why) } => {
+                if let Some((_, shared)) = self.inboxes.get(&partition) {
+                    shared.wait_for(why);
+                }
             }
             FromSource::Op(_) | FromSource::End { .. } => {}
         }

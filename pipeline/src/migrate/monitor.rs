@@ -12,7 +12,7 @@ use super::{Flows, MigrateSettings};
 use crate::Result;
 use crate::budget::Budget;
 use crate::kafka::{At, Client, Isolation};
-use crate::source::SourceProgress;
+use crate::source::{SourceProgress, cluster};
 use crate::target::TargetProgress;
 
 /// Between two looks at the source's ends.
@@ -67,6 +67,14 @@ pub(super) struct End {
 
 pub(super) type Ends = BTreeMap<TopicPartition, End>;
 
+/// How a migration that was to end has ended.
+#[derive(Debug)]
+pub(super) struct Watched {
+    pub(super) ends: Ends,
+    /// Whether the target holds everything; otherwise nothing has moved for so long that it is given up.
+    pub(super) caught_up: bool,
+}
+
 /// Looks at the source's ends for as long as the migration runs.
 pub(super) struct Monitor {
     pub(super) settings: MigrateSettings,
@@ -78,10 +86,12 @@ pub(super) struct Monitor {
 }
 
 impl Monitor {
-    /// Ends where it was asked for, and the target holds everything up to ends that have not moved between two looks.
-    pub(super) async fn run(self) -> Result<Ends> {
+    /// Ends where it was asked for, and the target holds everything up to ends that have not moved between two looks, or nothing has
+    /// moved for long.
+    pub(super) async fn run(self) -> Result<Watched> {
         let pause = if self.settings.until_caught_up { SHORT_PAUSE } else { PAUSE };
         let (mut before, mut said) = (Ends::new(), Instant::now());
+        let (mut reached, mut moved) = (0, Instant::now());
         loop {
             sleep(pause).await;
             let ends = self.look().await;
@@ -90,11 +100,31 @@ impl Monitor {
                 said = Instant::now();
                 self.say();
             }
-            if self.settings.until_caught_up && is_done && ends == before {
-                return Ok(ends);
+            let now = self.reached();
+            if now != reached {
+                (reached, moved) = (now, Instant::now());
+            }
+            let is_still = moved.elapsed() > self.settings.give_up_after;
+            let is_over = is_done && ends == before;
+            if self.settings.until_caught_up && (is_still || (is_over && self.has_all().await?)) {
+                return Ok(Watched { ends, caught_up: is_over });
             }
             before = ends;
         }
+    }
+
+    /// How far all of them are together.
+    fn reached(&self) -> i64 {
+        let flows = self.flows.lock().unwrap_or_else(PoisonError::into_inner);
+        let positions = flows.values().filter_map(|flow| flow.position());
+        positions.map(|position| position + 1).sum::<i64>() + i64::try_from(flows.len()).unwrap_or(0)
+    }
+
+    /// Whether every partition that the source has by now has begun.
+    async fn has_all(&self) -> Result<bool> {
+        let selected = cluster::select(&self.source, &self.settings.topics).await?;
+        let flows = self.flows.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(selected.partitions().all(|partition| flows.contains_key(&partition)))
     }
 
     fn say(&self) {

@@ -174,6 +174,10 @@ mod tests {
             assert_eq!(notes.place(*present), Some(Place { next: *next, last: last(*before) }), "{present}");
         }
         assert_eq!(notes.place(13), None);
+        // Who goes on in the midst of a note forgets it: the same records may come from elsewhere the next time.
+        let mut again = Notes::new(12, notes.clone().place(15).expect("a place"));
+        again.push(Note { runs: vec![(200, 12, 5)], next: 205, last: last(204) });
+        assert_eq!(again.place(14).map(|place| place.next), Some(202));
         notes.trim(16);
         assert_eq!((notes.place(16), notes.end()), (Some(Place { next: 113, last: last(112) }), 16));
     }

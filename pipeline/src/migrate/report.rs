@@ -7,7 +7,7 @@ use formats::commit::Gap;
 use formats::ids::{OffsetRange, Topic, TopicPartition};
 use serde::Serialize;
 
-use super::monitor::Ends;
+use super::monitor::Watched;
 use super::targets::Targets;
 use super::{Flows, MigrateSettings, SchemaReport};
 use crate::Result;
@@ -18,6 +18,8 @@ use crate::restore::topics;
 pub struct MigrateReport {
     /// Whether the target holds everything that the source had when it was last looked at.
     pub caught_up: bool,
+    /// Whether it was given up because nothing has moved for long, before the target held everything.
+    pub stalled: bool,
     /// Every partition that has begun.
     pub partitions: Vec<PartitionReport>,
     /// What was done with schemas, where they are migrated too.
@@ -60,7 +62,8 @@ pub struct PartitionReport {
 impl MigrateReport {
     /// Whether something is missing that a person must know of: exit code 3.
     pub fn is_partial(&self) -> bool {
-        self.schemas.as_ref().is_some_and(|schemas| schemas.failed.is_some())
+        self.stalled
+            || self.schemas.as_ref().is_some_and(|schemas| schemas.failed.is_some())
             || self.partitions.iter().any(|partition| {
                 partition.failure.is_some() || partition.held_back.is_some() || !partition.gaps.is_empty()
             })
@@ -85,18 +88,18 @@ impl MigrateReport {
     }
 }
 
-/// `ends` are the source's, where the target has caught up with them.
+/// `watched` is how it ended where it was to end by itself.
 pub(super) fn report(
     settings: &MigrateSettings,
     flows: &Flows,
     lags: &BTreeMap<TopicPartition, u64>,
-    ends: Option<&Ends>,
+    watched: Option<&Watched>,
 ) -> MigrateReport {
     let flows = flows.lock().unwrap_or_else(PoisonError::into_inner);
     let partition = |(source, flow): (&TopicPartition, &std::sync::Arc<super::flow::Shared>)| {
         let records = flow.acked.load(std::sync::atomic::Ordering::Relaxed);
         let claim = flow.claim();
-        let end = ends.and_then(|ends| ends.get(source));
+        let end = watched.and_then(|watched| watched.ends.get(source));
         PartitionReport {
             source: source.clone(),
             target: settings.target(source),
@@ -116,6 +119,8 @@ pub(super) fn report(
         }
     };
     let partitions: Vec<PartitionReport> = flows.iter().map(partition).collect();
-    let caught_up = ends.is_some() && partitions.iter().all(|partition| partition.failure.is_none());
-    MigrateReport { caught_up, partitions, ..MigrateReport::default() }
+    let stalled = watched.is_some_and(|watched| !watched.caught_up);
+    let caught_up =
+        watched.is_some() && !stalled && partitions.iter().all(|partition| partition.failure.is_none());
+    MigrateReport { caught_up, stalled, partitions, ..MigrateReport::default() }
 }

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use formats::commit::Op;
 use formats::ids::{Incarnation, Topic};
+use formats::wire::Side;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
@@ -124,7 +125,19 @@ impl Schemas {
         if is_stale {
             return Ok(None);
         }
-        self.framings().insert(topic.clone(), (framing, looked.saturating_add(more)));
+        let framing = {
+            let mut framings = self.framings();
+            let known = framings.entry(topic.clone()).or_default();
+            // Other partitions have looked meanwhile. What was taken for framed stays so: each record is read before it changes.
+            let mut framing = framing;
+            for side in Side::ALL {
+                if known.0.side(side).how == Framing::Inferred && framing.side(side).how == Framing::Raw {
+                    framing = framing.inferred(side);
+                }
+            }
+            *known = (framing, known.1.max(looked).saturating_add(more));
+            framing
+        };
         let by = (current.walk, framing.key.how, framing.value.how, framing.headers > 0);
         let covered = covered.unwrap_or(i64::MIN);
         let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
@@ -258,10 +271,11 @@ impl Follower {
                 },
             }
             let began = Instant::now();
-            let walked = tokio::select! {
-                () = stop.cancelled() => return Ok(()),
-                walked = self.walk(&stop) => walked,
-            };
+            // Not dropped in its midst: what it has borrowed of the target it puts back itself, and it knows of `stop`.
+            let walked = self.walk(&stop).await;
+            if stop.is_cancelled() {
+                return Ok(());
+            }
             match walked {
                 Ok(remap) => {
                     failures = 0;
@@ -318,12 +332,19 @@ impl Follower {
 
     /// One walk, and what is new is brought. What becomes of ids, where that has changed.
     async fn walk(&mut self, stop: &CancellationToken) -> Result<Option<Arc<Remap>>> {
-        let Some(archive) = self.look().await? else {
+        let looked = tokio::select! {
+            () = stop.cancelled() => return Ok(None),
+            looked = self.look() => looked?,
+        };
+        let Some(archive) = looked else {
             self.say(|report| report.failed = None);
             return Ok(None);
         };
         let target = &self.settings.rules.target;
-        let plan = target.plan(&archive, &self.notes).await?;
+        let plan = tokio::select! {
+            () = stop.cancelled() => return Ok(None),
+            plan = target.plan(&archive, &self.notes) => plan?,
+        };
         if let Some(first) = plan.problems.first() {
             let more = plan.problems.len() - 1;
             let text = if more == 0 { first.clone() } else { format!("{first} (and {more} more)") };

@@ -318,7 +318,7 @@ impl Coordinator {
                 self.report.failed.push((partition.clone(), error.to_string()));
                 self.held.remove(&partition);
                 self.absent.insert(partition.clone(), Known::of(&assignment, &self.cluster_id()));
-                self.tell(FromSource::End { partition }).await?;
+                self.tell(FromSource::End { partition, why: Some(error.to_string()) }).await?;
             }
         }
         Ok(())
@@ -387,7 +387,8 @@ impl Coordinator {
         });
         for (known, partition) in gone {
             tracing::warn!(%partition, "the topic was deleted at the source; what was taken of it stays");
-            self.tell(FromSource::End { partition: partition.clone() }).await?;
+            let why = Some("the topic was deleted at the source".to_owned());
+            self.tell(FromSource::End { partition: partition.clone(), why }).await?;
             self.absent.extend(known.map(|known| (partition.clone(), known)));
             if !self.settings.continuous {
                 self.report.failed.push((partition, "the topic was deleted meanwhile".into()));
@@ -578,7 +579,7 @@ impl Coordinator {
     /// A partition has what it is to have in this run.
     async fn end(&mut self, partition: TopicPartition) -> Result<()> {
         SourceProgress::add(&self.progress.partitions_done, 1);
-        self.tell(FromSource::End { partition }).await
+        self.tell(FromSource::End { partition, why: None }).await
     }
 
     fn want(&self, assignment: &Assignment) {

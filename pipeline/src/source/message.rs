@@ -55,8 +55,8 @@ pub(crate) enum FromSource {
     Gap { partition: TopicPartition, lineage: LineageId, gap: Gap, trimmed: bool },
     /// Something else to commit: a snapshot of the topics' settings.
     Op(Op),
-    /// Nothing more will come of this partition.
-    End { partition: TopicPartition },
+    /// Nothing more will come of this partition, or not for now, and why where that is not its end.
+    End { partition: TopicPartition, why: Option<String> },
 }
 
 /// A partition's history goes on here.

@@ -91,6 +91,12 @@ impl TopicFraming {
         self.headers > 0 || Side::ALL.iter().any(|side| self.side(*side).how != Framing::Raw)
     }
 
+    /// The same with a side that was taken for framed before.
+    pub(crate) fn inferred(mut self, side: Side) -> Self {
+        self.side_mut(side).how = Framing::Inferred;
+        self
+    }
+
     /// Settles the sides that only samples tell of.
     pub(super) fn infer(&mut self, told: &[Told], topic: &Topic) {
         let is_open = |side: &Side| told.iter().all(|told| told.says(topic, *side).is_none());
