@@ -14,6 +14,7 @@ use pipeline::restore::{self, RestoreSettings};
 use pipeline::schemas::SchemaSelection;
 use pipeline::seam::Seam;
 use pipeline::secret::Secret;
+use pipeline::select::GroupSelection;
 use pipeline::storage::wrap::Prefixed;
 use pipeline::storage::{self, IoSettings, StorageSettings, Store};
 use pipeline::{Error, Result};
@@ -264,6 +265,7 @@ pub(crate) async fn migrate_settings(
         None => None,
     };
     let topics = job.source.selection(job.include_internal_topics, &[])?;
+    let groups = job.consumer_groups.as_deref().map(GroupSelection::new).transpose()?;
     Ok(MigrateSettings {
         topic_mapping: job.topic_mapping.clone(),
         partition_mapping: job.partition_mapping.clone(),
@@ -280,6 +282,8 @@ pub(crate) async fn migrate_settings(
         fetch_max_bytes: Some(bytes(job.fetch_max_bytes)),
         produce_timeout: Duration::from_millis(job.produce_timeout_ms),
         give_up_after: Duration::from_millis(job.give_up_after_ms),
+        groups,
+        proof: job.proof,
         schemas,
         ..MigrateSettings::new(job.migration_id.to_string(), topics)
     })

@@ -44,13 +44,12 @@ pub(crate) fn show_backup(counters: Arc<BackupProgress>, continuous: bool) -> Ba
     follow(template, move |bar| {
         bar.set_length(counters.source.offsets_wanted.load(Relaxed).max(1));
         bar.set_position(counters.source.offsets_fetched.load(Relaxed));
-        let seconds = bar.elapsed().as_secs_f64().max(0.001);
         let bytes = counters.source.bytes_fetched.load(Relaxed);
         bar.set_message(format!(
             "{} records, {} fetched ({}/s), {} committed, partitions {}/{}",
             HumanCount(counters.source.records_fetched.load(Relaxed)),
             HumanBytes(bytes),
-            HumanBytes((bytes as f64 / seconds) as u64),
+            each_second(bytes, bar),
             HumanCount(counters.records_committed.load(Relaxed)),
             counters.source.partitions_done.load(Relaxed),
             counters.source.partitions.load(Relaxed),
@@ -63,13 +62,12 @@ pub(crate) fn show_restore(counters: Arc<RestoreProgress>) -> Bar {
     follow("{spinner} {elapsed_precise} [{bar:30}] {percent}% {msg} left {eta}", move |bar| {
         bar.set_length(counters.records_wanted.load(Relaxed).max(1));
         bar.set_position(counters.records_read.load(Relaxed));
-        let seconds = bar.elapsed().as_secs_f64().max(0.001);
         let bytes = counters.target.bytes_acked.load(Relaxed);
         bar.set_message(format!(
             "{} records acknowledged, {} ({}/s), {} proven, partitions {}/{}",
             HumanCount(counters.target.records_acked.load(Relaxed)),
             HumanBytes(bytes),
-            HumanBytes((bytes as f64 / seconds) as u64),
+            each_second(bytes, bar),
             HumanCount(counters.records_proven.load(Relaxed)),
             counters.target.partitions_done.load(Relaxed),
             counters.partitions.load(Relaxed),
@@ -80,18 +78,23 @@ pub(crate) fn show_restore(counters: Arc<RestoreProgress>) -> Bar {
 /// Follows a migration.
 pub(crate) fn show_migrate(counters: Arc<MigrateProgress>) -> Bar {
     follow("{spinner} {elapsed_precise} {msg}", move |bar| {
-        let seconds = bar.elapsed().as_secs_f64().max(0.001);
         let bytes = counters.target.bytes_acked.load(Relaxed);
         bar.set_message(format!(
-            "{} records acknowledged, {} ({}/s), lag {}, partitions {}, failed {}",
+            "{} records acknowledged, {} ({}/s), lag {}, partitions {}, failed {}, {} compared",
             HumanCount(counters.target.records_acked.load(Relaxed)),
             HumanBytes(bytes),
-            HumanBytes((bytes as f64 / seconds) as u64),
+            each_second(bytes, bar),
             HumanCount(counters.lag.load(Relaxed)),
             counters.partitions.load(Relaxed),
             counters.partitions_failed.load(Relaxed),
+            HumanCount(counters.records_compared.load(Relaxed)),
         ));
     })
+}
+
+/// So many bytes a second since the bar began.
+fn each_second(bytes: u64, bar: &ProgressBar) -> HumanBytes {
+    HumanBytes((bytes as f64 / bar.elapsed().as_secs_f64().max(0.001)) as u64)
 }
 
 /// A bar of a template that a function brings up to date several times a second.

@@ -44,6 +44,12 @@ impl Topic {
     }
 }
 
+impl AsRef<str> for Topic {
+    fn as_ref(&self) -> &str {
+        &self.0
+    }
+}
+
 impl TryFrom<String> for Topic {
     type Error = Error;
 

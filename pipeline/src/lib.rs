@@ -13,6 +13,7 @@ pub mod failpoint;
 pub mod kafka;
 pub mod migrate;
 pub mod prune;
+mod ranges;
 pub mod restore;
 pub mod schemas;
 pub mod seam;

@@ -1,5 +1,5 @@
-//! Which topics a job takes: literal names, globs and `~regular expressions`, with excludes, internal topics off by
-//! default.
+//! Which topics and consumer groups a job takes: literal names, globs and `~regular expressions`, with excludes, internal topics off
+//! by default.
 //!
 //! A pattern is one of three things, told apart by how it is written:
 //!
@@ -37,15 +37,15 @@ const LONGEST_PATTERN: usize = 4096;
 /// Which topics a job takes.
 #[derive(Debug, Clone)]
 pub struct TopicSelection {
-    include: Vec<Pattern>,
-    exclude: Vec<Pattern>,
+    include: Vec<Pattern<Topic>>,
+    exclude: Vec<Pattern<Topic>>,
     include_internal: bool,
     internal_topics: Vec<Topic>,
 }
 
 #[derive(Debug, Clone)]
-enum Pattern {
-    Literal(Topic),
+enum Pattern<L> {
+    Literal(L),
     Glob(GlobMatcher),
     Regex(Regex),
 }
@@ -110,10 +110,42 @@ impl TopicSelection {
     }
 }
 
-impl Pattern {
+/// Which consumer groups a job takes. Patterns are written as those of topics; a plain text is that very group.
+#[derive(Debug, Clone)]
+pub struct GroupSelection(Vec<Pattern<String>>);
+
+impl GroupSelection {
+    /// The groups that one of the patterns takes; all, where there is no pattern.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Input`] for a pattern that is no glob and no regular expression.
+    pub fn new<S: AsRef<str>>(patterns: &[S]) -> Result<Self> {
+        let pattern = |text: &S| Pattern::parse(text.as_ref(), |name| Ok(name.to_owned()));
+        patterns.iter().map(pattern).collect::<Result<_>>().map(Self)
+    }
+
+    /// Whether the group is taken.
+    pub fn matches(&self, group: &str) -> bool {
+        self.0.is_empty() || self.0.iter().any(|pattern| pattern.matches(group))
+    }
+}
+
+impl Pattern<Topic> {
     fn new(text: &str) -> Result<Self> {
+        Self::parse(text, |name| {
+            Topic::new(name).map_err(|error| {
+                let hint =
+                    "write a topic's name, a glob with *, ? or [abc], or a regular expression after a ~";
+                Error::input(error.message()).hint(hint)
+            })
+        })
+    }
+}
+
+impl<L: AsRef<str>> Pattern<L> {
+    fn parse(text: &str, literal: impl FnOnce(&str) -> Result<L>) -> Result<Self> {
         if text.len() > LONGEST_PATTERN {
-            return Err(Error::input(format!("a topic pattern of {} bytes is too long", text.len()))
+            return Err(Error::input(format!("a pattern of {} bytes is too long", text.len()))
                 .hint(format!("use at most {LONGEST_PATTERN} bytes a pattern, and several patterns")));
         }
         if let Some(expression) = text.strip_prefix('~') {
@@ -127,14 +159,7 @@ impl Pattern {
                     .hint("a glob takes *, ? and [abc]; a regular expression begins with ~")),
             };
         }
-        match Topic::new(text) {
-            Ok(topic) => Ok(Self::Literal(topic)),
-            Err(error) => {
-                let hint =
-                    "write a topic's name, a glob with *, ? or [abc], or a regular expression after a ~";
-                Err(Error::input(error.message()).hint(hint))
-            }
-        }
+        literal(text).map(Self::Literal)
     }
 
     fn regex(text: &str, expression: &str) -> Result<Self> {
@@ -149,11 +174,11 @@ impl Pattern {
         })
     }
 
-    fn matches(&self, topic: &str) -> bool {
+    fn matches(&self, name: &str) -> bool {
         match self {
-            Self::Literal(name) => name.as_str() == topic,
-            Self::Glob(glob) => glob.is_match(topic),
-            Self::Regex(regex) => regex.is_match(topic),
+            Self::Literal(literal) => literal.as_ref() == name,
+            Self::Glob(glob) => glob.is_match(name),
+            Self::Regex(regex) => regex.is_match(name),
         }
     }
 }
@@ -234,6 +259,19 @@ mod tests {
         assert!(select(&["*", JOURNAL_TOPIC], &[]).matches(JOURNAL_TOPIC, false));
         assert!(!select(&[JOURNAL_TOPIC], &["replevin-*"]).matches(JOURNAL_TOPIC, false), "excludes win");
         assert!(select(&[], &[]).matches("replevin-restore-journals", false));
+    }
+
+    #[test]
+    fn groups_are_taken_by_the_same_patterns_and_a_group_may_have_any_name() {
+        let some = GroupSelection::new(&["billing: all", "app-*", r"~job-\d+"]).expect("good");
+        for (group, taken) in
+            [("billing: all", true), ("app-1", true), ("job-12", true), ("job-x", false), ("billing", false)]
+        {
+            assert_eq!(some.matches(group), taken, "{group}");
+        }
+        assert!(GroupSelection::new::<&str>(&[]).expect("good").matches("app-1"), "all are taken");
+        let bad = GroupSelection::new(&["~("]).expect_err("no regular expression");
+        assert!(bad.message().contains("is not a regular expression"), "{bad}");
     }
 
     #[test]

@@ -3,7 +3,10 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use pipeline::migrate::{self, MigrateProgress, MigrateReport, PartitionReport};
+use formats::digest::ContentDigest;
+use pipeline::migrate::{
+    self, GroupReport, MigrateProgress, MigrateReport, OffsetOutcome, PartitionReport, ProofVerdict,
+};
 use pipeline::seam::Seam;
 use pipeline::{Error, Result};
 use serde_json::json;
@@ -52,6 +55,7 @@ pub(crate) async fn run(args: MigrateArgs, output: &Output) -> Result<u8> {
     bar.finish();
     let report = result?;
     let code = match () {
+        () if report.differs() => exit::MISMATCH,
         () if report.is_partial() => exit::PARTIAL,
         () if settings.until_caught_up && !report.caught_up => exit::INTERRUPTED,
         () => exit::DONE,
@@ -91,6 +95,14 @@ fn plan(job: &MigrateJob, plan: &migrate::MigratePlan, output: &Output) -> Resul
         }
         let mut lines = vec![table.to_string()];
         lines.extend(plan.schemas.iter().map(|line| format!("schemas: {line}")));
+        if !plan.groups.is_empty() {
+            let offsets: usize = plan.groups.values().sum();
+            lines.push(format!(
+                "groups: {} of {} would be carried over at the cut-over",
+                count(offsets as u64, "offset"),
+                count(plan.groups.len() as u64, "group")
+            ));
+        }
         lines.extend(plan.warnings.iter().map(|warning| format!("warning: {warning}")));
         lines.extend(plan.problems.iter().map(|problem| format!("problem: {problem}")));
         lines.push(match plan.problems.len() {
@@ -124,6 +136,9 @@ fn as_text(job: &MigrateJob, report: &MigrateReport) -> String {
     for partition in &report.partitions {
         lines.extend(of_partition(partition));
     }
+    lines.extend(of_groups(&report.groups));
+    lines.extend(of_proof(&report.partitions));
+    lines.extend(report.unfinished.iter().map(|why| format!("the cut-over is not complete: {why}")));
     lines.extend(report.warnings.iter().map(|warning| format!("warning: {warning}")));
     lines.join("\n")
 }
@@ -144,6 +159,71 @@ fn of_partition(partition: &PartitionReport) -> Vec<String> {
     }
     if let Some(why) = &partition.trouble {
         lines.push(format!("not yet: {source} to {target}: {why}"));
+    }
+    lines
+}
+
+fn of_groups(groups: &[GroupReport]) -> Vec<String> {
+    if groups.is_empty() {
+        return Vec::new();
+    }
+    let offsets = || groups.iter().flat_map(|group| &group.offsets);
+    let of = |outcome| offsets().filter(|offset| offset.outcome == outcome).count() as u64;
+    let (committed, kept) = (of(OffsetOutcome::Committed), of(OffsetOutcome::Kept));
+    let mut lines = vec![format!(
+        "groups: {} of {} committed in the target, {kept} there or further already",
+        count(committed, "offset"),
+        count(groups.len() as u64, "group")
+    )];
+    for group in groups {
+        lines.extend(group.failure.iter().map(|why| format!("failed: group {}: {why}", group.group)));
+        for offset in group.offsets.iter().filter(|offset| offset.outcome == OffsetOutcome::Failed) {
+            let why = offset.why.as_deref().unwrap_or("not committed");
+            lines.push(format!(
+                "failed: group {} at {}@{}: {why}",
+                group.group, offset.source, offset.source_offset
+            ));
+        }
+    }
+    lines
+}
+
+fn of_proof(partitions: &[PartitionReport]) -> Vec<String> {
+    let proofs = || partitions.iter().filter_map(|partition| Some((partition, partition.proof.as_ref()?)));
+    if proofs().next().is_none() {
+        return Vec::new();
+    }
+    let equal = proofs().filter(|(_, proof)| proof.verdict == ProofVerdict::Equal);
+    let (number, records) =
+        equal.fold((0, 0), |(number, records), (_, proof)| (number + 1, records + proof.records));
+    let mut lines = vec![format!(
+        "proof: the content digests of both sides are equal in {} of {} ({})",
+        number,
+        count(proofs().count() as u64, "partition"),
+        count(records, "record")
+    )];
+    for (partition, proof) in proofs().filter(|(_, proof)| proof.verdict != ProofVerdict::Equal) {
+        let what = match proof.verdict {
+            ProofVerdict::Equal | ProofVerdict::EqualWhereBothHave => "equal where both have records",
+            ProofVerdict::Compacted => "not comparable",
+            ProofVerdict::Differs => "NOT THE SAME",
+            ProofVerdict::Unread => "not compared",
+        };
+        let digest = |digest: &Option<_>| {
+            digest.map_or_else(|| "none".to_owned(), |digest: ContentDigest| digest.to_string())
+        };
+        let mut line = format!("proof: {} to {}: {what}", partition.source, partition.target);
+        if let Some(why) = &proof.why {
+            line = format!("{line}: {why}");
+        }
+        if proof.verdict == ProofVerdict::Differs {
+            line = format!(
+                "{line}: {} at the source, {} in the target",
+                digest(&proof.source_digest),
+                digest(&proof.target_digest)
+            );
+        }
+        lines.push(line);
     }
     lines
 }

@@ -9,7 +9,7 @@ use std::str::FromStr;
 
 use formats::ids::{BackupId, LineageId, Topic};
 use pipeline::schemas::SchemaSelection;
-use pipeline::select::TopicSelection;
+use pipeline::select::{GroupSelection, TopicSelection};
 
 use super::error::{At, Notice, Problems};
 use super::keys::{Handling, Harmless, Key, Kind, PARTITION, Table};
@@ -421,6 +421,7 @@ impl Checker<'_> {
                 return self.named(BackupId::new(text).map(drop).map_err(pipeline::Error::from), node, path);
             }
             Kind::TopicPattern => return self.named(TopicSelection::check_pattern(text), node, path),
+            Kind::GroupPattern => return self.named(GroupSelection::new(&[text]).map(drop), node, path),
             Kind::SubjectPattern => return self.named(SchemaSelection::check_pattern(text), node, path),
             Kind::Lineage => {
                 return self.named(
@@ -704,6 +705,7 @@ pub(crate) fn expected(kind: &Kind) -> String {
         Kind::Section(_) | Kind::Tagged { .. } => "a section of keys",
         Kind::Topic => "a topic's name",
         Kind::TopicPattern => "a topic's name, a glob or a ~regex",
+        Kind::GroupPattern => "a consumer group's name, a glob or a ~regex",
         Kind::SubjectPattern => "a subject's name or a glob",
         Kind::TopicPartition => "a topic and a partition such as orders-0",
         Kind::Server => "host:port of a broker",

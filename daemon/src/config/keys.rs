@@ -116,6 +116,8 @@ pub(crate) enum Kind {
     Host,
     BackupId,
     Lineage,
+    /// A consumer group's name, a glob or a `~regex`.
+    GroupPattern,
     /// A subject's name or a glob; a list of them may be one alone.
     SubjectPattern,
     /// `earliest`, `latest`, or offsets by topic and partition.

@@ -15,8 +15,6 @@ use super::restore::twice;
 use super::schemas::{Restored, SCHEMA_REGISTRY, SchemaRegistry};
 
 const NO_STORE: &str = "this is a migration, which keeps nothing in a store";
-const NO_GROUPS: &str = "not yet supported: consumer groups";
-const LEAVE_OUT: &str = "leave it out for now";
 
 /// The top level of a migration's file.
 pub(crate) static MIGRATION: Table = Table {
@@ -91,7 +89,10 @@ pub(crate) static MIGRATE: Table = Table {
         ours("rate_limit_bytes_per_sec", Kind::Size { min: 1024, max: i64::MAX }, "the most bytes a second; unset: no limit").example("50MiB"),
         ours("produce_timeout_ms", Kind::Duration { plain: Some(1), min: 1_000 }, "the longest that a broker may take to replicate what was produced").default("30000"),
         ours("give_up_after", Kind::Duration { plain: None, min: 1_000 }, "how long to wait without any progress where it is to end by itself; otherwise it is tried for ever").default("5m"),
-        refused("consumer_groups", NO_GROUPS, LEAVE_OUT),
+        ours("consumer_group_offsets", Kind::Choice(&["translate", "skip"]), "what is done with offsets that groups have committed at the source, once the target has caught up: commit there what they are in the target, or nothing")
+            .default("translate"),
+        ours("consumer_groups", Kind::List(&Kind::GroupPattern), "whose offsets: names of groups, globs, `~regular expressions`; an empty list takes all").default("[]"),
+        ours("proof", Kind::Bool, "read both sides once more when the target has caught up, and compare their content digests").default("true"),
     ],
 };
 
@@ -120,6 +121,10 @@ pub(crate) struct MigrateJob {
     pub(crate) rate_limit_bytes_per_sec: Option<u64>,
     pub(crate) produce_timeout_ms: u64,
     pub(crate) give_up_after_ms: u64,
+    /// `None`: offsets are not carried over. Patterns that [`pipeline::select::GroupSelection::new`] accepts.
+    pub(crate) consumer_groups: Option<Vec<String>>,
+    /// Whether both sides are compared at the end.
+    pub(crate) proof: bool,
     /// The source's registry, and what is done with its schemas; nothing where they are left out.
     pub(crate) schemas: Option<(Box<SchemaRegistry>, Box<Restored>)>,
     /// The most payload in memory at once, in bytes.
@@ -171,6 +176,9 @@ impl MigrateJob {
             rate_limit_bytes_per_sec: section.unsigned("rate_limit_bytes_per_sec"),
             produce_timeout_ms: section.unsigned("produce_timeout_ms")?,
             give_up_after_ms: section.unsigned("give_up_after")?,
+            consumer_groups: (section.text("consumer_group_offsets")? == "translate")
+                .then(|| section.texts("consumer_groups")),
+            proof: section.bool("proof")?,
             schemas,
             memory_limit: root.unsigned("memory_limit")?,
             notices,

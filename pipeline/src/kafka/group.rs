@@ -1,4 +1,4 @@
-//! Membership in a group of Kafka's classic protocol: FindCoordinator, JoinGroup, SyncGroup, Heartbeat, LeaveGroup.
+//! Membership in a group of Kafka's classic protocol: JoinGroup, SyncGroup, Heartbeat, LeaveGroup.
 //!
 //! ```text
 //! join (waits for the others) -> sync (one member assigns, all are told) -> heartbeat, heartbeat, ... -> join again
@@ -14,7 +14,7 @@ use kafka_protocol::messages::join_group_request::JoinGroupRequestProtocol;
 use kafka_protocol::messages::leave_group_request::MemberIdentity;
 use kafka_protocol::messages::sync_group_request::SyncGroupRequestAssignment;
 use kafka_protocol::messages::{
-    FindCoordinatorRequest, GroupId, HeartbeatRequest, JoinGroupRequest, LeaveGroupRequest, SyncGroupRequest,
+    GroupId, HeartbeatRequest, JoinGroupRequest, LeaveGroupRequest, SyncGroupRequest,
 };
 use kafka_protocol::protocol::StrBytes;
 
@@ -22,9 +22,6 @@ use super::client::Client;
 use super::connection::Connection;
 use super::error::KafkaErrorCode;
 use crate::{Error, Result};
-
-/// The type of key that names a group, and not a transaction.
-const GROUP: i8 = 0;
 
 /// What a member is.
 #[derive(Debug, Clone)]
@@ -208,35 +205,12 @@ impl GroupMember {
         let held = self.connection.take().filter(Connection::is_alive);
         let connection = match held {
             Some(connection) => connection,
-            None => self.client.open(self.coordinator().await?).await?,
+            None => {
+                let broker = self.client.group_coordinator(&self.settings.group_id).await?;
+                self.client.open(broker).await?
+            }
         };
         Ok(self.connection.insert(connection))
-    }
-
-    async fn coordinator(&self) -> Result<i32> {
-        let group = &self.settings.group_id;
-        self.client
-            .retry("FindCoordinator", async |_| {
-                let asked = self.client.any_broker()?;
-                let connection = self.client.control(asked).await?;
-                let request = FindCoordinatorRequest::default().with_key_type(GROUP);
-                // From v4 on several groups are asked for at once.
-                let several = connection.version::<FindCoordinatorRequest>()? >= 4;
-                let request = match several {
-                    true => request.with_coordinator_keys(vec![text(group)]),
-                    false => request.with_key(text(group)),
-                };
-                let response = connection.call(&request).await?;
-                let (code, broker) = match response.coordinators.first() {
-                    Some(found) if several => (found.error_code, found.node_id.0),
-                    _ => (response.error_code, response.node_id.0),
-                };
-                match KafkaErrorCode::check(code) {
-                    None => Ok(broker),
-                    Some(code) => Err(code.to_error(format!("the coordinator of group {group}"), None)),
-                }
-            })
-            .await
     }
 
     /// A connection that failed is not used again, and the coordinator is looked for anew.

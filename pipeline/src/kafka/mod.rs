@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   Client --------- metadata, leaders, one control connection a broker, retries
-//!     |-- offsets, partitions, admin, configs: small requests through control connections
+//!     |-- offsets, groups, partitions, admin, configs: small requests through control connections
 //!     |-- Fetcher            owns a connection: one fetch session, payload charged to the byte budget
 //!     |-- ProduceConnection  owns a connection: pipelined produce, payload sent without a copy
 //!     |-- TopicLog           a compacted topic as a log: read to its end, append once
@@ -27,6 +27,7 @@ pub mod fetch;
 mod fetch_session;
 mod frame;
 pub mod group;
+pub mod groups;
 mod leaders;
 pub mod log;
 pub mod metadata;
@@ -47,6 +48,7 @@ pub use connection::Connection;
 pub use error::{ErrorClass, KafkaErrorCode, Refusal};
 pub use fetch::{AbortedTransaction, FetchOutcome, FetchSettings, FetchedPartition, Fetcher, Position};
 pub use group::{Beat, GroupMember, GroupSettings, Joined};
+pub use groups::{CommittedOffset, ListedGroup};
 pub use log::{AppendError, LogRecord, TopicLog, TopicLogSettings};
 pub use metadata::{Broker, ClusterMetadata, PartitionMetadata, TopicMetadata, Topics};
 pub use offsets::{At, EpochEnd, ListedOffset};

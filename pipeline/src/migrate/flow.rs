@@ -354,7 +354,7 @@ impl Flow {
         self.history = Some(history);
         let looks = Arc::clone(&self.common.looks);
         let look = looks.acquire().await;
-        let claim = self.claim().await?;
+        let claim = self.claim(begin.next).await?;
         let mut present = self.present(&claim).await?;
         drop(look);
         if self.entry.as_ref().is_some_and(|entry| entry.writer != self.common.writer) {
@@ -430,8 +430,9 @@ impl Flow {
         .hint("the target lost records, or the migration's journal was lost: delete the topic and begin with another `migration_id`")
     }
 
-    /// Where the records go: as the journal says, or as it will say before the first of them is produced.
-    async fn claim(&mut self) -> Result<Claim> {
+    /// Where the records go: as the journal says, or as it will say before the first of them is produced, the one at or behind offset
+    /// `from` of the source.
+    async fn claim(&mut self, from: i64) -> Result<Claim> {
         let ready = self.common.targets.ensure(&self.source.topic, self.target.partition).await?;
         if let Some(entry) = &self.entry {
             if entry.target.topic_id != ready.id {
@@ -464,6 +465,7 @@ impl Flow {
             partition: self.target.partition,
             topic_id: ready.id,
             start: end,
+            from,
             producer: producer.id,
             epoch: producer.epoch,
             created: ready.created || self.common.made.contains(&self.target.topic),
@@ -488,7 +490,7 @@ impl Flow {
             let tail = [(self.target.clone(), OffsetRange::new(end - 1, end))].into();
             let (budget, stop) = (&self.common.reading, &self.common.stop);
             let mut read =
-                proof::read_back(&self.common.target, &tail, budget, &Arc::default(), stop).await?;
+                proof::read_back(&self.common.target, &tail, budget, &AtomicU64::new(0), stop).await?;
             let producer = ProducerEntry { producer: claim.producer, epoch: claim.epoch, base: 0 };
             resume::check_tail(&self.target, claim.start, &[producer], read.remove(&self.target))?;
         }

@@ -9,14 +9,19 @@
 //! the source they came from (see [`position`]). A run that died is run again and goes on behind the last record. What holds one
 //! partition back holds no other one back. This file wires the stages; each lives in a file of its own.
 
+mod cut_over;
 mod flow;
+mod groups;
 mod journal;
 mod monitor;
 mod plan;
 mod position;
+mod proof;
 mod report;
+mod reread;
 mod schemas;
 mod targets;
+mod translate;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -28,12 +33,15 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+pub use groups::{GroupOffset, GroupReport, OffsetOutcome};
 pub use journal::MIGRATION_TOPIC;
 pub use monitor::MigrateProgress;
 pub use plan::{MigratePlan, TopicPlan, plan};
+pub use proof::{PartitionProof, ProofVerdict};
 pub use report::{MigrateReport, PartitionReport};
 pub use schemas::{MigrateSchemas, SchemaReport};
 
+use cut_over::CutOver;
 use flow::{Common, Flow, Shared, ToFlow};
 use journal::Journal;
 use position::Entry;
@@ -41,7 +49,7 @@ use targets::Targets;
 
 use crate::budget::Budget;
 use crate::kafka::{Client, Isolation};
-use crate::select::TopicSelection;
+use crate::select::{GroupSelection, TopicSelection};
 use crate::source::{self, FromSource, SourceSettings, StartOffset, cluster};
 use crate::target::produce::{Coordinator, Outcome, ProduceSettings};
 use crate::{Error, Result};
@@ -96,12 +104,16 @@ pub struct MigrateSettings {
     pub produce_timeout: Duration,
     /// How long a partition is tried without any progress before it is given up.
     pub give_up_after: Duration,
+    /// Whose committed offsets are carried over once it has caught up; none: nobody's.
+    pub groups: Option<GroupSelection>,
+    /// Whether both sides are read once more and compared once it has caught up.
+    pub proof: bool,
     /// What is done with schemas; none: nothing, and records keep their ids.
     pub schemas: Option<MigrateSchemas>,
 }
 
 impl MigrateSettings {
-    /// Everything, with the defaults.
+    /// Everything, with the defaults; no offsets of groups.
     pub fn new(migration_id: impl Into<String>, topics: TopicSelection) -> Self {
         Self {
             migration_id: migration_id.into(),
@@ -121,6 +133,8 @@ impl MigrateSettings {
             fetch_max_bytes: None,
             produce_timeout: Duration::from_secs(30),
             give_up_after: Duration::from_secs(300),
+            groups: None,
+            proof: true,
             schemas: None,
         }
     }
@@ -185,7 +199,6 @@ pub async fn run(
     let expected = selected.partitions().collect();
     let refused = selected.refused.clone();
     let budget = Budget::within(settings.memory_limit);
-    progress.begin(&budget);
 
     let (mut schemas, mut following_schemas, mut report_of_schemas) = (None, None, None);
     if let Some(rules) = &settings.schemas {
@@ -259,7 +272,7 @@ pub async fn run(
         following,
         source.clone(),
         None,
-        budget,
+        budget.clone(),
         plan,
         to_router,
         Some(commands),
@@ -303,11 +316,17 @@ pub async fn run(
         said.topics = known.taken_for();
     }
     report.warnings.extend(refused.iter().map(|(topic, why)| format!("topic {topic} is left out: {why}")));
-    if report.caught_up
-        && let Err(error) = report.finish(&targets).await
-    {
-        let why = crate::restore::topics::with_hint(&error);
-        report.warnings.push(format!("topics keep the configs of the migration: {why}"));
+    if report.caught_up {
+        let cut_over = CutOver {
+            settings,
+            source,
+            target,
+            budget: &budget,
+            schemas: schemas.as_ref(),
+            progress: &progress,
+            stop: &stop,
+        };
+        cut_over.run(&mut report, &targets).await;
     }
     report.duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
     Ok(report)

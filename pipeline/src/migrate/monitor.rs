@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use formats::ids::TopicPartition;
@@ -10,7 +10,6 @@ use tokio::time::{Instant, sleep};
 
 use super::{Flows, MigrateSettings};
 use crate::Result;
-use crate::budget::Budget;
 use crate::kafka::{At, Client, Isolation};
 use crate::source::{SourceProgress, cluster};
 use crate::target::TargetProgress;
@@ -26,7 +25,6 @@ const SAID: Duration = Duration::from_secs(30);
 /// Counters of a running migration.
 #[derive(Debug, Default)]
 pub struct MigrateProgress {
-    budget: OnceLock<Budget>,
     /// What the source tells.
     pub source: Arc<SourceProgress>,
     /// What the target tells.
@@ -37,19 +35,12 @@ pub struct MigrateProgress {
     pub partitions_failed: AtomicU64,
     /// Offsets of the source that are not on the target yet, up to its stable offsets, when it was last looked at.
     pub lag: AtomicU64,
+    /// Records of either side that were read once more at the cut-over.
+    pub records_compared: AtomicU64,
     lags: Mutex<BTreeMap<TopicPartition, u64>>,
 }
 
 impl MigrateProgress {
-    pub(super) fn begin(&self, budget: &Budget) {
-        let _ = self.budget.set(budget.clone());
-    }
-
-    /// Payload bytes in memory now, and the bound; zeros before the run begins.
-    pub fn memory(&self) -> (usize, usize) {
-        self.budget.get().map_or((0, 0), |budget| (budget.used(), budget.limit()))
-    }
-
     /// The lag of each partition of the source, in offsets, when it was last looked at.
     pub fn lags(&self) -> BTreeMap<TopicPartition, u64> {
         self.lags.lock().unwrap_or_else(PoisonError::into_inner).clone()

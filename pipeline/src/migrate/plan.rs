@@ -6,6 +6,7 @@ use formats::ids::{Topic, TopicPartition};
 use serde::Serialize;
 
 use super::MigrateSettings;
+use super::groups;
 use super::journal::Journal;
 use super::position::Entry;
 use super::schemas::Follower;
@@ -21,6 +22,8 @@ pub struct MigratePlan {
     pub topics: Vec<TopicPlan>,
     /// What is done with schemas, in lines for people.
     pub schemas: Vec<String>,
+    /// Groups whose offsets would be carried over, and for how many partitions.
+    pub groups: BTreeMap<String, usize>,
     /// What makes it impossible.
     pub problems: Vec<String>,
     /// What the reader should know.
@@ -91,6 +94,16 @@ pub async fn plan(settings: &MigrateSettings, source: &Client, target: &Client) 
         plan.schemas = lines;
         plan.problems.extend(problems);
         plan.warnings.extend(warnings);
+    }
+    match groups::ask(settings, source, |place| selected.topics.contains_key(&place.topic)).await {
+        Ok(asked) => {
+            plan.groups = asked.groups.into_iter().map(|(name, committed)| (name, committed.len())).collect();
+            plan.warnings.extend(asked.warnings);
+        }
+        Err(error) => {
+            let why = topics::with_hint(&error);
+            plan.warnings.push(format!("offsets of groups could not be carried over: {why}"));
+        }
     }
     for (topic, why) in &selected.refused {
         plan.warnings.push(format!("topic {topic} is left out: {why}"));

@@ -31,6 +31,8 @@ pub(super) struct Claim {
     pub(super) topic_id: TopicId,
     /// The offset of the first record.
     pub(super) start: i64,
+    /// The source offset that the partition begins at.
+    pub(super) from: i64,
     /// The producer id of all records.
     pub(super) producer: i64,
     pub(super) epoch: i16,

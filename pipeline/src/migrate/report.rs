@@ -7,7 +7,10 @@ use formats::commit::Gap;
 use formats::ids::{OffsetRange, Topic, TopicPartition};
 use serde::Serialize;
 
+use super::groups::GroupReport;
 use super::monitor::Watched;
+use super::position::Claim;
+use super::proof::{PartitionProof, ProofVerdict, Proofs};
 use super::targets::Targets;
 use super::{Flows, MigrateSettings, SchemaReport};
 use crate::Result;
@@ -24,6 +27,10 @@ pub struct MigrateReport {
     pub partitions: Vec<PartitionReport>,
     /// What was done with schemas, where they are migrated too.
     pub schemas: Option<SchemaReport>,
+    /// What has become of the offsets that groups have committed at the source, where it has caught up.
+    pub groups: Vec<GroupReport>,
+    /// Why the cut-over is not complete, where it has caught up.
+    pub unfinished: Option<String>,
     /// Target topics that have their own configs now.
     pub finished_topics: Vec<Topic>,
     /// What the reader should know.
@@ -55,25 +62,82 @@ pub struct PartitionReport {
     pub failure: Option<String>,
     /// What keeps it from going on just now.
     pub trouble: Option<String>,
+    /// How both sides compare, where it has caught up and that was asked for.
+    pub proof: Option<PartitionProof>,
     #[serde(skip)]
-    created: bool,
+    claim: Option<Claim>,
+}
+
+/// What of a partition is on the target.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Standing {
+    pub(super) target: TopicPartition,
+    /// The offsets of the target that are the migration's.
+    pub(super) start: i64,
+    pub(super) end: i64,
+    /// As many.
+    pub(super) records: u64,
+    /// The offsets of the source that they come from.
+    pub(super) from: i64,
+    pub(super) position: i64,
+}
+
+impl PartitionReport {
+    /// Whether this came of comparing it.
+    pub fn is(&self, verdict: ProofVerdict) -> bool {
+        self.proof.as_ref().is_some_and(|proof| proof.verdict == verdict)
+    }
 }
 
 impl MigrateReport {
     /// Whether something is missing that a person must know of: exit code 3.
     pub fn is_partial(&self) -> bool {
         self.stalled
+            || self.unfinished.is_some()
             || self.schemas.as_ref().is_some_and(|schemas| schemas.failed.is_some())
+            || self.groups.iter().any(GroupReport::is_partial)
             || self.partitions.iter().any(|partition| {
-                partition.failure.is_some() || partition.held_back.is_some() || !partition.gaps.is_empty()
+                partition.failure.is_some()
+                    || partition.held_back.is_some()
+                    || !partition.gaps.is_empty()
+                    || partition.is(ProofVerdict::Unread)
             })
+    }
+
+    /// Whether a partition of the target is not what the source holds: exit code 4.
+    pub fn differs(&self) -> bool {
+        self.partitions.iter().any(|partition| partition.is(ProofVerdict::Differs))
+    }
+
+    /// What is on the target, by partition of the source; without those that do not go on.
+    pub(super) fn standings(&self) -> BTreeMap<TopicPartition, Standing> {
+        let standing = |partition: &PartitionReport| {
+            let range = partition.target_range.filter(|_| partition.failure.is_none())?;
+            let standing = Standing {
+                target: partition.target.clone(),
+                start: range.first,
+                end: range.end,
+                records: partition.records,
+                from: partition.claim.as_ref()?.from,
+                position: partition.position?,
+            };
+            Some((partition.source.clone(), standing))
+        };
+        self.partitions.iter().filter_map(standing).collect()
+    }
+
+    pub(super) fn set_proofs(&mut self, mut proofs: Proofs) {
+        for partition in &mut self.partitions {
+            partition.proof = proofs.remove(&partition.source);
+        }
     }
 
     /// Gives topics that this migration made the configs of their sources, where all of a topic has come.
     pub(super) async fn finish(&mut self, targets: &Targets) -> Result<()> {
         let mut whole: BTreeMap<&Topic, bool> = BTreeMap::new();
         for partition in &self.partitions {
-            let is_good = partition.created && partition.failure.is_none() && partition.trouble.is_none();
+            let created = partition.claim.as_ref().is_some_and(|claim| claim.created);
+            let is_good = created && partition.failure.is_none() && partition.trouble.is_none();
             *whole.entry(&partition.source.topic).or_insert(true) &= is_good;
         }
         let whole: BTreeSet<Topic> =
@@ -115,7 +179,8 @@ pub(super) fn report(
             gaps: flow.gaps(),
             failure: flow.failure(),
             trouble: flow.trouble(),
-            created: claim.is_some_and(|claim| claim.created),
+            proof: None,
+            claim,
         }
     };
     let partitions: Vec<PartitionReport> = flows.iter().map(partition).collect();

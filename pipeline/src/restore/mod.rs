@@ -433,7 +433,8 @@ impl Restore<'_> {
             good.map(|(topic, partition)| (place(topic, partition), partition.target_range)).collect();
         self.leave_out_what_is_gone(prepared, report, &mut ranges).await?;
         let mut found =
-            proof::read_back(self.client, &ranges, &self.budget, &self.progress, &self.stop).await?;
+            proof::read_back(self.client, &ranges, &self.budget, &self.progress.records_proven, &self.stop)
+                .await?;
         for topic in &mut report.topics {
             for partition in &mut topic.partitions {
                 let place = TopicPartition::new(topic.target.clone(), partition.target);

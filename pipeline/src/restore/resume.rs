@@ -5,7 +5,7 @@
 //! producer's sequence numbers without holes and there are no more places than numbers.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use formats::ids::{OffsetRange, Topic, TopicPartition};
@@ -108,7 +108,7 @@ pub(super) async fn standings(
     };
     let tails = places.iter().filter_map(|place| begun(&place)).collect();
     // Not the proof, so nothing of its progress.
-    let mut tails = proof::read_back(client, &tails, budget, &Arc::default(), stop).await?;
+    let mut tails = proof::read_back(client, &tails, budget, &AtomicU64::new(0), stop).await?;
     let remembered = client.describe_producers(places.iter().cloned()).await;
     for place in places {
         let Some(entry) = prepared.attempt.partitions.get(&place) else {

@@ -4,10 +4,12 @@
 //! and send or read header names that are not UTF-8. [`crate::raw`] writes such batches.
 
 mod compare;
+mod groups;
 mod produce;
 mod read;
 
 pub use compare::{Compared, assert_same, compare};
+pub use groups::{Committed, Member, commit, committed};
 pub use produce::{NewRecord, Producer};
 pub use read::{Isolation, Rec, TimestampKind, read_all, read_partitions, watermarks};
 

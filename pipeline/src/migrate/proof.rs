@@ -1,0 +1,210 @@
+//! Proof of a migration: both sides of each partition read once more, and compared by their content digests.
+//!
+//! The source's records are given the ids that the target gave first. What the source does not have any more cannot be compared, and is
+//! said: of a log whose beginning was deleted what is left is; of a log that was compacted since nothing is.
+
+use std::collections::BTreeMap;
+
+use formats::digest::ContentDigest;
+use formats::ids::{OffsetRange, TopicPartition};
+use serde::Serialize;
+
+use super::cut_over::CutOver;
+use super::report::{MigrateReport, Standing};
+use super::reread::SourceSide;
+use crate::Result;
+use crate::kafka::{At, Isolation};
+use crate::ranges::{Read, Sink};
+use crate::restore::proof::ReadBack;
+use crate::restore::topics;
+
+/// How a partition of the target compares with that of the source.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct PartitionProof {
+    /// What came of it.
+    pub verdict: ProofVerdict,
+    /// How many records were compared.
+    pub records: u64,
+    /// The content digest of the source's, with the ids that they have in the target.
+    pub source_digest: Option<ContentDigest>,
+    /// The content digest of the target's.
+    pub target_digest: Option<ContentDigest>,
+    /// What the reader should know of it.
+    pub why: Option<String>,
+}
+
+/// What came of comparing a partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ProofVerdict {
+    /// All records are the same.
+    Equal,
+    /// All records that both sides still have are the same; the older ones are gone from one of them.
+    EqualWhereBothHave,
+    /// The source has compacted since: it has fewer records than were brought.
+    Compacted,
+    /// They are not the same. Exit code 4.
+    Differs,
+    /// One side could not be read.
+    Unread,
+}
+
+impl PartitionProof {
+    fn unread(why: String) -> Self {
+        Self {
+            verdict: ProofVerdict::Unread,
+            records: 0,
+            source_digest: None,
+            target_digest: None,
+            why: Some(why),
+        }
+    }
+}
+
+/// A partition to be compared.
+struct Compared {
+    standing: Standing,
+    /// The first offset that each side still has.
+    source_first: i64,
+    target_first: i64,
+}
+
+impl Compared {
+    fn source(&self) -> OffsetRange {
+        let Standing { from, position, .. } = self.standing;
+        OffsetRange::new(from.max(self.source_first).min(position), position)
+    }
+
+    /// Records that the target still has.
+    fn target(&self) -> OffsetRange {
+        let Standing { start, end, .. } = self.standing;
+        OffsetRange::new(start.max(self.target_first).min(end), end)
+    }
+
+    /// How many records of the source's beginning the target has lost to its own retention.
+    fn skip(&self) -> u64 {
+        u64::try_from(self.target().first - self.standing.start).unwrap_or(0)
+    }
+
+    /// Whether the source has lost the beginning of what was brought.
+    fn is_cut(&self) -> bool {
+        self.source_first > self.standing.from
+    }
+}
+
+impl CutOver<'_> {
+    /// Reads what the source still has of partitions, but for so many records.
+    async fn read_sources(
+        &self,
+        compared: &BTreeMap<TopicPartition, Compared>,
+        skips: BTreeMap<TopicPartition, u64>,
+    ) -> Result<Read<SourceSide>> {
+        let mut ranges = BTreeMap::new();
+        for (place, skip) in skips {
+            let (range, ids) = (compared[&place].source(), self.ids(&place.topic)?);
+            ranges.insert(place, (range, SourceSide::digesting(skip, ids)));
+        }
+        self.read(self.source, ranges, Isolation::ReadCommitted).await
+    }
+
+    /// Compares every partition that has come.
+    ///
+    /// # Errors
+    /// It was stopped; a cluster cannot be asked.
+    pub(super) async fn prove(&self, report: &mut MigrateReport) -> Result<()> {
+        let standings = report.standings();
+        let firsts = self.firsts(standings.keys().cloned()).await?;
+        let targets = standings.values().map(|standing| standing.target.clone());
+        let mut there = self.target.list_offsets(targets, At::Earliest, Isolation::ReadUncommitted).await;
+        let mut compared = BTreeMap::new();
+        for (place, standing) in standings {
+            let first = there.remove(&standing.target).and_then(|first| first.ok()?.offset);
+            let target_first = first.unwrap_or(standing.start);
+            compared.insert(place.clone(), Compared { source_first: firsts[&place], target_first, standing });
+        }
+        let topics = compared.keys().map(|place| place.topic.clone()).collect();
+        let compacted = self.compacted(topics).await?;
+        // Of a log whose beginning is gone nobody knows how many records that were.
+        let skips =
+            compared.iter().map(|(place, one)| (place.clone(), if one.is_cut() { 0 } else { one.skip() }));
+        let mut read = self.read_sources(&compared, skips.collect()).await?;
+        let longer = read.iter().filter_map(|(place, side)| {
+            let (one, records) = (&compared[place], side.as_ref().ok()?.records());
+            let skip = records.saturating_sub(one.target().len());
+            (one.is_cut() && one.skip() > 0 && skip > 0).then(|| (place.clone(), skip))
+        });
+        let longer = longer.collect();
+        read.extend(self.read_sources(&compared, longer).await?);
+        let (mut proofs, mut sources) = (Proofs::new(), BTreeMap::new());
+        let mut ranges = BTreeMap::new();
+        for (place, side) in read {
+            let side = match side {
+                Ok(side) => side,
+                Err(error) => {
+                    proofs.insert(place, PartitionProof::unread(topics::with_hint(&error.at("the source"))));
+                    continue;
+                }
+            };
+            let one = &compared[&place];
+            let (digests, mut target) = (side.digests(), one.target());
+            let records = i64::try_from(digests[0].records()).unwrap_or(i64::MAX);
+            if one.is_cut() {
+                target.first = target.first.max(target.end.saturating_sub(records));
+            }
+            ranges.insert(one.standing.target.clone(), (target, ReadBack::default()));
+            sources.insert(place, digests);
+        }
+        let mut read = self.read(self.target, ranges, Isolation::ReadUncommitted).await?;
+        for (place, digests) in sources {
+            let one = &compared[&place];
+            let proof = match read.remove(&one.standing.target) {
+                Some(Ok(ReadBack { digest, .. })) => {
+                    one.compare(digests, digest, compacted.contains(&place.topic))
+                }
+                Some(Err(error)) => PartitionProof::unread(topics::with_hint(&error.at("the target"))),
+                None => continue,
+            };
+            proofs.insert(place, proof);
+        }
+        report.set_proofs(proofs);
+        Ok(())
+    }
+}
+
+impl Compared {
+    /// `sources` are the digests with the ids of the source and with those of the target: where records have passed before it was
+    /// known that they name schemas, they have kept their ids.
+    fn compare(
+        &self,
+        sources: [ContentDigest; 2],
+        target: ContentDigest,
+        is_compacted: bool,
+    ) -> PartitionProof {
+        let [plain, landed] = sources;
+        let source = if plain == target { plain } else { landed };
+        let brought = self.standing.records;
+        let (verdict, why) = match () {
+            () if source == target && target.records() == brought => (ProofVerdict::Equal, None),
+            () if source == target => {
+                let why = format!(
+                    "of {brought} records that were brought both sides still have {}",
+                    target.records()
+                );
+                (ProofVerdict::EqualWhereBothHave, Some(why))
+            }
+            () if is_compacted && source.records() < brought => {
+                let why = format!(
+                    "the source holds {} of {brought} records that were brought: it has compacted the log since",
+                    source.records()
+                );
+                (ProofVerdict::Compacted, Some(why))
+            }
+            () => (ProofVerdict::Differs, Some("the content digests are not the same".to_owned())),
+        };
+        let records = target.records().min(source.records());
+        PartitionProof { verdict, records, source_digest: Some(source), target_digest: Some(target), why }
+    }
+}
+
+/// What came of each partition.
+pub(super) type Proofs = BTreeMap<TopicPartition, PartitionProof>;

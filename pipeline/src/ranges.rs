@@ -1,0 +1,266 @@
+//! Ranges of partitions read once from end to end, whoever leads them meanwhile.
+//!
+//! Each broker is asked by one fetcher for all of its partitions; what is read is given batch by batch to the partition's [`Sink`], on
+//! threads of their own. A partition whose leader moves goes on at its new one. It promises nothing about what lies outside of a range.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use bytes::Bytes;
+use formats::codec::Decompressor;
+use formats::ids::{OffsetRange, TopicPartition};
+use formats::record::Records;
+use formats::record_batch::{Batches, RecordBatch};
+use futures::future::join_all;
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+
+use crate::budget::Budget;
+use crate::kafka::{
+    AbortedTransaction, Client, ErrorClass, FetchSettings, Fetcher, Isolation, Position, Topics,
+};
+use crate::restore::topics::needing;
+use crate::{Error, ErrorKind, Result};
+
+/// How long reading may make no progress at all.
+const PATIENCE: Duration = Duration::from_secs(120);
+/// The largest fetch answer that is asked for, and its share of the budget.
+const FETCH: usize = 8 << 20;
+const SHARE: usize = 4;
+/// The most that one batch may decompress to.
+const CAP: usize = 512 << 20;
+
+/// Takes what is read of one partition.
+pub(crate) trait Sink: Send + 'static {
+    /// Aborted transactions that overlap the batches that come next.
+    fn list_aborted(&mut self, _aborted: &[AbortedTransaction]) {}
+
+    /// The next batch, its checksum verified; of its offsets only those in `keep` lie in the range.
+    ///
+    /// # Errors
+    /// It cannot be read. Nothing more of the partition is.
+    fn take(&mut self, batch: &RecordBatch<'_>, keep: OffsetRange, scratch: &mut Scratch) -> Result<()>;
+
+    /// How many records it has taken.
+    fn records(&self) -> u64;
+}
+
+/// What is used again from batch to batch.
+#[derive(Debug, Default)]
+pub(crate) struct Scratch {
+    decompressor: Decompressor,
+    bytes: Vec<u8>,
+}
+
+impl Scratch {
+    /// The records of a batch.
+    pub(crate) fn records<'a>(&'a mut self, batch: &RecordBatch<'a>) -> Result<Records<'a>> {
+        Ok(self.decompressor.records(batch, CAP, &mut self.bytes)?)
+    }
+}
+
+/// A partition that is being read.
+#[derive(Debug)]
+struct Reading<S> {
+    next: i64,
+    end: i64,
+    sink: S,
+}
+
+/// What has become of partitions.
+pub(crate) type Read<S> = BTreeMap<TopicPartition, Result<S>>;
+type Left<S> = BTreeMap<TopicPartition, Reading<S>>;
+type Round<S> = Vec<(TopicPartition, Reading<S>, Option<Error>)>;
+
+/// Gives ranges of partitions to their sinks; `counter` grows with the records.
+///
+/// # Errors
+/// Only where stopped ([`crate::ErrorKind::Interrupted`]); what is wrong with a partition is in its result.
+pub(crate) async fn read<S: Sink>(
+    client: &Client,
+    ranges: BTreeMap<TopicPartition, (OffsetRange, S)>,
+    isolation: Isolation,
+    budget: &Budget,
+    counter: &AtomicU64,
+    stop: &CancellationToken,
+) -> Result<Read<S>> {
+    let mut done = Read::new();
+    let reading = |(range, sink): (OffsetRange, S)| Reading { next: range.first, end: range.end, sink };
+    let mut left: Left<S> = ranges.into_iter().map(|(place, range)| (place, reading(range))).collect();
+    let mut progressed = Instant::now();
+    loop {
+        let (over, more): (Left<S>, Left<S>) =
+            left.into_iter().partition(|(_, reading)| reading.next >= reading.end);
+        done.extend(over.into_iter().map(|(partition, reading)| (partition, Ok(reading.sink))));
+        left = more;
+        if left.is_empty() {
+            return Ok(done);
+        }
+        let before: i64 = left.values().map(|reading| reading.next).sum();
+        let (by_leader, waiting) = by_leader(client, left).await;
+        left = waiting;
+        let rounds = by_leader
+            .into_iter()
+            .map(|(broker, partitions)| read_from(client, broker, partitions, isolation, budget, counter));
+        let results = tokio::select! {
+            () = stop.cancelled() => return Err(interrupted()),
+            results = join_all(rounds) => results,
+        };
+        for (partition, reading, error) in results.into_iter().flatten() {
+            match error {
+                Some(error) if !error.is_retriable() => {
+                    done.insert(partition, Err(error));
+                }
+                _ => {
+                    left.insert(partition, reading);
+                }
+            }
+        }
+        if left.values().map(|reading| reading.next).sum::<i64>() > before {
+            progressed = Instant::now();
+        } else if progressed.elapsed() > PATIENCE {
+            for (partition, reading) in std::mem::take(&mut left) {
+                let text = format!("{partition} gave nothing at offset {} for {PATIENCE:?}", reading.next);
+                done.insert(partition, Err(Error::retry(text)));
+            }
+        } else {
+            sleep(Duration::from_millis(200)).await;
+        }
+    }
+}
+
+/// Partitions by the broker that leads them, and those that nobody does just now.
+async fn by_leader<S>(client: &Client, left: Left<S>) -> (BTreeMap<i32, Left<S>>, Left<S>) {
+    let mut topics: Vec<_> = left.keys().map(|partition| partition.topic.clone()).collect();
+    topics.dedup();
+    let metadata = match client.refresh(Topics::Named(&topics)).await {
+        Ok(metadata) => metadata,
+        Err(error) => {
+            tracing::warn!(%error, "no fresh metadata");
+            client.metadata()
+        }
+    };
+    let (mut by_leader, mut waiting) = (BTreeMap::<i32, Left<S>>::new(), Left::new());
+    for (partition, reading) in left {
+        let led = match metadata.leader(&partition.topic, partition.partition) {
+            Some((leader, _)) => by_leader.entry(leader).or_default(),
+            None => &mut waiting,
+        };
+        led.insert(partition, reading);
+    }
+    (by_leader, waiting)
+}
+
+/// Reads partitions from one broker until they are done, or it is not their leader any more.
+async fn read_from<S: Sink>(
+    client: &Client,
+    broker: i32,
+    mut partitions: Left<S>,
+    isolation: Isolation,
+    budget: &Budget,
+    counter: &AtomicU64,
+) -> Round<S> {
+    let max_bytes = i32::try_from((budget.limit() / SHARE).min(FETCH)).unwrap_or(i32::MAX);
+    let settings =
+        FetchSettings { isolation, max_bytes, partition_max_bytes: max_bytes, ..FetchSettings::default() };
+    let mut fetcher = Fetcher::new(client.clone(), broker, settings, budget.clone());
+    let metadata = client.metadata();
+    for (partition, reading) in &partitions {
+        let id = metadata.topic_id(&partition.topic).unwrap_or_default();
+        fetcher.add(partition.clone(), id, Position::at(reading.next));
+    }
+    let mut round = Round::<S>::new();
+    let mut idle = Instant::now();
+    while !partitions.is_empty() {
+        let outcome = match fetcher.receive().await {
+            Ok(outcome) => outcome,
+            Err(error) => {
+                let kind = error.kind();
+                let failed = |(partition, reading)| {
+                    (partition, reading, Some(Error::new(kind, error.message().to_owned())))
+                };
+                round.extend(partitions.into_iter().map(failed));
+                return round;
+            }
+        };
+        if outcome.partitions.is_empty() && idle.elapsed() > PATIENCE / 4 {
+            break;
+        }
+        for fetched in outcome.partitions {
+            let partition = fetched.partition;
+            let Some(mut reading) = partitions.remove(&partition) else { continue };
+            if let Some(code) = fetched.error {
+                fetcher.remove(&partition);
+                let topic = format!("topic {}", partition.topic);
+                let error = code.to_error(format!("reading back {partition}"), None);
+                let mut error = needing(error, "READ", &topic);
+                if code.class() != ErrorClass::Fatal {
+                    error = Error::retry(error.message());
+                }
+                round.push((partition, reading, Some(error)));
+                continue;
+            }
+            let records = fetched.records.unwrap_or_default();
+            let (aborted, before) = (fetched.aborted, reading.sink.records());
+            let read = tokio::task::spawn_blocking(move || {
+                reading.sink.list_aborted(&aborted);
+                let result = give(&mut reading, &records);
+                (reading, result)
+            });
+            let (reading, result) = match read.await {
+                Ok(read) => read,
+                Err(_) => break,
+            };
+            counter.fetch_add(reading.sink.records() - before, Relaxed);
+            idle = Instant::now();
+            match result {
+                Err(error) => {
+                    fetcher.remove(&partition);
+                    let error = error.at(format!("reading back {partition}"));
+                    round.push((partition, reading, Some(error)));
+                }
+                Ok(()) if reading.next >= reading.end => {
+                    fetcher.remove(&partition);
+                    round.push((partition, reading, None));
+                }
+                Ok(()) => {
+                    fetcher.seek(&partition, Position::at(reading.next));
+                    partitions.insert(partition, reading);
+                }
+            }
+        }
+    }
+    round.extend(partitions.into_iter().map(|(partition, reading)| (partition, reading, None)));
+    round
+}
+
+/// Gives the batches of an answer to the partition's sink.
+fn give<S: Sink>(reading: &mut Reading<S>, records: &Bytes) -> Result<()> {
+    let mut scratch = Scratch::default();
+    for batch in Batches::new(records) {
+        let batch = batch?;
+        if batch.next_offset() <= reading.next {
+            continue;
+        }
+        if batch.base_offset() >= reading.end {
+            // What lay between is gone: a cleaner took it, and producers have written behind the range since.
+            reading.next = reading.end;
+            break;
+        }
+        batch.verify_crc()?;
+        let end = batch.next_offset().min(reading.end);
+        reading.sink.take(
+            &batch,
+            OffsetRange::new(batch.base_offset().max(reading.next), end),
+            &mut scratch,
+        )?;
+        reading.next = end;
+    }
+    Ok(())
+}
+
+fn interrupted() -> Error {
+    Error::new(ErrorKind::Interrupted, "it was stopped while partitions were read")
+        .hint("run it again to go on")
+}
