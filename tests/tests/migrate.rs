@@ -327,3 +327,48 @@ fn new_partitions_and_topics_are_found_and_a_source_made_anew_is_refused() {
     assert!(failed.contains("made anew"), "{report:#}");
     assert_eq!(client::read_all(&new.bootstrap(), "grows-a", Isolation::ReadCommitted).len(), 10);
 }
+
+#[test]
+fn a_partition_keeps_the_beginning_that_it_had_when_it_died() {
+    let (old, new) = clusters();
+    client::create_topic(&old.bootstrap(), "latest", 1, 1, &[]);
+    let producer = Producer::new(&old.bootstrap(), &[]);
+    producer.send("latest", &records("before", 20));
+    let migration = Migration::new("latest", &["latest"]).set("start_offset: latest");
+    // It dies after it has said where it begins, and before a record has come.
+    let died = migration.command(&[]).env("REPLEVIN_FAILPOINT", "after_migration_entry:1").run();
+    assert!(died.code().is_none() || died.code() == Some(134), "{:?}", died.code());
+    producer.send("latest", &records("behind", 7));
+    assert_eq!(count(&migration.catch_up()), 7);
+    let found = client::read_all(&new.bootstrap(), "latest", Isolation::ReadCommitted);
+    assert_eq!(found[0].value.as_deref(), Some(&b"behind 0"[..]));
+    producer.send("latest", &records("later", 5));
+    assert_eq!(count(&migration.catch_up()), 12);
+}
+
+#[test]
+fn a_partition_that_has_failed_stays_so_and_the_others_go_on() {
+    let (old, new) = clusters();
+    for topic in ["fails-a", "fails-b"] {
+        client::create_topic(&old.bootstrap(), topic, 1, 1, &[]);
+        Producer::new(&old.bootstrap(), &[]).send(topic, &records("first", 10));
+    }
+    let migration = Migration::new("fails", &["fails-*"]);
+    migration.catch_up();
+    client::delete_topics(&new.bootstrap(), &["fails-a"]);
+    until("it to go", || !client::topics(&new.bootstrap()).iter().any(|topic| topic == "fails-a"));
+    let live = migration.live();
+    let come = |count| client::read_all(&new.bootstrap(), "fails-b", Isolation::ReadCommitted).len() == count;
+    for round in 1..4 {
+        for topic in ["fails-a", "fails-b"] {
+            Producer::new(&old.bootstrap(), &[]).send(topic, &records("more", 10));
+        }
+        until("the other one to come", || come(10 + 10 * round));
+    }
+    live.signal("TERM");
+    let report = json(&live.wait().expect_code(3));
+    let failure = report["partitions"][0]["failure"].as_str().unwrap_or_default();
+    assert!(failure.contains("deleted or made anew"), "{report:#}");
+    let topics = client::topics(&new.bootstrap());
+    assert!(!topics.iter().any(|topic| topic == "fails-a"), "what was refused was made anew");
+}

@@ -112,6 +112,10 @@ fn groups_go_on_at_the_very_record_whatever_lies_between() {
     assert_eq!(plan["plan"]["groups"]["at: 0"], 2);
     assert!(client::committed(&new.bootstrap(), "at: 0", &format!("{topic}-new"), 2).is_empty());
 
+    for point in ["before_migration_groups:2", "after_migration_groups:2"] {
+        let died = migrate(topic, settings).env("REPLEVIN_FAILPOINT", point).run();
+        assert!(died.code().is_none() || died.code() == Some(134), "{point}: {:?}", died.code());
+    }
     let report = json(&migrate(topic, settings).run().expect_code(0));
     assert_eq!(verdicts(&report), ["equal", "equal"], "{report:#}");
     go_on(topic, 2, &groups);

@@ -59,6 +59,9 @@ fn home(prefix: &str) -> Registry {
 fn caught_up(migrate: &impl Fn(&[&str]) -> Replevin) -> Value {
     let report = json(&migrate(&["--until-caught-up"]).run().expect_code(0));
     assert_eq!(report["caught_up"], true, "{report:#}");
+    for one in report["partitions"].as_array().expect("partitions") {
+        assert_eq!(one["proof"]["verdict"], "equal", "{one:#}");
+    }
     report
 }
 

@@ -25,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 use super::journal::Write;
 use super::position::{Claim, Entry, History, Note, Notes, Place};
 use super::schemas::{Rules, Schemas};
-use super::targets::Targets;
+use super::targets::{self, Targets};
 use crate::archive::{BatchFate, ClippedBatch};
 use crate::budget::Budget;
 use crate::kafka::{Client, Topics};
@@ -311,7 +311,8 @@ impl Flow {
                 match outcome.error {
                     Some(error) => Err(error),
                     // It was let go of for a reason that is being dealt with.
-                    None => self.restand().await,
+                    None if matches!(self.state, State::Waiting) => self.again().await,
+                    None => Ok(()),
                 }
             }
         }
@@ -354,7 +355,7 @@ impl Flow {
         self.history = Some(history);
         let looks = Arc::clone(&self.common.looks);
         let look = looks.acquire().await;
-        let claim = self.claim(begin.next).await?;
+        let (claim, max_batch) = self.claim(begin.next).await?;
         let mut present = self.present(&claim).await?;
         drop(look);
         if self.entry.as_ref().is_some_and(|entry| entry.writer != self.common.writer) {
@@ -384,7 +385,7 @@ impl Flow {
         self.shared.acked.store(present, Relaxed);
         let lane = LaneSettings {
             window: TimeWindow::default(),
-            max_batch: self.common.targets.ensure(&self.source.topic, self.target.partition).await?.max_batch,
+            max_batch,
             digest: false,
             max_runs: usize::MAX,
             remap: None,
@@ -431,18 +432,15 @@ impl Flow {
     }
 
     /// Where the records go: as the journal says, or as it will say before the first of them is produced, the one at or behind offset
-    /// `from` of the source.
-    async fn claim(&mut self, from: i64) -> Result<Claim> {
-        let ready = self.common.targets.ensure(&self.source.topic, self.target.partition).await?;
+    /// `from` of the source. And the largest batch that the target takes.
+    async fn claim(&mut self, from: i64) -> Result<(Claim, usize)> {
+        let begun = self.entry.is_some();
+        let ready = self.common.targets.ensure(&self.source.topic, self.target.partition, begun).await?;
         if let Some(entry) = &self.entry {
             if entry.target.topic_id != ready.id {
-                return Err(Error::input(format!(
-                    "topic {} was deleted or made anew since this migration began",
-                    self.target.topic
-                ))
-                .hint("delete the target's topics and begin with another `migration_id`"));
+                return Err(targets::gone(&self.target.topic));
             }
-            return Ok(entry.target.clone());
+            return Ok((entry.target.clone(), ready.max_batch));
         }
         let place = [self.target.clone()];
         let (first, end) =
@@ -460,7 +458,7 @@ impl Flow {
             ),
             _ => error,
         })?;
-        Ok(Claim {
+        let claim = Claim {
             topic: self.target.topic.clone(),
             partition: self.target.partition,
             topic_id: ready.id,
@@ -469,7 +467,8 @@ impl Flow {
             producer: producer.id,
             epoch: producer.epoch,
             created: ready.created || self.common.made.contains(&self.target.topic),
-        })
+        };
+        Ok((claim, ready.max_batch))
     }
 
     /// How many records of this migration the target holds; that they are ours is what its last batch says.
@@ -498,11 +497,12 @@ impl Flow {
     }
 
     async fn fetched(&mut self, fetched: FetchedBatches) -> Result<()> {
-        if !matches!(self.state, State::Going(_)) {
-            return Ok(());
-        }
-        let State::Going(mut going) = std::mem::replace(&mut self.state, State::Waiting) else {
-            return Ok(());
+        let mut going = match std::mem::replace(&mut self.state, State::Waiting) {
+            State::Going(going) => going,
+            other => {
+                self.state = other;
+                return Ok(());
+            }
         };
         let permit = Arc::clone(&self.common.workers).acquire_owned().await;
         let (schemas, missing) = (self.common.schemas.clone(), self.missing);
@@ -578,10 +578,9 @@ impl Flow {
             notes.push(note);
             Some((notes.clone(), seen.claim.clone()?))
         });
-        let (Some((notes, target)), Some(source)) = (notes, self.history.clone()) else {
+        let Some((notes, target)) = notes else {
             return Err(Error::permanent("batches came before their partition began"));
         };
-        self.history = Some(source);
         self.keep(notes, target).await
     }
 
@@ -646,11 +645,6 @@ impl Flow {
         tracing::warn!(partition = %self.source, %error, failures = self.failures, "beginning again");
         self.shared.seen(|seen| seen.trouble = Some(topics::with_hint(&error)));
         true
-    }
-
-    /// The producer has let go of the partition.
-    async fn restand(&mut self) -> Result<()> {
-        if matches!(self.state, State::Waiting) { self.again().await } else { Ok(()) }
     }
 
     /// Asks the source to begin again behind what the target holds.

@@ -19,6 +19,7 @@ mod position;
 mod proof;
 mod report;
 mod reread;
+mod router;
 mod schemas;
 mod targets;
 mod translate;
@@ -42,16 +43,16 @@ pub use report::{MigrateReport, PartitionReport};
 pub use schemas::{MigrateSchemas, SchemaReport};
 
 use cut_over::CutOver;
-use flow::{Common, Flow, Shared, ToFlow};
+use flow::{Common, Shared};
 use journal::Journal;
-use position::Entry;
+use router::Router;
 use targets::Targets;
 
 use crate::budget::Budget;
 use crate::kafka::{Client, Isolation};
 use crate::select::{GroupSelection, TopicSelection};
-use crate::source::{self, FromSource, SourceSettings, StartOffset, cluster};
-use crate::target::produce::{Coordinator, Outcome, ProduceSettings};
+use crate::source::{self, SourceSettings, StartOffset, cluster};
+use crate::target::produce::{Coordinator, ProduceSettings};
 use crate::{Error, Result};
 
 /// Entries of the journal that wait.
@@ -247,14 +248,7 @@ pub async fn run(
         stop: work.clone(),
     };
     let flows = Flows::default();
-    let router = Router {
-        settings: settings.clone(),
-        common,
-        entries,
-        inboxes: BTreeMap::new(),
-        flows: Arc::clone(&flows),
-        tasks: JoinSet::new(),
-    };
+    let router = Router::new(settings.clone(), common, entries, Arc::clone(&flows));
     let mut stages: JoinSet<Result<()>> = JoinSet::new();
     stages.spawn(journal.write_all(requests));
     if let Some((follower, out)) = following_schemas {
@@ -341,88 +335,5 @@ fn ended_early(stage: std::result::Result<Result<()>, tokio::task::JoinError>) -
         Ok(Ok(())) => Error::permanent("a stage of the migration has ended early"),
         Ok(Err(error)) => error,
         Err(error) => panicked(error),
-    }
-}
-
-/// Tells each flow what concerns it.
-struct Router {
-    settings: MigrateSettings,
-    common: Common,
-    entries: BTreeMap<TopicPartition, Entry>,
-    inboxes: BTreeMap<TopicPartition, (mpsc::UnboundedSender<ToFlow>, Arc<Shared>)>,
-    flows: Flows,
-    tasks: JoinSet<Result<()>>,
-}
-
-impl Router {
-    async fn run(
-        mut self,
-        mut messages: mpsc::Receiver<FromSource>,
-        mut outcomes: mpsc::UnboundedReceiver<Outcome>,
-        stop: CancellationToken,
-    ) -> Result<()> {
-        let by_target = |settings: &MigrateSettings, inboxes: &BTreeMap<_, _>, target: &TopicPartition| {
-            inboxes.keys().find(|source| settings.target(source) == *target).cloned()
-        };
-        loop {
-            tokio::select! {
-                () = stop.cancelled() => break,
-                Some(ended) = self.tasks.join_next() => ended.unwrap_or_else(|e| Err(panicked(e)))?,
-                Some(outcome) = outcomes.recv() => {
-                    if let Some(source) = by_target(&self.settings, &self.inboxes, &outcome.partition) {
-                        self.tell(source, ToFlow::Over(outcome));
-                    }
-                }
-                message = messages.recv() => match message {
-                    Some(message) => self.route(message),
-                    None => break,
-                },
-            }
-        }
-        // The flows stop by themselves, and let go of the journal and the producer then.
-        drop(self.inboxes);
-        drop(self.common);
-        while let Some(ended) = self.tasks.join_next().await {
-            ended.unwrap_or_else(|e| Err(panicked(e)))?;
-        }
-        Ok(())
-    }
-
-    fn route(&mut self, message: FromSource) {
-        match message {
-            FromSource::Begin(begin) => self.tell(begin.partition.clone(), ToFlow::Begin(begin)),
-            FromSource::Gap { partition, gap, .. } => self.tell(partition, ToFlow::Gap(gap)),
-            FromSource::Fetched(fetched) => {
-                let (partition, bytes) = (fetched.partition.clone(), fetched.batches.len());
-                let Some((_, shared)) = self.inboxes.get(&partition) else { return };
-                let queued = shared.queued.fetch_add(bytes, std::sync::atomic::Ordering::Relaxed) + bytes;
-                if queued > self.common.room {
-                    shared.ask(true, &partition, &self.common.to_source);
-                }
-                self.tell(partition, ToFlow::Fetched(fetched));
-            }
-            FromSource::End { partition, why: Some(why) } => {
-                if let Some((_, shared)) = self.inboxes.get(&partition) {
-                    shared.wait_for(why);
-                }
-            }
-            FromSource::Op(_) | FromSource::End { .. } => {}
-        }
-    }
-
-    fn tell(&mut self, partition: TopicPartition, message: ToFlow) {
-        let (inbox, _) = self.inboxes.entry(partition.clone()).or_insert_with(|| {
-            let shared = Arc::new(Shared::new());
-            let (inbox, messages) = mpsc::unbounded_channel();
-            let target = self.settings.target(&partition);
-            let entry = self.entries.remove(&partition);
-            let flow = Flow::new(self.common.clone(), partition.clone(), target, Arc::clone(&shared), entry);
-            self.tasks.spawn(flow.run(messages));
-            let mut flows = self.flows.lock().unwrap_or_else(PoisonError::into_inner);
-            flows.insert(partition, Arc::clone(&shared));
-            (inbox, shared)
-        });
-        // A flow that has ended was stopped, or its error ends everything.
-        let _ = inbox.send(message);
     }
 }

@@ -208,3 +208,59 @@ impl Compared {
 
 /// What came of each partition.
 pub(super) type Proofs = BTreeMap<TopicPartition, PartitionProof>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use formats::ids::Topic;
+
+    /// What records with these numbers come to.
+    fn digest(first: u64, records: u64) -> ContentDigest {
+        format!("{records}:{:032x}", 1000 * first + records).parse().expect("a digest")
+    }
+
+    fn compared(brought: i64, source_first: i64, target_first: i64) -> Compared {
+        let target = TopicPartition::new(Topic::new("t").expect("legal"), 0);
+        let records = brought.unsigned_abs();
+        let standing = Standing { target, start: 0, end: brought, records, from: 0, position: brought };
+        Compared { standing, source_first, target_first }
+    }
+
+    #[test]
+    fn what_is_not_the_same_is_never_called_so() {
+        let whole = compared(10, 0, 0);
+        let verdict =
+            |one: &Compared, source, target, compacts| one.compare(source, target, compacts).verdict;
+        let ten = digest(0, 10);
+        assert_eq!(verdict(&whole, [ten; 2], ten, false), ProofVerdict::Equal);
+        // With other ids, or as they were.
+        assert_eq!(verdict(&whole, [digest(50, 10), ten], ten, false), ProofVerdict::Equal);
+        assert_eq!(verdict(&whole, [ten, digest(50, 10)], ten, false), ProofVerdict::Equal);
+        assert_eq!(verdict(&whole, [digest(1, 10); 2], ten, false), ProofVerdict::Differs);
+        // Too many in the target, too few.
+        assert_eq!(verdict(&whole, [digest(0, 9); 2], ten, false), ProofVerdict::Differs);
+        assert_eq!(verdict(&whole, [digest(0, 11); 2], ten, true), ProofVerdict::Differs);
+        // Only a log that is compacted may have fewer.
+        assert_eq!(verdict(&whole, [digest(0, 9); 2], ten, true), ProofVerdict::Compacted);
+        let cut = compared(10, 4, 0);
+        assert_eq!(verdict(&cut, [digest(4, 6); 2], digest(4, 6), false), ProofVerdict::EqualWhereBothHave);
+        assert_eq!(verdict(&cut, [digest(4, 6); 2], digest(5, 5), false), ProofVerdict::Differs);
+    }
+
+    #[test]
+    fn what_is_read_is_what_both_sides_still_have() {
+        let whole = compared(10, 0, 0);
+        assert_eq!(
+            (whole.source(), whole.target(), whole.skip()),
+            (OffsetRange::new(0, 10), OffsetRange::new(0, 10), 0)
+        );
+        let cut = compared(10, 4, 3);
+        assert!(cut.is_cut());
+        assert_eq!(
+            (cut.source(), cut.target(), cut.skip()),
+            (OffsetRange::new(4, 10), OffsetRange::new(3, 10), 3)
+        );
+        let gone = compared(10, 12, 15);
+        assert_eq!((gone.source().len(), gone.target().len()), (0, 0));
+    }
+}

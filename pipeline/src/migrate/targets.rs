@@ -1,14 +1,15 @@
 //! Topics of the target: made as they are at the source, with what a mirror needs until the cut-over.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use formats::ids::{Topic, TopicId};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use super::MigrateSettings;
 use crate::kafka::{Client, ConfigResource, ConfigSource, NewTopic, Placement, Topics};
 use crate::restore::guard;
-use crate::restore::topics;
+use crate::restore::topics::{self, Facts};
 use crate::{Error, Result};
 
 /// What must hold while a migration writes, so that batches stay as they are.
@@ -37,40 +38,52 @@ pub(super) struct Targets {
     source: Client,
     target: Client,
     settings: MigrateSettings,
-    ready: Mutex<BTreeMap<Topic, (Ready, i32)>>,
-    /// Topics that have what a mirror needs.
-    mirrors: Mutex<BTreeSet<Topic>>,
+    /// Each with a lock of its own: others need not wait while one is made.
+    topics: Mutex<BTreeMap<Topic, Arc<Mutex<Known>>>>,
+}
+
+/// What is known of a topic of the target.
+#[derive(Debug, Default)]
+struct Known {
+    /// With the number of its partitions.
+    ready: Option<(Ready, i32)>,
+    /// Whether it has what a mirror needs.
+    is_mirror: bool,
 }
 
 impl Targets {
     pub(super) fn new(source: Client, target: Client, settings: MigrateSettings) -> Self {
-        Self { source, target, settings, ready: Mutex::default(), mirrors: Mutex::default() }
+        Self { source, target, settings, topics: Mutex::default() }
+    }
+
+    async fn known(&self, topic: &Topic) -> OwnedMutexGuard<Known> {
+        let known = Arc::clone(self.topics.lock().await.entry(topic.clone()).or_default());
+        known.lock_owned().await
     }
 
     /// The topic that a source topic's partition goes to, made where it is missing and with more partitions where it needs them.
+    /// `begun`: it holds a part of the partition already.
     ///
     /// # Errors
-    /// It may not be made, or cannot be.
-    pub(super) async fn ensure(&self, source: &Topic, partition: i32) -> Result<Ready> {
-        let mut ready = self.ready.lock().await;
+    /// It may not be made, or cannot be; it was deleted since.
+    pub(super) async fn ensure(&self, source: &Topic, partition: i32, begun: bool) -> Result<Ready> {
         let name = self.settings.target_topic(source).clone();
-        if let Some((known, partitions)) = ready.get(&name)
-            && *partitions > partition
+        let mut known = self.known(&name).await;
+        if let Some((ready, partitions)) = known.ready
+            && partitions > partition
         {
-            return Ok(*known);
+            return Ok(ready);
         }
-        let (made, partitions) = self.make(source, &name, partition).await?;
-        let created = made.created || ready.get(&name).is_some_and(|(known, _)| known.created);
+        let (made, partitions) = self.make(source, &name, partition, begun).await?;
+        let created = made.created || known.ready.is_some_and(|(ready, _)| ready.created);
         let made = Ready { created, ..made };
-        ready.insert(name, (made, partitions));
+        known.ready = Some((made, partitions));
         Ok(made)
     }
 
-    async fn make(&self, source: &Topic, name: &Topic, partition: i32) -> Result<(Ready, i32)> {
+    async fn make(&self, source: &Topic, name: &Topic, partition: i32, begun: bool) -> Result<(Ready, i32)> {
         let facts = topics::facts(&self.target, &BTreeSet::from([name.clone()])).await?;
         let carried = self.carried(source).await?;
-        let largest = carried.get("max.message.bytes").and_then(|bytes| bytes.parse().ok());
-        let guard = guard::guard(&facts.brokers, &carried, 0, largest);
         let from = self.source.refresh(Topics::Named(std::slice::from_ref(source))).await?;
         let described =
             from.topics.get(source).ok_or_else(|| Error::retry(format!("topic {source} is gone")))?;
@@ -78,8 +91,9 @@ impl Targets {
         let whole = if mapped { 0 } else { i32::try_from(described.partitions.len()).unwrap_or(i32::MAX) };
         let wanted = whole.max(partition + 1);
         let mut configs = carried.clone();
-        configs.extend(guard.into_iter().filter(|(name, _)| MIRROR.contains(&name.as_str())));
+        configs.extend(mirror(&facts, &carried));
         let created = match facts.existing.get(name) {
+            None if begun => return Err(gone(name)),
             None if !self.settings.create_topics => {
                 return Err(Error::input(format!("topic {name} does not exist in the target")).hint(
                     format!("create it with {wanted} partitions, or set `migrate.create_topics: true`"),
@@ -125,28 +139,25 @@ impl Targets {
 
     /// Gives a topic that an earlier run made what a mirror needs: it may have its own configs since that one caught up.
     pub(super) async fn mirror(&self, source: &Topic) -> Result<()> {
-        let mut mirrors = self.mirrors.lock().await;
         let name = self.settings.target_topic(source).clone();
-        if mirrors.contains(&name) {
+        let mut known = self.known(&name).await;
+        if known.is_mirror {
             return Ok(());
         }
         let facts = topics::facts(&self.target, &BTreeSet::from([name.clone()])).await?;
         let carried = self.carried(source).await?;
-        let largest = carried.get("max.message.bytes").and_then(|bytes| bytes.parse().ok());
-        let guard = guard::guard(&facts.brokers, &carried, 0, largest);
         let effective = facts.existing.get(&name).map(|existing| &existing.effective);
         let differs =
             |config: &String, value: &String| effective.and_then(|now| now.get(config)) != Some(value);
-        let changes: BTreeMap<String, Option<String>> = guard
-            .into_iter()
-            .filter(|(config, value)| MIRROR.contains(&config.as_str()) && differs(config, value))
+        let changes: BTreeMap<String, Option<String>> = mirror(&facts, &carried)
+            .filter(|(config, value)| differs(config, value))
             .map(|(config, value)| (config, Some(value)))
             .collect();
         let refused = topics::alter(&self.target, BTreeMap::from([(name.clone(), changes)]), false).await?;
         if let Some(error) = refused.into_values().next() {
             return Err(error);
         }
-        mirrors.insert(name);
+        known.is_mirror = true;
         Ok(())
     }
 
@@ -179,7 +190,7 @@ impl Targets {
         let mut changes = BTreeMap::new();
         let known: BTreeSet<String> = {
             let facts = topics::facts(&self.target, &BTreeSet::new()).await?;
-            guard::guard(&facts.brokers, &BTreeMap::new(), 0, None).into_keys().collect()
+            mirror(&facts, &BTreeMap::new()).map(|(name, _)| name).collect()
         };
         for source in sources {
             let carried = self.carried(source).await?;
@@ -189,4 +200,17 @@ impl Targets {
         }
         topics::alter(&self.target, changes, false).await
     }
+}
+
+/// What a topic with these configs needs while a migration writes to it, as far as these brokers know of it.
+fn mirror(facts: &Facts, carried: &BTreeMap<String, String>) -> impl Iterator<Item = (String, String)> {
+    let largest = carried.get("max.message.bytes").and_then(|bytes| bytes.parse().ok());
+    let guard = guard::guard(&facts.brokers, carried, 0, largest);
+    guard.into_iter().filter(|(name, _)| MIRROR.contains(&name.as_str()))
+}
+
+/// The error of a topic that is not the one that the migration has written to.
+pub(super) fn gone(name: &Topic) -> Error {
+    Error::input(format!("topic {name} of the target was deleted or made anew since this migration began"))
+        .hint("delete the target's topics and begin with another `migration_id`")
 }
