@@ -13,6 +13,7 @@ pub mod certificates;
 pub mod client;
 pub mod cutter;
 pub mod fixtures;
+pub mod front;
 pub mod gcs;
 pub mod http;
 pub mod job;
