@@ -90,7 +90,7 @@ fn serve(stream: TcpStream, upstream: &str, keys: &Mutex<Double>, log: &Mutex<Ve
         stream.read_line(&mut line).ok().filter(|read| *read > 0)?;
         let (method, target) =
             line.split_once(' ').map(|(method, rest)| (method.to_owned(), rest.to_owned()))?;
-        let target = target.split(' ').next()?.to_owned();
+        let (target, protocol) = target.trim_end().split_once(' ')?;
         let (mut length, mut content) = (0, String::new());
         loop {
             let mut line = String::new();
@@ -104,7 +104,7 @@ fn serve(stream: TcpStream, upstream: &str, keys: &Mutex<Double>, log: &Mutex<Ve
         }
         let mut body = vec![0; length];
         stream.read_exact(&mut body).ok()?;
-        let (path, query) = target.split_once('?').unwrap_or((&target, ""));
+        let (path, query) = target.split_once('?').unwrap_or((target, ""));
         log.lock().expect("unpoisoned").push(format!("{method} {path}"));
         let (status, body) = if path.starts_with("/dek-registry/v1") {
             let (status, text) = keys.lock().expect("unpoisoned").answer(&method, path, query, &body);
@@ -112,7 +112,7 @@ fn serve(stream: TcpStream, upstream: &str, keys: &Mutex<Double>, log: &Mutex<Ve
         } else {
             let headers = [("Content-Type", content.as_str())];
             let headers = if content.is_empty() { &[][..] } else { &headers[..] };
-            let answer = http::request(upstream, &method, &target, headers, &body).ok()?;
+            let answer = http::request(upstream, &method, target, headers, &body).ok()?;
             (answer.status, answer.body)
         };
         let head = format!(
@@ -120,6 +120,10 @@ fn serve(stream: TcpStream, upstream: &str, keys: &Mutex<Double>, log: &Mutex<Ve
             body.len()
         );
         stream.get_mut().write_all(&[head.as_bytes(), &body].concat()).ok()?;
+        if protocol == "HTTP/1.0" {
+            // Its end is the end of the answer.
+            return Some(());
+        }
     }
 }
 

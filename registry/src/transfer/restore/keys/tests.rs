@@ -272,7 +272,7 @@ async fn subjects_get_their_names_and_what_is_not_wanted_stays() {
     let two = [mapping[0].clone(), ("users-value".to_owned(), "restored".to_owned())];
     let mut both = keys.clone();
     for dek in &mut both.deks {
-        (dek.kek_name, dek.version) = ("pay".to_owned(), 1);
+        (dek.kek_name, dek.version, dek.algorithm) = ("pay".to_owned(), 1, "AES256_GCM".to_owned());
     }
     let settings = Settings { subject_mapping: two.into(), ..settings };
     let (plan, _) = Site::start().await.plan(&both, &settings).await;
