@@ -273,7 +273,11 @@ fn a_restore_that_is_killed_at_any_instant_comes_to_the_same_end_with_modes_and_
             let whole = restore.command(&["--proof"]).run().expect_code(0);
             length = length.max(whole.elapsed);
             life += 1;
-            assert!(whole.stdout.contains(r#""verdict": "proven""#), "{name} after {instants:?}: {}", whole.stdout);
+            assert!(
+                whole.stdout.contains(r#""verdict": "proven""#),
+                "{name} after {instants:?}: {}",
+                whole.stdout
+            );
             let after = travel(cluster(), "read", &registry.url(), &name, &[]);
             assert_eq!(after, away.before, "{name} after {instants:?}");
             for place in places(&registry) {

@@ -127,7 +127,8 @@ impl Site {
         fs::create_dir(&issuer).expect("a folder");
         let issuers = Certificates::make(&issuer);
         // What the machine believes: samples without an authority go by that.
-        let both = [scratch.path().join("ca.crt"), issuers.authority].map(|path| fs::read(path).expect("a file"));
+        let both =
+            [scratch.path().join("ca.crt"), issuers.authority].map(|path| fs::read(path).expect("a file"));
         fs::write(scratch.path().join("machine.crt"), both.concat()).expect("a file");
         for (name, of) in [("client.crt", "server.crt"), ("client.key", "server.key")] {
             fs::copy(scratch.path().join(of), scratch.path().join(name)).expect("a copy");
@@ -149,7 +150,11 @@ impl Site {
         register(&registry, "orders-sent-value", &json!({ "schema": address, "references": reference }));
         avro(&registry, "orders-test", &record("Tried", &[]));
         avro(&registry, "internal-audit", &record("Audit", &[]));
-        register(&registry, "events-value", &json!({ "schemaType": "JSON", "schema": r#"{"type":"object"}"# }));
+        register(
+            &registry,
+            "events-value",
+            &json!({ "schemaType": "JSON", "schema": r#"{"type":"object"}"# }),
+        );
         let common = "syntax = \"proto3\";\nmessage Common {\n  int32 id = 1;\n}\n";
         register(&registry, "common-proto", &json!({ "schemaType": "PROTOBUF", "schema": common }));
         let using = "syntax = \"proto3\";\nimport \"common.proto\";\nmessage M {\n  Common common = 1;\n}\n";
@@ -324,15 +329,24 @@ fn the_whole_file_and_the_questions_afterwards() {
     assert_eq!(report["schemas"]["versions"], 14);
     // The layout that the guide draws.
     let root = site.s3.folder().join("kafka-backups/production/full-backup-with-schemas/schema-registry");
-    for file in ["_schemas.json", "subjects/orders-value/metadata.json", "subjects/orders-value/v2.avsc", "config/global.json"] {
+    for file in [
+        "_schemas.json",
+        "subjects/orders-value/metadata.json",
+        "subjects/orders-value/v2.avsc",
+        "config/global.json",
+    ] {
         assert!(root.join(file).is_file(), "{file} is not there");
     }
-    let manifest: Value = serde_json::from_slice(&fs::read(root.join("_schemas.json")).expect("a file")).expect("JSON");
+    let manifest: Value =
+        serde_json::from_slice(&fs::read(root.join("_schemas.json")).expect("a file")).expect("JSON");
     assert_eq!(manifest["id_mapping"]["1"], "subjects/orders-value/v1.avsc");
     assert_eq!(manifest["id_mapping"]["5"], "subjects/orders-value/v2.avsc");
     let subjects = manifest["subjects"].as_array().expect("a list");
     let own = subjects.iter().find(|subject| subject["name"] == "orders-value").expect("the subject");
-    assert_eq!(own["versions"][1], json!({ "version": 2, "id": 5, "schema_file": "subjects/orders-value/v2.avsc" }));
+    assert_eq!(
+        own["versions"][1],
+        json!({ "version": 2, "id": 5, "schema_file": "subjects/orders-value/v2.avsc" })
+    );
 
     let source = format!("source:\n  bootstrap_servers: [\"{}\"]\n", site.source.bootstrap());
     let storage = "storage:\n  backend: s3\n  bucket: bucket\n  prefix: backups\n";
@@ -431,7 +445,9 @@ fn ids_in_messages_become_those_that_the_guide_says() {
     let site = site();
     // The guide's registry has these three versions only.
     let three = "    backup:\n      subjects: [\"orders-value\", \"payments-value\"]\n";
-    let of_three = |name: &str, url: &str| with_url(name, url).replacen("    restore:\n", &format!("{three}    restore:\n"), 1);
+    let of_three = |name: &str, url: &str| {
+        with_url(name, url).replacen("    restore:\n", &format!("{three}    restore:\n"), 1)
+    };
     for name in ["schema-id-mapping.yaml", "id-rewriting-recommended.yaml"] {
         let target = Registry::start();
         let prefix = name.trim_end_matches(".yaml");
@@ -448,7 +464,8 @@ fn ids_in_messages_become_those_that_the_guide_says() {
     assert_eq!([1, 2].map(|version| id_of(&target, "orders-value", version)), [1, 5]);
     let taken = Registry::start();
     take_ids(&taken, 3);
-    let refused = site.restore("refused", &["orders"], &with_url("same-schema-ids-required.yaml", &taken.url()));
+    let refused =
+        site.restore("refused", &["orders"], &with_url("same-schema-ids-required.yaml", &taken.url()));
     assert_ne!(refused.code(), Some(0));
     assert!([refused.stdout, refused.stderr].concat().contains("id 1 is another schema's"));
 
@@ -483,7 +500,10 @@ fn troubles_are_solved_as_the_guide_says() {
     site.restored("mapped", &with_url("map-subjects-during-restore.yaml", &target.url()));
     let subjects = json_of(&target, "/subjects");
     let has = |name: &str| subjects.as_array().expect("a list").iter().any(|subject| subject == name);
-    assert!(has("restored-orders-value") && has("restored-payments-value") && has("users-value"), "{subjects}");
+    assert!(
+        has("restored-orders-value") && has("restored-payments-value") && has("users-value"),
+        "{subjects}"
+    );
     assert!(!has("orders-value") && !has("payments-value"), "{subjects}");
     assert_eq!(json_of(&target, "/subjects/restored-orders-value/versions"), json!([1, 2, 3]));
 

@@ -54,7 +54,8 @@ impl Front {
     fn ask(&self, method: &str, path: &str, body: &Value) {
         let headers = [("Content-Type", "application/json")];
         let body = if body.is_null() { String::new() } else { body.to_string() };
-        let answer = http::request(&self.address, method, path, &headers, body.as_bytes()).expect("an answer");
+        let answer =
+            http::request(&self.address, method, path, &headers, body.as_bytes()).expect("an answer");
         assert!(answer.status < 300, "{method} {path}: {} {}", answer.status, answer.text());
     }
 
@@ -209,7 +210,8 @@ fn keys_of_encryption_go_there_and_back_wrapped_as_they_are() {
     assert_eq!(to.held(), from.held());
     assert!(!holds(run.stderr.as_bytes(), BARE) && !holds(run.stderr.as_bytes(), "wrapped-"));
     let changes = to.changes();
-    let at = |what: &str| changes.iter().position(|change| change == what).unwrap_or_else(|| panic!("{what}"));
+    let at =
+        |what: &str| changes.iter().position(|change| change == what).unwrap_or_else(|| panic!("{what}"));
     let kek = at("POST /dek-registry/v1/keks");
     assert!(kek < at("POST /dek-registry/v1/keks/payments/deks"), "{changes:?}");
     assert!(kek < at("POST /subjects/keys-value/versions"), "{changes:?}");
@@ -258,10 +260,7 @@ fn records_of_unknown_kinds_are_carried_out_of_a_topic_and_counted() {
     producer.send(
         "_schemas",
         &[
-            NewRecord::new(
-                r#"{"keytype":"SCHEMA","subject":"foreign-value","version":1,"magic":1}"#,
-                schema,
-            ),
+            NewRecord::new(r#"{"keytype":"SCHEMA","subject":"foreign-value","version":1,"magic":1}"#, schema),
             NewRecord::new(encryption, "first"),
             NewRecord::new(r#"{"keytype":"NOOP","magic":0}"#, ""),
             NewRecord::new(r#"{"keytype":"CLEAR_SUBJECT","subject":"x","magic":0}"#, r#"{"subject":"x"}"#),
@@ -302,10 +301,8 @@ fn records_of_unknown_kinds_are_carried_out_of_a_topic_and_counted() {
     assert_eq!(job.describe()["schema_registry"]["others_count"], 1);
 
     let target = Registry::start();
-    let restore = job
-        .restore(&bootstrap)
-        .set("topic_mapping: {foreign: foreign-back}")
-        .top(&section(&target.url()));
+    let restore =
+        job.restore(&bootstrap).set("topic_mapping: {foreign: foreign-back}").top(&section(&target.url()));
     let planned = restore.text_command(&["--plan"]).run().expect_code(0).stdout;
     let words = "1 record of kinds that are not known here (1 \"ENCRYPTION\") stays in the backup";
     assert!(planned.contains(words), "{planned}");

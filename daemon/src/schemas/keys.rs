@@ -41,7 +41,10 @@ impl RegistrySource {
                 Err(error) if error.is_absent() => {
                     let registry = pipeline::schemas::SchemaSource::name(self);
                     self.is_keyless.call_once(|| {
-                        tracing::debug!(registry, "the registry keeps no keys of encryption: it serves no /dek-registry/v1");
+                        tracing::debug!(
+                            registry,
+                            "the registry keeps no keys of encryption: it serves no /dek-registry/v1"
+                        );
                     });
                     return Ok(());
                 }
@@ -97,7 +100,8 @@ impl Carried {
         if count == 0 {
             return None;
         }
-        let kinds: Vec<String> = self.records.iter().map(|(kind, count)| format!("{count} {kind:?}")).collect();
+        let kinds: Vec<String> =
+            self.records.iter().map(|(kind, count)| format!("{count} {kind:?}")).collect();
         let (what, stay) = if count == 1 { ("record", "stays") } else { ("records", "stay") };
         Some(format!(
             "{count} {what} of kinds that are not known here ({}) {stay} in the backup: no registry takes them over its API",

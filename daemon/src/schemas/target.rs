@@ -75,7 +75,11 @@ impl RegistryTarget {
     }
 
     /// The plan, made now where there is none yet.
-    async fn planned(&self, archive: &Arc<SchemaArchive>, notes: &Arc<dyn SchemaNotes>) -> Result<Arc<Plans>> {
+    async fn planned(
+        &self,
+        archive: &Arc<SchemaArchive>,
+        notes: &Arc<dyn SchemaNotes>,
+    ) -> Result<Arc<Plans>> {
         let mut planned = self.planned.lock().await;
         if let Some(Planned { snapshot, plans, .. }) = &*planned
             && *snapshot == archive.newest.key

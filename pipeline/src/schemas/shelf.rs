@@ -92,7 +92,8 @@ impl SchemaSource for Shelf {
             let silent = self.silent_others.lock().unwrap().clone();
             let served = |row: &&OtherRow| !silent.contains(&&*row.source);
             all.extend(self.others.lock().unwrap().iter().filter(served).cloned().map(Found::Other));
-            let sources = [FROM_TOPIC, FROM_DEK_REGISTRY].into_iter().filter(|source| !silent.contains(source));
+            let sources =
+                [FROM_TOPIC, FROM_DEK_REGISTRY].into_iter().filter(|source| !silent.contains(source));
             all.extend(sources.map(Found::AllOthers));
             all.push(Found::RegistryVersion("7.5.0".into()));
         }

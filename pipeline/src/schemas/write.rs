@@ -465,9 +465,10 @@ impl<'a> Pass<'a> {
             let places = catalog.places.keys().filter(|place| !self.places.contains(*place));
             let cleared = places.map(|place| PlaceRow { place: place.clone(), ..PlaceRow::default() });
             self.changes.places.extend(cleared);
-            let others = catalog.others.iter().filter(|(key, _)| {
-                self.all_others.contains(key.0.as_str()) && !self.others.contains(*key)
-            });
+            let others = catalog
+                .others
+                .iter()
+                .filter(|(key, _)| self.all_others.contains(key.0.as_str()) && !self.others.contains(*key));
             let removed = others.map(|(_, row)| OtherRow { value: serde_json::Value::Null, ..row.clone() });
             self.changes.others.extend(removed);
         }

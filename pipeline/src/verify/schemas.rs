@@ -133,7 +133,10 @@ fn others(catalog: &Catalog, newest: &ObjectRef, findings: &Findings) {
             Err(error) => (FindingKind::Damaged, error.to_string()),
             Ok(Other::Dek { kek, subject, version, algorithm }) if !keks.contains(kek) => {
                 let dek = format!("DEK {subject} version {version} ({algorithm})");
-                (FindingKind::Missing, format!("{dek} is wrapped by KEK {kek}, which the backup does not hold"))
+                (
+                    FindingKind::Missing,
+                    format!("{dek} is wrapped by KEK {kek}, which the backup does not hold"),
+                )
             }
             Ok(_) => continue,
         };

@@ -356,7 +356,10 @@ async fn keys_of_encryption_that_nothing_unwraps_are_found() {
     let found = found(&mut sample).await;
     assert_eq!(found.len(), 2, "{found:?}");
     let said = |kind, words: &str| found.iter().any(|(own, text)| *own == kind && text.contains(words));
-    assert!(said(FindingKind::Missing, "DEK users-value version 1 (AES256_GCM) is wrapped by KEK lost"), "{found:?}");
+    assert!(
+        said(FindingKind::Missing, "DEK users-value version 1 (AES256_GCM) is wrapped by KEK lost"),
+        "{found:?}"
+    );
     assert!(said(FindingKind::Damaged, "not wrapped"), "{found:?}");
 }
 

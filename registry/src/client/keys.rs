@@ -69,9 +69,9 @@ impl Client {
             let all = numbers.into_iter().map(move |number| Ok::<_, Error>((subject.clone(), number, name)));
             Ok(stream::iter(all))
         });
-        let deks = lists.try_buffered(self.ahead()).try_flatten().map_ok(move |(subject, number, name)| {
-            async move { self.dek(kek, (&subject, number, name)).await }
-        });
+        let deks = lists.try_buffered(self.ahead()).try_flatten().map_ok(
+            move |(subject, number, name)| async move { self.dek(kek, (&subject, number, name)).await },
+        );
         // What is nothing was deleted for good since it was listed.
         deks.try_buffered(self.ahead()).try_filter_map(|found| std::future::ready(Ok(found)))
     }
@@ -142,7 +142,8 @@ impl Client {
         let sent = self.sender.send(Method::GET, path, query, None).await?;
         serde_json::from_slice(&sent.body).map_err(|_| {
             let text = format!("GET {}{path}: the answer is not a key as a registry keeps it", self.name());
-            Error::new(ErrorKind::Strange, text).hint("look at what the registry answers there; it is not shown here")
+            Error::new(ErrorKind::Strange, text)
+                .hint("look at what the registry answers there; it is not shown here")
         })
     }
 }

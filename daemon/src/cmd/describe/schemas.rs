@@ -147,8 +147,11 @@ impl SchemaDescription {
             (count(self.subjects_count as u64, "subject"), count(self.schemas_count as u64, "version"));
         let mut lines =
             vec![format!("schemas  {subjects}, {versions} of {registry}, for records up to commit {covers}")];
-        let carried =
-            [(self.keks_count, "KEK"), (self.deks_count, "DEK"), (self.others_count, "record of an unknown kind")];
+        let carried = [
+            (self.keks_count, "KEK"),
+            (self.deks_count, "DEK"),
+            (self.others_count, "record of an unknown kind"),
+        ];
         let carried = carried.iter().filter(|(number, _)| *number > 0);
         let carried: Vec<_> = carried.map(|(number, what)| format!("{number} x {what}")).collect();
         if !carried.is_empty() {

@@ -370,9 +370,7 @@ impl KeyPlan {
         let is_there_deleted = there.as_ref().is_some_and(|there| is_deleted(there.deleted));
         let (action, note) = match &there {
             None => (KeyAction::Create, None),
-            Some(_) => {
-                Pair { wanted, there: is_there_deleted, is_owed: journal.owes(&name) }.action(&name)
-            }
+            Some(_) => Pair { wanted, there: is_there_deleted, is_owed: journal.owes(&name) }.action(&name),
         };
         note.into_iter().for_each(|note| self.warn(note));
         *self.keks.entry(action).or_default() += 1;

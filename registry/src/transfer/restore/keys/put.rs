@@ -150,12 +150,14 @@ async fn is_so(step: &Step, to: &Client) -> client::Result<bool> {
     Ok(match step {
         Step::MakeKek(kek) | Step::ReviveKek(kek) | Step::DeleteKek(kek, _) => {
             let there = to.kek(&kek.name).await?;
-            there.is_some_and(|there| kek_differs(kek, &there).is_empty() && is_deleted(there.deleted) == gone)
+            there
+                .is_some_and(|there| kek_differs(kek, &there).is_empty() && is_deleted(there.deleted) == gone)
         }
         Step::MakeDek(dek) | Step::ReviveDek(dek) | Step::DeleteDek(dek) => {
             let there = to.dek(&dek.kek_name, (&dek.subject, dek.version, &dek.algorithm)).await?;
             there.is_some_and(|there| {
-                there.encrypted_key_material == dek.encrypted_key_material && is_deleted(there.deleted) == gone
+                there.encrypted_key_material == dek.encrypted_key_material
+                    && is_deleted(there.deleted) == gone
             })
         }
     })

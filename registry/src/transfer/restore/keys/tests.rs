@@ -47,7 +47,8 @@ struct Site {
 
 impl Site {
     async fn start() -> Self {
-        let (double, left) = (Arc::new(Mutex::new(Double::default())), Arc::new(AtomicUsize::new(usize::MAX)));
+        let (double, left) =
+            (Arc::new(Mutex::new(Double::default())), Arc::new(AtomicUsize::new(usize::MAX)));
         let (inner, counted) = (Arc::clone(&double), Arc::clone(&left));
         let server = Server::registry(move |_, asked| {
             if !asked.path.starts_with("/dek-registry/v1") {
@@ -168,7 +169,10 @@ async fn all_keys_arrive_as_they_were_and_a_second_restore_finds_them() {
     assert_eq!(done, KeysPut { keks: 4, deks: 6, deleted: 3 });
     assert_eq!(to.held(), from.held());
     let (plan, _) = to.plan(&keys, &Settings::default()).await;
-    assert_eq!((counts(&plan.keks), counts(&plan.deks)), (vec![(KeyAction::Exists, 4)], vec![(KeyAction::Exists, 6)]));
+    assert_eq!(
+        (counts(&plan.keks), counts(&plan.deks)),
+        (vec![(KeyAction::Exists, 4)], vec![(KeyAction::Exists, 6)])
+    );
     assert_eq!(to.restore(&keys).await.expect("nothing to do"), KeysPut::default());
     assert_eq!(to.held(), from.held());
     // Nobody has asked for anything but keys as they are wrapped.
