@@ -257,3 +257,20 @@ async fn what_another_run_has_borrowed_meanwhile_is_left_to_it() {
     assert!(is_kept(&bed) && bed.mode("a").await == Some(Mode::Readwrite), "it is as that one has left it");
     bed.restored(&archive(), &settings).await;
 }
+
+/// What is noted and not stored may be what another copy has set for the time: to put that back would close the target under it, or
+/// leave it open for ever.
+#[tokio::test]
+async fn who_cannot_note_what_is_to_be_put_back_changes_nothing() {
+    let (bed, _) = closed(|_| None).await;
+    bed.memory.1.store(true, SeqCst);
+    let before = bed.server.asked().len();
+    let error = refused(bed.restore(&archive(), &forced()).await);
+    assert!(error.to_string().contains("memory takes nothing"), "{error}");
+    let asked = bed.server.asked();
+    let changes: Vec<_> =
+        asked[before..].iter().filter(|asked| ["PUT", "DELETE"].contains(&&*asked.method)).collect();
+    assert!(changes.is_empty(), "{changes:?}");
+    bed.memory.1.store(false, SeqCst);
+    bed.restored(&archive(), &forced()).await;
+}
