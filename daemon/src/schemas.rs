@@ -1,11 +1,12 @@
 //! A registry as the backup's source of schemas: what the client answers becomes what the pipeline writes.
 
 mod archived;
+mod keys;
 mod target;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -31,6 +32,8 @@ pub(crate) struct RegistrySource {
     client: Arc<Client>,
     /// Serves the topic, where it is one.
     place: Place,
+    /// That no keys are served is said once.
+    is_keyless: Once,
 }
 
 impl fmt::Debug for RegistrySource {
@@ -42,7 +45,7 @@ impl fmt::Debug for RegistrySource {
 impl RegistrySource {
     /// A source that is asked by this client; `place` says where.
     pub(crate) fn new(client: Arc<Client>, place: Place) -> Self {
-        Self { client, place }
+        Self { client, place, is_keyless: Once::new() }
     }
 
     async fn settings(&self, found: &Sender<Found>) -> Result<()> {
@@ -101,7 +104,8 @@ impl SchemaSource for RegistrySource {
         if let Ok(Some(version)) = self.client.registry_version().await {
             give(&found, Found::RegistryVersion(version)).await?;
         }
-        self.settings(&found).await
+        self.settings(&found).await?;
+        self.others(&found).await
     }
 
     async fn version(&self, subject: &str, number: i32) -> Result<Option<FoundVersion>> {

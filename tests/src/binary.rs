@@ -38,6 +38,7 @@ pub fn path() -> PathBuf {
 /// A run to be started.
 #[derive(Clone, Debug)]
 pub struct Replevin {
+    program: Option<String>,
     args: Vec<OsString>,
     config: Option<String>,
     envs: Vec<(String, String)>,
@@ -48,11 +49,17 @@ impl Replevin {
     /// A run with these arguments, a limit of two minutes and no config.
     pub fn new<A: Into<OsString> + Clone>(args: &[A]) -> Self {
         Self {
+            program: None,
             args: args.iter().cloned().map(Into::into).collect(),
             config: None,
             envs: Vec::new(),
             limit: Duration::from_secs(120),
         }
+    }
+
+    /// Under another name, that of a program beside it.
+    pub fn named(self, program: &str) -> Self {
+        Self { program: Some(program.to_owned()), ..self }
     }
 
     /// With this text in a file that is given as `--config FILE` after the other arguments.
@@ -94,7 +101,9 @@ impl Replevin {
     pub fn start(&self) -> Running {
         let scratch = Scratch::new("replevin");
         let file = |name: &str| scratch.path().join(name);
-        let mut command = process::command(path());
+        let own = path();
+        let program = self.program.as_ref().map_or_else(|| own.clone(), |name| own.with_file_name(name));
+        let mut command = process::command(program);
         command.args(&self.args);
         if let Some(text) = &self.config {
             let config = file("replevin.yaml");

@@ -1,6 +1,10 @@
 //! Schemas that come back before the data: whatever the target registry holds, the same client reads equal objects afterwards, and
 //! what never named a schema is the same bytes.
 
+#![allow(clippy::print_stdout, reason = "where runs were killed, for who runs it with --nocapture")]
+
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
 use sandbox::client::{self, Isolation, NewRecord, Producer};
 use sandbox::job::{Job, Restore, folder};
 use sandbox::kafka::{KafkaCluster, KafkaVersion};
@@ -18,9 +22,14 @@ fn cluster() -> &'static KafkaCluster {
 
 /// The section of a registry, with lines of its `restore`.
 fn section(url: &str, lines: &[&str]) -> String {
+    limited(0, url, lines)
+}
+
+/// The same with so many requests a second.
+fn limited(rate: u32, url: &str, lines: &[&str]) -> String {
     let lines: String = lines.iter().map(|line| format!("\n    {line}")).collect();
     format!(
-        "schema_registry:\n  url: {url}\n  connection: {{rate_limit_rps: 0, max_retries: 1, retry_backoff_ms: 100}}\n  \
+        "schema_registry:\n  url: {url}\n  connection: {{rate_limit_rps: {rate}, max_retries: 1, retry_backoff_ms: 100}}\n  \
          restore:\n    enabled: true{lines}"
     )
 }
@@ -29,6 +38,8 @@ fn section(url: &str, lines: &[&str]) -> String {
 struct Away {
     job: Job,
     before: String,
+    /// Versions in the backup.
+    versions: usize,
     _scratch: Scratch,
 }
 
@@ -52,18 +63,28 @@ fn away(prefix: &str, count: &str) -> Away {
     let job = job.top(&section(&registry.url(), &[]));
     let report = job.back_up(0);
     assert_eq!(report["schemas"]["failed"], Value::Null);
-    Away { job, before, _scratch: scratch }
+    let versions = report["schemas"]["versions"].as_u64().and_then(|count| usize::try_from(count).ok());
+    Away { job, before, versions: versions.expect("a count"), _scratch: scratch }
 }
 
 impl Away {
     /// A restore of it under other names, with these lines about schemas.
     fn restore(&self, registry: &Registry, prefix: (&str, &str), lines: &[&str]) -> Restore {
+        self.with(prefix, &section(&registry.url(), lines))
+    }
+
+    /// The same, in which schemas take a good part of the time.
+    fn slow(&self, registry: &Registry, prefix: (&str, &str), lines: &[&str]) -> Restore {
+        self.with(prefix, &limited(300, &registry.url(), lines))
+    }
+
+    fn with(&self, prefix: (&str, &str), section: &str) -> Restore {
         let (from, to) = prefix;
         let mapping: Vec<String> = KINDS.iter().map(|kind| format!("{from}-{kind}: {to}-{kind}")).collect();
         self.job
             .restore(&cluster().bootstrap())
             .set(&format!("topic_mapping: {{{}}}", mapping.join(", ")))
-            .top(&section(&registry.url(), lines))
+            .top(section)
     }
 }
 
@@ -192,25 +213,89 @@ fn a_restore_that_dies_anywhere_comes_to_the_same_end_with_modes_and_levels_back
     let refused = restore.command(&[]).run();
     assert_ne!(refused.code(), Some(0), "{}", refused.stdout);
     assert_eq!(ask(&borrowed, "GET", "/mode", &Value::Null)["mode"], "READWRITE", "{}", refused.stderr);
+}
 
-    // At any time, again and again, into yet another registry.
-    let (random, mut kills) = (Registry::start(), 0);
-    take_ids(&random, 30);
-    let restore =
-        away.restore(&random, ("lost", "random"), &["force_register: true", "set_compatibility: FORWARD"]);
-    for round in 0..8 {
-        let finished = restore.command(&[]).run_and_kill(Duration::from_millis(60 + 90 * round));
-        kills += usize::from(finished.was_killed());
-    }
-    assert!(kills > 3, "only {kills} runs were killed");
-    let report = restore.run(0);
-    assert_eq!(report["verdict"], "proven", "{report:#}");
-    assert_eq!(travel(cluster(), "read", &random.url(), "random", &[]), away.before);
-    for place in places(&random) {
-        if let Some(mode) = place[1]["mode"].as_str() {
-            assert_eq!(mode, "READWRITE", "{place}");
+/// Whether what a dead run has left is a registry in the midst of it: something borrowed, or some of the versions that come.
+fn is_midway(registry: &Registry, (first, last): (usize, usize)) -> bool {
+    let versions = ask(registry, "GET", "/schemas?deleted=true", &Value::Null);
+    let versions = versions.as_array().expect("a list").len();
+    let mode = ask(registry, "GET", "/mode", &Value::Null)["mode"].clone();
+    (first < versions && versions < last) || mode != "READWRITE"
+}
+
+/// At any instant, again and again, into targets of all kinds. A target that is done is looked at, and another one begun, so that
+/// every death is one of a restore that has something left to do.
+#[test]
+fn a_restore_that_is_killed_at_any_instant_comes_to_the_same_end_with_modes_and_levels_back() {
+    const DEATHS: usize = 12;
+    const A_LIFE: usize = 4;
+    let told = std::env::var("REPLEVIN_CRASH_SEED").ok().map(|seed| seed.parse().expect("a seed"));
+    let seed: u64 = told.unwrap_or_else(rand::random);
+    println!("REPLEVIN_CRASH_SEED={seed}");
+    let mut rng = StdRng::seed_from_u64(seed);
+    let away = away("slain", "12");
+    let (mut deaths, mut midway, mut instants) = (0, 0, Vec::new());
+    for kind in ["empty", "taken", "some"] {
+        let (mut own, mut life, mut length) = (0, 0, Duration::ZERO);
+        while own < DEATHS {
+            assert!(life <= 2 * DEATHS, "{kind}: only {own} of {DEATHS} deaths: {instants:?}");
+            let (registry, name) = (Registry::start(), format!("{kind}-{life}"));
+            match kind {
+                "taken" => take_ids(&registry, 30),
+                "some" => hold_some(&registry, "slain"),
+                _ => {}
+            }
+            let first = ask(&registry, "GET", "/schemas?deleted=true", &Value::Null);
+            let first = first.as_array().expect("a list").len();
+            ask(&registry, "PUT", "/config/slain-avro-value", &json!({ "compatibility": "FULL" }));
+            if kind != "empty" {
+                ask(&registry, "PUT", "/config", &json!({ "compatibility": "FULL_TRANSITIVE" }));
+            }
+            let how = if kind == "empty" { "force_ids: true" } else { "force_register: true" };
+            let restore = away.slow(&registry, ("slain", &name), &[how]);
+            let most = first + away.versions;
+            // The first of a kind lives to its end, so that it is known how long that takes here and now.
+            for _ in 0..if life == 0 { 0 } else { A_LIFE } {
+                let instant = length.mul_f64(rng.random());
+                let finished = restore.command(&[]).run_and_kill(instant);
+                if !finished.was_killed() {
+                    finished.expect_code(0);
+                    break;
+                }
+                println!("DBG {instant:?} of {length:?} {:?}", finished.stderr.lines().last());
+                // Before that it has hardly begun.
+                if finished.stderr.contains("compares the schemas") {
+                    own += 1;
+                    instants.push(instant.as_millis());
+                }
+                midway += usize::from(is_midway(&registry, (first, most)));
+            }
+            let whole = restore.command(&["--proof"]).run().expect_code(0);
+            length = length.max(whole.elapsed);
+            life += 1;
+            assert!(
+                whole.stdout.contains(r#""verdict": "proven""#),
+                "{name} after {instants:?}: {}",
+                whole.stdout
+            );
+            let after = travel(cluster(), "read", &registry.url(), &name, &[]);
+            assert_eq!(after, away.before, "{name} after {instants:?}");
+            for place in places(&registry) {
+                if let Some(mode) = place[1]["mode"].as_str() {
+                    assert_eq!(mode, "READWRITE", "{place} after {instants:?}");
+                }
+            }
+            let level = |path: &str| ask(&registry, "GET", path, &Value::Null)["compatibilityLevel"].clone();
+            // Where nothing was, the backup's own comes.
+            let of_all = if kind == "empty" { "BACKWARD" } else { "FULL_TRANSITIVE" };
+            assert_eq!(level("/config"), of_all, "{name} after {instants:?}");
+            assert_eq!(level("/config/slain-avro-value"), "FULL", "{name} after {instants:?}");
         }
+        deaths += own;
     }
+    println!("{deaths} deaths, {midway} of them left the registry in the midst: {instants:?}");
+    assert!(deaths >= 3 * DEATHS);
+    assert!(midway >= 6, "only {midway} of {deaths} deaths fell among the schemas: {instants:?}");
 }
 
 #[test]

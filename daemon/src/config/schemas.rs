@@ -19,7 +19,8 @@ const TYPES: Kind = Kind::Word(&["AVRO", "JSON", "PROTOBUF"]);
 pub(crate) static SCHEMA_REGISTRY: Table = Table {
     path: "schema_registry",
     about: "The schema registry whose schemas belong to the data; `enterprise.schema_registry` is the same section in another place. Schemas are \
-            looked at after data was committed, and a backup says up to which commit they are complete.",
+            looked at after data was committed, and a backup says up to which commit they are complete. Keys of encryption (KEKs and DEKs, \
+            wrapped as they are) come along where the registry serves `/dek-registry/v1`.",
     keys: &[
         oso(
             "enabled",

@@ -15,6 +15,7 @@ use pipeline::schemas::SchemaArchive;
 use pipeline::{Error, Result};
 use registry::client::Client;
 use registry::payload::Reader;
+use registry::transfer::restore::keys::{KeyPlan, KeysPut};
 use registry::transfer::restore::{Action, Given, Plan, Restore, Settings};
 use registry::transfer::{self, Intents, Journal, Progress, Side};
 use serde_json::Value;
@@ -23,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::archived::{self, noted};
+use super::keys::Carried;
 use crate::cmd::registry::{failed, stopped};
 
 /// Between two words about how far it has come.
@@ -42,9 +44,17 @@ pub(crate) struct RegistryTarget {
 struct Planned {
     snapshot: String,
     side: Arc<Side>,
-    plan: Arc<Plan>,
+    plans: Arc<Plans>,
     /// As it was then: what somebody else writes into it meanwhile is noticed.
     journal: Journal,
+}
+
+/// What is to be done with everything.
+struct Plans {
+    schemas: Plan,
+    keys: KeyPlan,
+    /// What stays in the backup whatever the target is.
+    stays: Option<String>,
 }
 
 impl fmt::Debug for RegistryTarget {
@@ -65,23 +75,31 @@ impl RegistryTarget {
     }
 
     /// The plan, made now where there is none yet.
-    async fn planned(&self, archive: &Arc<SchemaArchive>, notes: &Arc<dyn SchemaNotes>) -> Result<Arc<Plan>> {
+    async fn planned(
+        &self,
+        archive: &Arc<SchemaArchive>,
+        notes: &Arc<dyn SchemaNotes>,
+    ) -> Result<Arc<Plans>> {
         let mut planned = self.planned.lock().await;
-        if let Some(Planned { snapshot, plan, .. }) = &*planned
+        if let Some(Planned { snapshot, plans, .. }) = &*planned
             && *snapshot == archive.newest.key
         {
-            return Ok(Arc::clone(plan));
+            return Ok(Arc::clone(plans));
         }
         let journal = self.journal(notes).await?;
         tracing::info!(registry = self.client.name(), "compares the schemas with those of the target");
         let side = Arc::new(archived::side(archive).await?);
         let stop = stopped(&self.stop);
         let restore = self.restore(&side, &stop);
-        let plan = told(&self.progress, &self.client.name(), restore.plan(&journal)).await.map_err(failed)?;
-        let plan = Arc::new(plan);
+        let name = self.client.name();
+        let schemas = told(&self.progress, &name, restore.plan(&journal)).await.map_err(failed)?;
+        let carried = Carried::of(archive)?;
+        let planning = KeyPlan::of(&carried.keys, &self.client, &self.settings, &journal, &stop);
+        let keys = told(&self.progress, &name, planning).await.map_err(failed)?;
+        let plans = Arc::new(Plans { schemas, keys, stays: carried.line() });
         let snapshot = archive.newest.key.clone();
-        *planned = Some(Planned { snapshot, side, plan: Arc::clone(&plan), journal });
-        Ok(plan)
+        *planned = Some(Planned { snapshot, side, plans: Arc::clone(&plans), journal });
+        Ok(plans)
     }
 
     fn restore<'a>(&'a self, side: &'a Side, stop: &'a (dyn Fn() -> bool + Sync)) -> Restore<'a> {
@@ -106,33 +124,33 @@ impl SchemaTarget for RegistryTarget {
     }
 
     async fn plan(&self, archive: &Arc<SchemaArchive>, notes: &Arc<dyn SchemaNotes>) -> Result<TargetPlan> {
-        let plan = self.planned(archive, notes).await?;
-        if !plan.obstacles.is_empty() {
+        let plans = self.planned(archive, notes).await?;
+        let Plans { schemas: plan, keys, stays } = &*plans;
+        if !plan.obstacles.is_empty() || !keys.obstacles.is_empty() {
             // Somebody may take them out of the way.
             *self.planned.lock().await = None;
         }
-        let (map, new) = expected(&plan);
+        let (map, new) = expected(plan);
         let mut lines = plan.lines();
         // What is in the way and what is to be known have places of their own.
         lines.retain(|line| !["note: ", "in the way: ", "  -> "].iter().any(|said| line.starts_with(said)));
+        lines.extend(keys.lines());
+        lines.extend(stays.clone());
         let problems = plan.obstacles.iter().map(|obstacle| {
             let version = obstacle.version.map_or(String::new(), |version| format!(" version {version}"));
             let subject = if obstacle.subject.is_empty() { "the registry" } else { &*obstacle.subject };
             format!("schemas: {subject}{version}: {}; {}", obstacle.why, obstacle.next_step)
         });
-        let mut problems: Vec<String> = problems.collect();
-        let more = plan.obstacle_count.saturating_sub(plan.obstacles.len() as u64);
+        let of_keys = keys.obstacles.iter();
+        let of_keys = of_keys.map(|one| format!("schemas: {}: {}; {}", one.key, one.why, one.next_step));
+        let mut problems: Vec<String> = problems.chain(of_keys).collect();
+        let more = (plan.obstacle_count + keys.obstacle_count).saturating_sub(problems.len() as u64);
         if more > 0 {
             problems.push(format!("schemas: {more} more are in the way"));
         }
-        Ok(TargetPlan {
-            lines,
-            details: json(&*plan)?,
-            problems,
-            warnings: plan.warnings.iter().map(|warning| format!("schemas: {warning}")).collect(),
-            map,
-            new,
-        })
+        let mut details = json(plan)?;
+        details["keys"] = json(keys)?;
+        Ok(TargetPlan { lines, details, problems, warnings: warnings(&plan.warnings, keys), map, new })
     }
 
     async fn run(
@@ -144,13 +162,20 @@ impl SchemaTarget for RegistryTarget {
         self.planned(archive, notes).await?;
         // Afterwards the target is not what it was planned for.
         let planned = self.planned.lock().await.take();
-        let Some(Planned { side, plan, mut journal, .. }) = planned else {
+        let Some(Planned { side, plans, mut journal, .. }) = planned else {
             return Err(Error::permanent("two restores of schemas go on in one process"));
         };
         let stop = stopped(stop);
-        let restore = self.restore(&side, &stop);
-        let running = restore.run(&plan, &mut journal);
-        let outcome = told(&self.progress, &self.client.name(), running).await.map_err(failed)?;
+        let Plans { schemas: plan, keys, stays } = &*plans;
+        let (restore, name) = (self.restore(&side, &stop), self.client.name());
+        // Where the schemas are refused nothing is written, and what an earlier run has borrowed goes back.
+        let put = match plan.obstacles.is_empty() {
+            true => told(&self.progress, &name, keys.put(&self.client, &mut journal, &stop)).await,
+            false => Ok(KeysPut::default()),
+        };
+        let put = put.map_err(failed)?;
+        let running = restore.run(plan, &mut journal);
+        let outcome = told(&self.progress, &name, running).await.map_err(failed)?;
         let mut map = SchemaMap::default();
         for (from, to) in &outcome.map.ids {
             map.ids.extend(pair(from, to.id));
@@ -173,12 +198,12 @@ impl SchemaTarget for RegistryTarget {
             counts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}"));
         let counts: Vec<String> = counts.collect();
         let said = if counts.is_empty() { "nothing was to be done".to_owned() } else { counts.join(", ") };
-        Ok(TargetReport {
-            lines: vec![format!("{}: {said}", self.client.name())],
-            details: outcome.map.to_json(),
-            map,
-            warnings: outcome.warnings.iter().map(|warning| format!("schemas: {warning}")).collect(),
-        })
+        let mut lines = vec![format!("{name}: {said}")];
+        lines.extend(put.said().map(|said| format!("{name}: {said}")));
+        lines.extend(stays.clone());
+        let mut details = outcome.map.to_json();
+        details["keys"] = json(&put)?;
+        Ok(TargetReport { lines, details, map, warnings: warnings(&outcome.warnings, keys) })
     }
 
     async fn put_back(&self, notes: &Arc<dyn SchemaNotes>) -> Result<bool> {
@@ -197,6 +222,11 @@ impl SchemaTarget for RegistryTarget {
     ) -> Result<Option<Arc<dyn PayloadReader>>> {
         reader(archive, row).await
     }
+}
+
+/// What is to be known of schemas and keys.
+fn warnings(schemas: &[String], keys: &KeyPlan) -> Vec<String> {
+    schemas.iter().chain(&keys.warnings).map(|warning| format!("schemas: {warning}")).collect()
 }
 
 /// Says every now and then how far it has come.

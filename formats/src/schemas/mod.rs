@@ -12,11 +12,13 @@
 
 mod catalog;
 mod keys;
+mod others;
 #[cfg(test)]
 mod tests;
 
 pub use catalog::{Catalog, SubjectRows};
 pub use keys::{extension, file_name, in_context, reference_target, subject_folder};
+pub use others::{FROM_DEK_REGISTRY, FROM_TOPIC, Other};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -182,7 +184,7 @@ pub struct ReferenceRow {
 /// key: it takes the place of the row before.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct OtherRow {
-    /// Where it comes from: `_schemas` or `dek-registry`.
+    /// Where it comes from: [`FROM_TOPIC`] or [`FROM_DEK_REGISTRY`].
     pub source: String,
     /// Its key there.
     pub key: Value,

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use formats::schemas::{OtherRow, PlaceRow};
+use formats::schemas::{FROM_DEK_REGISTRY, FROM_TOPIC, OtherRow, PlaceRow};
 use tokio::sync::mpsc;
 
 use super::{Depth, Found, FoundVersion, SchemaSource};
@@ -18,6 +18,8 @@ pub(crate) struct Shelf {
     pub(crate) versions: Mutex<BTreeMap<(String, i32), FoundVersion>>,
     pub(crate) places: Mutex<Vec<PlaceRow>>,
     pub(crate) others: Mutex<Vec<OtherRow>>,
+    /// The sources of those that are not served for now.
+    pub(crate) silent_others: Mutex<Vec<&'static str>>,
     /// Things that are given before the walk fails.
     pub(crate) breaks_after: Mutex<Option<usize>>,
     /// A version that no list shows.
@@ -87,7 +89,12 @@ impl SchemaSource for Shelf {
         }
         if depth == Depth::Everything {
             all.extend(self.places.lock().unwrap().iter().cloned().map(Found::Place));
-            all.extend(self.others.lock().unwrap().iter().cloned().map(Found::Other));
+            let silent = self.silent_others.lock().unwrap().clone();
+            let served = |row: &&OtherRow| !silent.contains(&&*row.source);
+            all.extend(self.others.lock().unwrap().iter().filter(served).cloned().map(Found::Other));
+            let sources =
+                [FROM_TOPIC, FROM_DEK_REGISTRY].into_iter().filter(|source| !silent.contains(source));
+            all.extend(sources.map(Found::AllOthers));
             all.push(Found::RegistryVersion("7.5.0".into()));
         }
         let breaks_after = *self.breaks_after.lock().unwrap();

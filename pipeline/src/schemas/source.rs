@@ -50,6 +50,9 @@ pub enum Found {
     Place(PlaceRow),
     /// Something that is only carried.
     Other(OtherRow),
+    /// Everything of this source of [`OtherRow`]s was given: what else is known of it is there no more. Of a source of which this is
+    /// not said nothing is removed, because perhaps nobody could be asked.
+    AllOthers(&'static str),
     /// The registry's own version.
     RegistryVersion(String),
 }

@@ -4,7 +4,7 @@ use std::sync::atomic::AtomicI64;
 use bytes::Bytes;
 use formats::commit::{ObjectRef, Op};
 use formats::ids::Incarnation;
-use formats::schemas::{Catalog, OtherRow, PlaceRow, ReferenceRow, VersionState};
+use formats::schemas::{Catalog, FROM_DEK_REGISTRY, OtherRow, PlaceRow, ReferenceRow, VersionState};
 use serde_json::{Map, Value, json};
 
 use super::shelf::Shelf;
@@ -304,6 +304,41 @@ async fn many_versions_go_into_several_snapshots() {
     let newest = bench.committed.clone().unwrap();
     let first = SchemaArchive::newest_at(&*bench.store, &newest, 0).await.unwrap();
     assert_eq!(first, newest, "a walk is all of its snapshots");
+}
+
+#[tokio::test]
+async fn what_is_carried_goes_only_where_its_source_has_told_all() {
+    let mut bench = Bench::new(SchemaSelection::all());
+    bench.shelf.put("s", 1, 1, "\"int\"");
+    let kek = |name: &str| OtherRow::kek(name, json!({ "name": name }));
+    let record = OtherRow::record(br#"{"keytype":"ENCRYPTION"}"#, b"{\"a\": 1}");
+    *bench.shelf.others.lock().unwrap() = vec![kek("a"), kek("b"), record.clone()];
+    bench.walk(Depth::Everything).await;
+    let all = bench.read().await.others;
+    assert_eq!(all.len(), 3);
+    // A registry that does not answer for its keys has lost none.
+    *bench.shelf.silent_others.lock().unwrap() = vec![FROM_DEK_REGISTRY];
+    bench.walk(Depth::Everything).await;
+    assert_eq!(bench.read().await.others, all);
+    // One that does has.
+    bench.shelf.silent_others.lock().unwrap().clear();
+    *bench.shelf.others.lock().unwrap() = vec![kek("b"), record.clone()];
+    bench.walk(Depth::Everything).await;
+    let left: Vec<_> = bench.read().await.others.into_values().collect();
+    assert_eq!(left, [record, kek("b")]);
+}
+
+#[tokio::test]
+async fn much_that_is_carried_goes_into_several_snapshots() {
+    let mut bench = Bench::new(SchemaSelection::all());
+    let large = vec![b'x'; 3 << 20];
+    let rows: Vec<_> = (0..5).map(|n| OtherRow::record(format!("{n}").as_bytes(), &large)).collect();
+    bench.shelf.others.lock().unwrap().extend(rows.iter().cloned());
+    bench.walk(Depth::Everything).await;
+    let archive = bench.archive().await;
+    // As hex digits each has 6 MB.
+    assert_eq!(archive.chain, 5);
+    assert_eq!(archive.catalog.others.into_values().collect::<Vec<_>>(), rows);
 }
 
 #[tokio::test]

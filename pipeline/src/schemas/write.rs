@@ -36,6 +36,8 @@ const WAITING: usize = 64;
 const ASKED: usize = 100;
 /// Rows after which a snapshot is ended and another one goes on: about 8 MB.
 const ROWS: usize = 20_000;
+/// Bytes of what is only carried in one snapshot, about.
+const OTHERS: usize = 8 << 20;
 /// Snapshots after which an account is begun anew, so that a reader need not read all that ever were.
 const LONGEST: usize = 64;
 
@@ -235,13 +237,27 @@ fn account_of(catalog: Catalog) -> SchemaSnapshot {
 /// The same in pieces that are small enough to be read one at a time.
 fn parts(mut whole: SchemaSnapshot) -> Vec<SchemaSnapshot> {
     let mut rest = whole.versions.split_off(whole.versions.len().min(ROWS));
+    let others = std::mem::take(&mut whole.others);
     let (registry, time_ms) = (whole.registry.clone(), whole.time_ms);
+    let empty = || SchemaSnapshot::new(registry.clone(), time_ms, None);
     let mut parts = vec![whole];
     while !rest.is_empty() {
         let after = rest.split_off(rest.len().min(ROWS));
-        let empty = SchemaSnapshot::new(registry.clone(), time_ms, None);
-        parts.push(SchemaSnapshot { versions: rest, ..empty });
+        parts.push(SchemaSnapshot { versions: rest, ..empty() });
         rest = after;
+    }
+    // A record of an unknown kind may be as large as a topic allows, so these are counted in bytes.
+    let mut filled = 0;
+    for row in others {
+        let size = row.key.to_string().len() + row.value.to_string().len();
+        filled += size;
+        if filled > OTHERS {
+            parts.push(empty());
+            filled = size;
+        }
+        if let Some(part) = parts.last_mut() {
+            part.others.push(row);
+        }
     }
     parts
 }
@@ -257,6 +273,8 @@ struct Pass<'a> {
     deleted: HashSet<Numbered>,
     places: HashSet<String>,
     others: HashSet<(String, String)>,
+    /// Sources of others of which everything was given.
+    all_others: HashSet<&'static str>,
     /// Versions that the selection leaves out.
     left_out: HashSet<Numbered>,
     /// What taken schemas refer to.
@@ -278,6 +296,7 @@ impl<'a> Pass<'a> {
             deleted: HashSet::new(),
             places: HashSet::new(),
             others: HashSet::new(),
+            all_others: HashSet::new(),
             left_out: HashSet::new(),
             referred: HashSet::new(),
             new: 0,
@@ -384,6 +403,7 @@ impl<'a> Pass<'a> {
                 }
                 self.others.insert(key);
             }
+            Found::AllOthers(source) => drop(self.all_others.insert(source)),
             Found::RegistryVersion(version) => {
                 self.changes.registry_version =
                     Some(version).filter(|version| catalog.registry_version.as_ref() != Some(version));
@@ -445,7 +465,10 @@ impl<'a> Pass<'a> {
             let places = catalog.places.keys().filter(|place| !self.places.contains(*place));
             let cleared = places.map(|place| PlaceRow { place: place.clone(), ..PlaceRow::default() });
             self.changes.places.extend(cleared);
-            let others = catalog.others.iter().filter(|(key, _)| !self.others.contains(*key));
+            let others = catalog
+                .others
+                .iter()
+                .filter(|(key, _)| self.all_others.contains(key.0.as_str()) && !self.others.contains(*key));
             let removed = others.map(|(_, row)| OtherRow { value: serde_json::Value::Null, ..row.clone() });
             self.changes.others.extend(removed);
         }

@@ -1,6 +1,6 @@
 //! The schemas of a backup: every snapshot back to the first, every object that the newest names, every reference.
 //!
-//! Structure: objects by name and size, references. Deep: every byte, and each text is parsed again by whoever understands it.
+//! Structure: objects by name and size, references, what is carried beside schemas. Deep: every byte, and each text is parsed again by whoever understands it.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use formats::commit::ObjectRef;
 use formats::paths::SCHEMA_REGISTRY;
-use formats::schemas::{Catalog, FileRef, VersionRow, reference_target, subject_folder};
+use formats::schemas::{Catalog, FileRef, Other, OtherRow, VersionRow, reference_target, subject_folder};
 use futures::{StreamExt, TryStreamExt, stream};
 
 use super::finding::{FindingKind, Findings, says_nothing_about_the_backup};
@@ -51,6 +51,7 @@ pub(super) async fn check(
     let catalog = &archive.catalog;
     sizes(&**store, catalog, findings).await?;
     references(catalog, findings);
+    others(catalog, newest, findings);
     if deep {
         bytes(&**store, catalog, findings).await?;
         if let Some(parser) = parser {
@@ -116,6 +117,30 @@ fn references(catalog: &Catalog, findings: &Findings) {
                 findings.plain(FindingKind::Missing, &row.key(&row.text), message);
             }
         }
+    }
+}
+
+/// What is carried: it makes sense, and each DEK has the KEK that wraps it.
+fn others(catalog: &Catalog, newest: &ObjectRef, findings: &Findings) {
+    let read: Vec<_> = catalog.others.values().map(OtherRow::read).collect();
+    let kek = |row: &Result<Other<'_>, _>| match row {
+        Ok(Other::Kek(name)) => Some((*name).to_owned()),
+        _ => None,
+    };
+    let keks: HashSet<String> = read.iter().filter_map(kek).collect();
+    for row in read {
+        let (kind, message) = match row {
+            Err(error) => (FindingKind::Damaged, error.to_string()),
+            Ok(Other::Dek { kek, subject, version, algorithm }) if !keks.contains(kek) => {
+                let dek = format!("DEK {subject} version {version} ({algorithm})");
+                (
+                    FindingKind::Missing,
+                    format!("{dek} is wrapped by KEK {kek}, which the backup does not hold"),
+                )
+            }
+            Ok(_) => continue,
+        };
+        findings.plain(kind, &newest.key, message);
     }
 }
 

@@ -6,7 +6,9 @@ use formats::codec::{Codec, Decompressor};
 use formats::commit::SegmentEntry;
 use formats::ids::{LineageId, SchemaId, TopicPartition};
 use formats::paths::{ObjectName, SegmentName};
+use formats::schemas::OtherRow;
 use futures::TryStreamExt;
+use serde_json::json;
 
 use super::{FindingKind, LeftoverClass, VerifyReport, VerifySettings, verify};
 use crate::ErrorKind;
@@ -263,11 +265,15 @@ async fn an_empty_place_is_no_backup() {
 
 /// Walks through a registry and commits what it has.
 async fn schemas(sample: &mut Sample, shelf: &Shelf) {
+    schemas_of(sample, shelf, Depth::Versions).await;
+}
+
+async fn schemas_of(sample: &mut Sample, shelf: &Shelf, depth: Depth) {
     let (store, seam) = (Arc::clone(&sample.store), Sample::seam(&sample.clock));
     let newest = sample.log.state().schemas.clone().map(|(newest, _)| newest);
     let me = sample.log.incarnation();
     let writer = SchemaWriter::open(store, seam, me, SchemaSelection::all(), newest.as_ref()).await;
-    let walked = writer.unwrap().walk(shelf, Depth::Versions, sample.log.head().seq).await.unwrap();
+    let walked = writer.unwrap().walk(shelf, depth, sample.log.head().seq).await.unwrap();
     sample.log.commit(walked.op.into_iter().collect()).await.unwrap();
 }
 
@@ -322,6 +328,39 @@ async fn schemas_that_scanned_segments_name_resolve_or_are_named() {
     schemas(&mut sample, &shelf).await;
     let report = run(&sample.store, true).await.unwrap();
     assert!(report.is_sound() && report.resolves() && report.schema_ids.unwrap().covers_all);
+}
+
+#[tokio::test]
+async fn keys_of_encryption_that_nothing_unwraps_are_found() {
+    let (mut sample, shelf) = (Sample::new().await, Shelf::default());
+    let dek = |kek: &str, subject: &str| {
+        let value = json!({ "kekName": kek, "subject": subject, "version": 1, "algorithm": "AES256_GCM" });
+        OtherRow::dek(kek, (subject, 1, "AES256_GCM"), value)
+    };
+    let whole = [
+        OtherRow::kek("k", json!({ "name": "k" })),
+        dek("k", "orders-value"),
+        OtherRow::record(br#"{"keytype":"LATER"}"#, b"{}"),
+    ];
+    *shelf.others.lock().unwrap() = whole.to_vec();
+    let found = async |sample: &mut Sample| {
+        schemas_of(sample, &shelf, Depth::Everything).await;
+        let report = run(&sample.store, false).await.unwrap();
+        report.findings.into_iter().map(|finding| (finding.kind, finding.message)).collect::<Vec<_>>()
+    };
+    assert!(found(&mut sample).await.is_empty());
+    shelf.others.lock().unwrap().push(dek("lost", "users-value"));
+    let mut bare = dek("k", "bare");
+    bare.value["keyMaterial"] = json!("secret");
+    shelf.others.lock().unwrap().push(bare);
+    let found = found(&mut sample).await;
+    assert_eq!(found.len(), 2, "{found:?}");
+    let said = |kind, words: &str| found.iter().any(|(own, text)| *own == kind && text.contains(words));
+    assert!(
+        said(FindingKind::Missing, "DEK users-value version 1 (AES256_GCM) is wrapped by KEK lost"),
+        "{found:?}"
+    );
+    assert!(said(FindingKind::Damaged, "not wrapped"), "{found:?}");
 }
 
 #[tokio::test]

@@ -9,6 +9,7 @@
 
 mod bulk;
 mod error;
+mod keys;
 mod list;
 mod pace;
 mod place;
@@ -25,7 +26,7 @@ mod token;
 pub use error::{Error, ErrorKind, Result};
 pub use properties::{PropertyError, from_properties};
 pub use settings::{Auth, Bearer, ClientSettings, Limits, OAuth, Random, Tls, Trust};
-pub use shape::{Fit, IdInContext, Registered, Schema, Settings};
+pub use shape::{Dek, Fit, IdInContext, Kek, Registered, Schema, Settings};
 
 use crate::names::Subject;
 use crate::service::Deletion;

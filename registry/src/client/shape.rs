@@ -4,6 +4,7 @@
 use crate::schema::Reference;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use std::fmt;
 
 /// Settings of a subject, of a context or of a registry, as `GET /config` answers them.
 pub type Settings = Map<String, Value>;
@@ -111,4 +112,83 @@ pub struct IdInContext {
 #[derive(Debug, Deserialize)]
 pub(super) struct ModeAnswer {
     pub(super) mode: String,
+}
+
+/// A key that wraps others (a KEK), as `/dek-registry/v1` answers it. It is not the key itself, which a KMS keeps.
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Kek {
+    /// Its name.
+    pub name: String,
+    /// Which KMS keeps it.
+    #[serde(default)]
+    pub kms_type: String,
+    /// Its name there.
+    #[serde(default)]
+    pub kms_key_id: String,
+    /// What the KMS is asked with; there may be credentials in it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kms_props: Option<Map<String, Value>>,
+    /// What people are told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub doc: Option<String>,
+    /// The registry may ask the KMS itself.
+    #[serde(default)]
+    pub shared: bool,
+    /// When it was made, in milliseconds of the epoch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ts: Option<i64>,
+    /// Softly deleted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deleted: Option<bool>,
+    /// What a newer registry tells besides.
+    #[serde(flatten)]
+    pub more: Map<String, Value>,
+}
+
+impl fmt::Debug for Kek {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Kek").field(&self.name).finish()
+    }
+}
+
+/// A key that encrypts data (a DEK), wrapped by its KEK. Registries that may ask the KMS answer the bare key besides (`keyMaterial`):
+/// what is not a member here is not read, so that it comes no further.
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Dek {
+    /// The name of its KEK.
+    pub kek_name: String,
+    /// Whose data it encrypts.
+    pub subject: String,
+    /// Its number.
+    #[serde(default = "first")]
+    pub version: i32,
+    /// What it is for.
+    #[serde(default = "usual")]
+    pub algorithm: String,
+    /// The key, wrapped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub encrypted_key_material: Option<String>,
+    /// When it was made, in milliseconds of the epoch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ts: Option<i64>,
+    /// Softly deleted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deleted: Option<bool>,
+}
+
+fn first() -> i32 {
+    1
+}
+
+fn usual() -> String {
+    "AES256_GCM".to_owned()
+}
+
+impl fmt::Debug for Dek {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { kek_name, subject, version, algorithm, .. } = self;
+        f.debug_tuple("Dek").field(kek_name).field(subject).field(version).field(algorithm).finish()
+    }
 }

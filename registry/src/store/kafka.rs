@@ -29,6 +29,7 @@ use self::replay::{Table, Tables};
 use super::{Change, Commit, Head, Heads, Result, SchemaKey, Store, StoreError, Texts};
 use crate::names::Context;
 use async_trait::async_trait;
+use bytes::Bytes;
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
@@ -175,6 +176,12 @@ impl KafkaStore {
             }
         });
         Ok(chunk.next)
+    }
+
+    /// The last records of kinds that nobody here knows, as keys and values, as the log has them now.
+    pub async fn foreign(&self) -> Result<Vec<(Bytes, Bytes)>> {
+        self.within(self.follow()).await?;
+        Ok(self.tables().foreign().map(|(key, value)| (key.clone(), value.clone())).collect())
     }
 
     /// In time, or not at all.

@@ -35,6 +35,9 @@ pub(super) struct Written {
     /// How the target was when a restore that has not come to its end began.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     began: Option<Began>,
+    /// Keys of encryption that are made to be softly deleted again: what is live of them is not the target's own.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    keys: BTreeSet<String>,
 }
 
 /// How a target was before a restore touched it first. A later look cannot tell what was there from what the restore has brought.
@@ -195,6 +198,37 @@ impl Journal {
         self.written.began = began;
     }
 
+    /// Whether a restore that has not come to its end has made a key to delete it again.
+    pub(super) fn owes(&self, key: &str) -> bool {
+        self.written.keys.contains(key)
+    }
+
+    /// Whether it has made any.
+    pub(super) fn owes_any(&self) -> bool {
+        !self.written.keys.is_empty()
+    }
+
+    /// Notes keys that are about to be made and deleted again. Nothing is stored yet.
+    pub(super) fn owe(&mut self, keys: &BTreeSet<String>) {
+        self.written.keys.extend(keys.iter().cloned());
+    }
+
+    /// All such keys are deleted.
+    pub(super) async fn settle_keys(&mut self) -> Result<()> {
+        match std::mem::take(&mut self.written.keys).is_empty() {
+            true => Ok(()),
+            false => self.keep_or_remove().await,
+        }
+    }
+
+    /// Keeps what is left, if anything is.
+    pub(super) async fn keep_or_remove(&mut self) -> Result<()> {
+        match self.is_left_over() || self.owes_any() {
+            true => self.store().await,
+            false => self.remove().await,
+        }
+    }
+
     /// Whether the mode of a place is borrowed.
     pub(super) fn has(&self, place: &str) -> bool {
         self.written.modes.contains_key(place)
@@ -207,7 +241,7 @@ impl Journal {
     }
 
     /// Nothing is kept any more.
-    pub(super) async fn remove(&mut self) -> Result<()> {
+    async fn remove(&mut self) -> Result<()> {
         self.intents.remove().await?;
         self.stored = None;
         Ok(())

@@ -119,10 +119,7 @@ impl Journal {
 
     /// The journal keeps what is left, or goes.
     async fn close(&mut self, client: &Client, failures: Vec<String>) -> Result<()> {
-        let kept = match self.is_left_over() {
-            true => self.store().await,
-            false => self.remove().await,
-        };
+        let kept = self.keep_or_remove().await;
         if failures.is_empty() {
             return kept;
         }

@@ -1,8 +1,9 @@
 // What stands before a registry that not everybody may ask: TLS by OpenSSL, and a client certificate or a token of an issuer
 // (oidc-provider, which is certified for OpenID). Not a registry: what it lets in it passes on.
 //
-//   node guard.js certificate|token|user PORT ISSUER_PORT REGISTRY_PORT FOLDER
+//   node guard.js open|certificate|token|user|both PORT ISSUER_PORT REGISTRY_PORT FOLDER
 //
+// `open` lets everybody in, `both` asks for a certificate and a user.
 // FOLDER holds server.crt, server.key and ca.crt, FOLDER/issuer those of the issuer. It writes "ready" when it listens.
 const fs = require('node:fs');
 const http = require('node:http');
@@ -12,6 +13,8 @@ const { pathToFileURL } = require('node:url');
 
 const [guard, port, issuerPort, registryPort, folder] = process.argv.slice(2);
 const file = (name) => fs.readFileSync(path.join(folder, name));
+const scopes = ['schemas', 'schema-registry'];
+const users = ['backup:pass:word', 'admin:password'].map((user) => `Basic ${Buffer.from(user).toString('base64')}`);
 const tls = { cert: file('server.crt'), key: file('server.key') };
 
 async function issuer() {
@@ -20,9 +23,9 @@ async function issuer() {
   const provider = new Provider(`https://localhost:${issuerPort}`, {
     clients: [{
       client_id: 'backup', client_secret: 'backup:secret+1%& ~', grant_types: ['client_credentials'], redirect_uris: [], response_types: [],
-      scope: 'schemas',
+      scope: scopes.join(' '),
     }],
-    scopes: ['schemas'],
+    scopes,
     features: { clientCredentials: { enabled: true } },
     // Renewed while a long copy is under way.
     ttl: { ClientCredentials: 5 },
@@ -44,15 +47,18 @@ async function issuer() {
 
 async function main() {
   const provider = guard === 'token' ? await issuer() : null;
+  const isUser = (authorization) => users.includes(authorization);
   const isKnown = {
+    open: () => true,
     certificate: () => true,
-    user: (authorization) => authorization === `Basic ${Buffer.from('backup:pass:word').toString('base64')}`,
+    user: isUser,
+    both: isUser,
     token: async (authorization) => {
       const token = await provider.ClientCredentials.find((authorization ?? '').replace(/^Bearer /, ''));
-      return token !== undefined && token.isValid && token.scope === 'schemas';
+      return token !== undefined && token.isValid && scopes.includes(token.scope);
     },
   }[guard];
-  const asks = guard === 'certificate' ? { ca: file('ca.crt'), requestCert: true, rejectUnauthorized: true } : {};
+  const asks = ['certificate', 'both'].includes(guard) ? { ca: file('ca.crt'), requestCert: true, rejectUnauthorized: true } : {};
   const server = https.createServer({ ...tls, ...asks }, async (request, response) => {
     if (!await isKnown(request.headers.authorization)) {
       response.writeHead(401, { 'Content-Type': 'application/json' });

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use formats::ids::Topic;
-use formats::schemas::{Catalog, VersionRow, VersionState};
+use formats::schemas::{Catalog, Other, VersionRow, VersionState};
 use pipeline::Result;
 use pipeline::archive::Archive;
 use pipeline::schemas::{Radar, RadarReport, SchemaArchive};
@@ -29,6 +29,12 @@ pub(super) struct SchemaDescription {
     /// Versions of all subjects, deleted ones included.
     schemas_count: usize,
     gone_count: usize,
+    /// Keys of encryption that wrap others, deleted ones included.
+    keks_count: usize,
+    /// Keys of encryption that data is written with, wrapped; deleted ones included.
+    deks_count: usize,
+    /// What is carried without being known here: records of a registry's topic.
+    others_count: usize,
     /// Why they cannot be read.
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
@@ -73,12 +79,24 @@ pub(super) async fn describe(archive: &Archive, chosen: Option<&TopicSelection>)
     };
     let subjects: Vec<SubjectDescription> = catalog.subjects.iter().filter_map(subject).collect();
     let schemas_count = subjects.iter().map(|subject| subject.versions).sum();
+    let (mut keks_count, mut deks_count, mut others_count) = (0, 0, 0);
+    for row in catalog.others.values() {
+        // What makes no sense is for `verify` to find.
+        match row.read() {
+            Ok(Other::Kek(_)) => keks_count += 1,
+            Ok(Other::Dek { .. }) => deks_count += 1,
+            _ => others_count += 1,
+        }
+    }
     SchemaDescription {
         registry: Some(catalog.registry.clone()),
         time_ms: Some(catalog.time_ms),
         subjects_count: subjects.len(),
         schemas_count,
         gone_count: catalog.versions().count() - schemas_count,
+        keks_count,
+        deks_count,
+        others_count,
         subjects,
         schema_ids: Some(ids(archive, chosen, &catalog).await),
         ..found
@@ -129,6 +147,16 @@ impl SchemaDescription {
             (count(self.subjects_count as u64, "subject"), count(self.schemas_count as u64, "version"));
         let mut lines =
             vec![format!("schemas  {subjects}, {versions} of {registry}, for records up to commit {covers}")];
+        let carried = [
+            (self.keks_count, "KEK"),
+            (self.deks_count, "DEK"),
+            (self.others_count, "record of an unknown kind"),
+        ];
+        let carried = carried.iter().filter(|(number, _)| *number > 0);
+        let carried: Vec<_> = carried.map(|(number, what)| format!("{number} x {what}")).collect();
+        if !carried.is_empty() {
+            lines.push(format!("keys     {}", carried.join(", ")));
+        }
         lines.extend(self.schema_ids.as_ref().and_then(IdsDescription::line));
         lines
     }

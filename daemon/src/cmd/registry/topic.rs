@@ -6,11 +6,12 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use pipeline::seam::Seam;
 use pipeline::{Error, Result};
 use registry::api::{About, Api};
 use registry::service::{Registry, Settings};
-use registry::store::kafka::KafkaLogSettings;
+use registry::store::kafka::{KafkaLogSettings, KafkaStore};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -44,6 +45,8 @@ pub(crate) struct Place {
 
 struct Served {
     name: String,
+    /// What is served; nothing where it may not have been read yet.
+    store: Option<Arc<KafkaStore>>,
     stop: CancellationToken,
 }
 
@@ -72,22 +75,22 @@ fn named(place: &str) -> Result<Option<(String, KafkaLogSettings)>> {
 }
 
 /// Reads a topic whole.
-async fn read(name: &str, settings: &KafkaLogSettings) -> Result<Api> {
+async fn read(name: &str, settings: &KafkaLogSettings) -> Result<(Api, Arc<KafkaStore>)> {
     let wrong = |error: &dyn std::fmt::Display| Error::permanent(format!("{name}: {error}"));
     let store = registry_log::open_to_read(settings, Seam::system()).await.map_err(|e| wrong(&e))?;
-    let clock = Seam::system().clock;
-    let opened = Registry::open(Arc::new(store), Settings::default(), move || clock.now_ms()).await;
-    Ok(Api::new(Arc::new(opened.map_err(|e| wrong(&e.message()))?), About::default()))
+    let (store, clock) = (Arc::new(store), Seam::system().clock);
+    let opened = Registry::open(store.clone(), Settings::default(), move || clock.now_ms()).await;
+    Ok((Api::new(Arc::new(opened.map_err(|e| wrong(&e.message()))?), About::default()), store))
 }
 
 /// Answers at a port of this machine.
-async fn serve(name: String, app: Arc<App>) -> Result<Place> {
+async fn serve(name: String, app: Arc<App>, store: Option<Arc<KafkaStore>>) -> Result<Place> {
     let wrong = |error: std::io::Error| Error::permanent(format!("{name}: {error}"));
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.map_err(wrong)?;
     let address = listener.local_addr().map_err(wrong)?;
     let stop = CancellationToken::new();
     tokio::spawn(http::serve(listener, app, LIMITS, stop.clone()));
-    Ok(Place { url: format!("http://{address}"), topic: Some(Served { name, stop }) })
+    Ok(Place { url: format!("http://{address}"), topic: Some(Served { name, store, stop }) })
 }
 
 impl Place {
@@ -96,22 +99,22 @@ impl Place {
         let Some((name, settings)) = named(place)? else {
             return Ok(Self { url: place.to_owned(), topic: None });
         };
-        let api = read(&name, &settings).await?;
+        let (api, store) = read(&name, &settings).await?;
         let app = Arc::new(App::new(None, None));
         app.open(api);
-        serve(name, app).await
+        serve(name, app, Some(store)).await
     }
 
     /// The same, whether or not the topic can be read yet: until then 503 is answered.
     pub(crate) async fn in_time(place: &str) -> Result<Self> {
         let Some((name, settings)) = named(place)? else { return Self::of(place).await };
         let app = Arc::new(App::new(None, None));
-        let place = serve(name.clone(), Arc::clone(&app)).await?;
+        let place = serve(name.clone(), Arc::clone(&app), None).await?;
         let stop = place.topic.as_ref().map(|topic| topic.stop.clone()).unwrap_or_default();
         let reading = async move {
             loop {
                 match read(&name, &settings).await {
-                    Ok(api) => return app.open(api),
+                    Ok((api, _)) => return app.open(api),
                     Err(error) => app.wait(error.to_string()),
                 }
                 tokio::time::sleep(AGAIN).await;
@@ -119,6 +122,13 @@ impl Place {
         };
         tokio::spawn(stop.run_until_cancelled_owned(reading));
         Ok(place)
+    }
+
+    /// Where it is a topic: its records of kinds that nobody here knows, as keys and values, as they are now.
+    pub(crate) async fn foreign(&self) -> Result<Option<Vec<(Bytes, Bytes)>>> {
+        let Some(Served { name, store: Some(store), .. }) = &self.topic else { return Ok(None) };
+        let records = store.foreign().await;
+        records.map(Some).map_err(|error| Error::retry(format!("{name}: {error}")))
     }
 
     /// What it is called in reports, where that is not `name`.

@@ -67,6 +67,8 @@ pub struct Tables {
     unreadable: HashMap<RecordKey, i64>,
     /// SCHEMA keys whose last record was passed over, though one of ours wrote it: compaction would keep that one alone.
     contested: BTreeSet<RecordKey>,
+    /// Records of kinds that nobody here knows, by their keys.
+    foreign: BTreeMap<Bytes, Bytes>,
     records: u64,
     skipped: u64,
 }
@@ -262,6 +264,11 @@ impl Tables {
         &self.contested
     }
 
+    /// The last records of kinds that nobody here knows, as keys and values: whoever copies the log must carry them along.
+    pub fn foreign(&self) -> impl Iterator<Item = (&Bytes, &Bytes)> {
+        self.foreign.iter()
+    }
+
     /// Forgets what is gone: for a log that was just read from its beginning, when nobody has seen older revisions.
     pub fn forget_removed(&mut self) {
         for table in self.contexts.values_mut() {
@@ -363,7 +370,11 @@ impl Tables {
                     }
                 }
             }
-            RecordKey::ClearSubject(_) | RecordKey::Foreign => {}
+            RecordKey::ClearSubject(_) => {}
+            RecordKey::Foreign => match &record.value {
+                Some(value) => drop(self.foreign.insert(record.key.clone(), value.clone())),
+                None => drop(self.foreign.remove(&record.key)),
+            },
         }
         Applied::Done
     }

@@ -15,6 +15,7 @@
 mod decide;
 mod fit;
 mod ids;
+pub mod keys;
 mod places;
 mod plan;
 mod run;

@@ -192,7 +192,10 @@ pub(super) async fn run(restore: &Restore<'_>, plan: &Plan, journal: &mut Journa
     let running = Running::new(restore, plan);
     let mut done = Outcome::default();
     if !plan.is_empty() {
-        let written = running.write(journal, &mut done).await;
+        running.check()?;
+        // Where that fails nothing is borrowed yet: what is noted may be what another copy has set for the time.
+        running.note(journal).await?;
+        let written = running.write(&mut done).await;
         let ended = match &written {
             Ok(()) => {
                 let ends = Ends { modes: plan.modes.clone(), configs: plan.configs.clone() };
@@ -283,9 +286,8 @@ impl<'a> Running<'a> {
         }
     }
 
-    async fn write(&self, journal: &mut Journal, done: &mut Outcome) -> Result<()> {
-        self.check()?;
-        self.begin(journal).await?;
+    async fn write(&self, done: &mut Outcome) -> Result<()> {
+        self.begin().await?;
         let steps = self.steps();
         let progress = self.restore.progress;
         progress.wanted.fetch_add(steps.len() as u64, Relaxed);
@@ -354,8 +356,8 @@ impl<'a> Running<'a> {
         references.filter_map(|reference| self.rows.place(reference))
     }
 
-    /// Stores what is to be put back, and then changes it.
-    async fn begin(&self, journal: &mut Journal) -> Result<()> {
+    /// Stores what is to be put back, whatever comes.
+    async fn note(&self, journal: &mut Journal) -> Result<()> {
         let (to, for_the_time) = (&self.restore.to, &self.plan.for_the_time);
         journal.begin(Some(self.plan.began.clone()));
         for (place, (before, _)) in &for_the_time.modes {
@@ -367,7 +369,12 @@ impl<'a> Running<'a> {
         for (place, before) in &self.plan.before {
             journal.note_config(place, before.clone());
         }
-        journal.store().await?;
+        journal.store().await
+    }
+
+    /// Borrows modes and settings.
+    async fn begin(&self) -> Result<()> {
+        let for_the_time = &self.plan.for_the_time;
         for (place, (_, mode)) in &for_the_time.modes {
             self.set_mode(place, *mode).await?;
         }

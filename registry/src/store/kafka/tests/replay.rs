@@ -270,3 +270,27 @@ async fn hostile_records_change_nothing_else() {
     assert_eq!(version(&found, "m", i32::MAX), Some((u32::MAX, true)));
     assert_eq!(found.len(), 3, "{found:?}");
 }
+
+#[tokio::test]
+async fn what_nobody_here_knows_is_told_as_it_lies_in_the_log() {
+    let key = r#"{"keytype":"ENCRYPTION","magic":0}"#;
+    let other = r#"{ "keytype": "LATER", "of": [1] }"#;
+    let (log, store) = opened(vec![
+        record(key, "first"),
+        record(r#"{"keytype":"NOOP","magic":0}"#, None),
+        record(r#"{"keytype":"DELETE_SUBJECT","subject":"s","magic":0}"#, r#"{"subject":"s","version":1}"#),
+        record(r#"{"keytype":"CLEAR_SUBJECT","subject":"s","magic":0}"#, r#"{"subject":"s"}"#),
+        record(other, "{}"),
+        record(key, "last"),
+    ])
+    .await;
+    let told = |found: Vec<(bytes::Bytes, bytes::Bytes)>| {
+        let text = |bytes: bytes::Bytes| String::from_utf8(bytes.to_vec()).expect("a text");
+        found.into_iter().map(|(key, value)| (text(key), text(value))).collect::<Vec<_>>()
+    };
+    let both = [(other.to_owned(), "{}".to_owned()), (key.to_owned(), "last".to_owned())];
+    assert_eq!(told(store.foreign().await.expect("told")), both);
+    // What is written since is told as well.
+    log.write(vec![record(key, None)]);
+    assert_eq!(told(store.foreign().await.expect("told")), both[..1]);
+}
