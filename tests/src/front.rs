@@ -1,7 +1,7 @@
 //! What may stand before a registry and answer in its place: proxies and balancers on a bad day.
 
 use crate::http;
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -80,27 +80,18 @@ impl Front {
 /// Answers the one request of a connection.
 fn answer(mut stream: TcpStream, behind: &str, mood: Mood, number: u64) -> std::io::Result<()> {
     stream.set_read_timeout(Some(Duration::from_secs(20)))?;
-    let (mut request, mut piece) = (Vec::new(), [0; 4096]);
-    let end = loop {
-        if let Some(end) = request.windows(4).position(|window| window == b"\r\n\r\n") {
-            break end + 4;
+    let (mut request, mut head) = (BufReader::new(stream.try_clone()?), String::new());
+    while !head.ends_with("\r\n\r\n") {
+        if request.read_line(&mut head)? == 0 {
+            return Ok(());
         }
-        match stream.read(&mut piece)? {
-            0 => return Ok(()),
-            read => request.extend_from_slice(&piece[..read]),
-        }
-    };
-    let head = String::from_utf8_lossy(&request[..end]).into_owned();
+    }
     let length = head.lines().find_map(|line| {
         let (name, value) = line.split_once(':')?;
         name.eq_ignore_ascii_case("content-length").then(|| value.trim().parse::<usize>().ok())?
     });
-    while request.len() < end + length.unwrap_or(0) {
-        match stream.read(&mut piece)? {
-            0 => return Ok(()),
-            read => request.extend_from_slice(&piece[..read]),
-        }
-    }
+    let mut body = vec![0; length.unwrap_or(0)];
+    request.read_exact(&mut body)?;
     let is_off = number % 3 != 2;
     let page = |status: &str, kind: &str, more: &str, body: &str| {
         format!(
@@ -120,9 +111,9 @@ fn answer(mut stream: TcpStream, behind: &str, mood: Mood, number: u64) -> std::
         Mood::OtherJson => page("200 OK", "application/json", "", "{\"status\": \"UP\"}"),
         Mood::Slow(ms) => {
             std::thread::sleep(Duration::from_millis(ms));
-            passed(&head, &request[end..], behind)
+            passed(&head, &body, behind)
         }
-        Mood::Well | Mood::Flapping | Mood::TooMany => passed(&head, &request[end..], behind),
+        Mood::Well | Mood::Flapping | Mood::TooMany => passed(&head, &body, behind),
     };
     stream.write_all(canned.as_bytes())
 }

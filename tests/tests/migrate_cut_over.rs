@@ -41,10 +41,10 @@ fn records(text: &str, count: usize) -> Vec<NewRecord> {
     (0..count).map(|n| record(n).partition(i32::from(n % 3 == 2))).collect()
 }
 
-/// The record of a partition that a consumer reads next from an offset on; what it says, whatever its offset.
-fn next(records: &[Rec], partition: i32, offset: i64) -> Option<(i64, Option<Vec<u8>>, Option<Vec<u8>>)> {
+/// The record of a partition that a consumer reads next from an offset on, whatever its own offset.
+fn next(records: &[Rec], partition: i32, offset: i64) -> Option<Rec> {
     let next = records.iter().find(|record| record.partition == partition && record.offset >= offset)?;
-    Some((next.timestamp, next.key.clone(), next.value.clone()))
+    Some(Rec { offset: 0, ..next.clone() })
 }
 
 /// That every group of these would read the same record next in both clusters.

@@ -156,7 +156,7 @@ pub(crate) static RESTORED: Table = Table {
         oso("force_register", Kind::Bool, "whether schemas are registered that do not fit older versions").default("false"),
         ours("modes", Kind::Bool, "whether subjects, contexts and the registry get the modes that they had").default("false"),
         ours("keys", Kind::Choice(&["rewrite", "keep"]), "what becomes of ids in keys: rewritten, the bytes of a key change with its id, so that producers put it into another partition").default("rewrite"),
-        ours("unknown_ids", Kind::Choice(&["fail", "keep"]), "what to do with a record whose schema nothing in the target stands for: its partition is not restored any further, or the record is as it is").default("fail"),
+        ours("unknown_ids", Kind::Choice(&["fail", "keep", "quarantine"]), "what to do with a record whose schema nothing in the target stands for. fail: its partition is not restored any further. keep: the record stays as it is. quarantine, in a restore alone: it is left out and goes as it is to the topic `TOPIC.quarantine`, made where there is any, and the restore ends with exit code 3").default("fail"),
         ours("framing", Kind::Map(&Kind::Text, &Kind::Choice(&["framed", "raw"])), "of topics (names in the backup, or globs; `NAME:key` and `NAME:value` for one side) whether records begin with schema ids, where subjects and samples do not tell; the first that matches counts").default("{}"),
     ],
 };
@@ -178,6 +178,8 @@ pub(crate) struct Restored {
     pub(crate) keys: KeyIds,
     pub(crate) unknown: UnknownIds,
     pub(crate) framing: Vec<Told>,
+    /// What decides which schemas are brought and what ids become, as text by the names of keys; what a file says apart.
+    pub(crate) settings: BTreeMap<String, String>,
     pub(crate) soft_deleted: bool,
     pub(crate) only_latest: bool,
 }
@@ -385,6 +387,17 @@ impl Restored {
                 "keep one: the ids of the backup, or those of the file",
             );
         }
+        let rewrite = is_mapped && restored.bool("rewrite_ids")?;
+        if !rewrite && restored.text("unknown_ids")? == "quarantine" {
+            let message = format!(
+                "{path}.restore.unknown_ids: quarantine needs rewrite_ids and id_mapping: ids in records are not looked at"
+            );
+            problems.add(
+                restored.at("unknown_ids"),
+                message,
+                "leave unknown_ids out, or rewrite_ids and id_mapping",
+            );
+        }
         let subject_mapping = restored.map("subject_mapping").iter();
         let subject_mapping = subject_mapping
             .map(|(from, to)| Some((from.as_text()?.to_owned(), to.as_text()?.to_owned())))
@@ -410,7 +423,7 @@ impl Restored {
                 "skip" => Strategy::Skip,
                 _ => Strategy::Preserve,
             },
-            rewrite: is_mapped && restored.bool("rewrite_ids")?,
+            rewrite,
             force_ids,
             id_mapping_file,
             subject_mapping,
@@ -423,13 +436,43 @@ impl Restored {
             },
             unknown: match restored.text("unknown_ids")? {
                 "keep" => UnknownIds::Keep,
+                "quarantine" => UnknownIds::Quarantine,
                 _ => UnknownIds::Fail,
             },
             framing,
+            settings: settings(section)?,
             soft_deleted: taken.bool("include_soft_deleted")?,
             only_latest: taken.text("include_versions")? == "latest",
         })
     }
+}
+
+/// What the registry's section says that decides what ids become, as text by the names of keys.
+fn settings(section: &Section) -> Option<BTreeMap<String, String>> {
+    let (restored, taken) = (section.section("restore")?, section.section("backup")?);
+    let pairs = |key: &str| {
+        let pairs = restored.map(key).iter();
+        let pairs = pairs.map(|(name, value)| Some(format!("{}: {}", name.as_text()?, value.as_text()?)));
+        Some(format!("{{{}}}", pairs.collect::<Option<Vec<_>>>()?.join(", ")))
+    };
+    let list = |texts: Vec<String>| format!("[{}]", texts.join(", "));
+    let word = |section: &Section, key: &str| section.text(key).unwrap_or("unset").to_owned();
+    let flag = |section: &Section, key: &str| section.bool(key).map(|flag| flag.to_string());
+    let settings = [
+        ("restore.strategy", word(restored, "strategy")),
+        ("restore.force_ids", flag(restored, "force_ids")?),
+        ("restore.subject_mapping", pairs("subject_mapping")?),
+        ("restore.set_compatibility", word(restored, "set_compatibility")),
+        ("restore.force_register", flag(restored, "force_register")?),
+        ("restore.modes", flag(restored, "modes")?),
+        ("restore.framing", pairs("framing")?),
+        ("backup.subjects", list(taken.texts("subjects"))),
+        ("backup.exclude", list(taken.texts("exclude"))),
+        ("backup.include_soft_deleted", flag(taken, "include_soft_deleted")?),
+        ("backup.include_versions", word(taken, "include_versions")),
+        ("schema_types", list(section.texts("schema_types"))),
+    ];
+    Some(settings.map(|(name, value)| (name.to_owned(), value)).into())
 }
 
 fn told(topics: &str, how: &str) -> pipeline::Result<Told> {

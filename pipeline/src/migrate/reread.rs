@@ -12,7 +12,7 @@ use super::schemas::{Current, Schemas};
 use crate::Result;
 use crate::kafka::AbortedTransaction;
 use crate::ranges::{Scratch, Sink};
-use crate::restore::schemas::{RemapCounts, Remapper};
+use crate::restore::schemas::Remapper;
 
 /// The most that one batch may decompress to.
 pub(super) const CAP: usize = 512 << 20;
@@ -73,7 +73,7 @@ impl Ids {
             }
         }
         match &mut self.remapper {
-            Some(remapper) => Ok(remapper.remap(batch, &mut RemapCounts::default())?.bytes),
+            Some(remapper) => Ok(remapper.remap(batch)?.bytes),
             None => Ok(Vec::new()),
         }
     }
