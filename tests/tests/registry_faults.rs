@@ -19,7 +19,7 @@ const LIMIT: Duration = Duration::from_secs(120);
 /// Moods in which nothing can be done, and a word of what is said then.
 const BAD: [(Mood, &str); 5] = [
     (Mood::Down, ""),
-    (Mood::Slow(3_000), "timed out"),
+    (Mood::Slow(1_500), "timed out"),
     (Mood::LoginPage, "not that of a registry"),
     (Mood::NotFoundPage, "404"),
     (Mood::OtherJson, ""),
@@ -204,7 +204,7 @@ fn a_migration_holds_what_it_does_not_know_and_brings_what_it_does() {
             let number = 100 + 2 * u32::try_from(n).expect("small") + side;
             let id = register(&registry, "moving-value", &schema(number));
             producer.send("moving", &framed(id, &format!("new {number}"), 4));
-            std::thread::sleep(Duration::from_millis(2500));
+            std::thread::sleep(Duration::from_millis(1200));
             assert_eq!(found("moved").len(), count + 3, "{mood:?}: a record came before its schema");
             front.set(Mood::Well);
             until(count + 7);

@@ -8,38 +8,41 @@
 //! Where the target or a schema is not ready a flow gives back what it holds and asks the source to begin again later, so that the
 //! others have the memory.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use formats::commit::{Gap, LastBatch, LineageReason};
+use formats::commit::{Gap, LineageReason};
 use formats::ids::{OffsetRange, Topic, TopicPartition};
-use formats::record_batch::Batches;
-use formats::transactions::{Fate, TransactionTracker};
+use formats::transactions::TransactionTracker;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
+use super::chunk::{Chunk, Going, Missing, look_up, pieces, prepare};
 use super::journal::Write;
 use super::position::{Claim, Entry, History, Note, Notes, Place};
 use super::schemas::{Rules, Schemas};
 use super::targets::{self, Targets};
-use crate::archive::{BatchFate, ClippedBatch};
 use crate::budget::Budget;
 use crate::kafka::{Client, Topics};
+use crate::restore::schemas::RemapCounts;
 use crate::restore::{TimeWindow, proof, resume, topics};
 use crate::seam::backoff;
 use crate::source::{Begin, FetchedBatches, Known, SourceCommand};
-use crate::target::lane::{Lane, LaneSettings, Prepared};
+use crate::target::lane::{LaneSettings, Prepared};
 use crate::target::part::Part;
 use crate::target::produce::{Job, Outcome, ProducerEntry};
-use crate::target::runs::RunMap;
 use crate::{Error, ErrorKind, Result};
 
 /// Batches that wait between a flow and its producer.
 const QUEUE: usize = 16;
+/// Runs that an entry of the journal holds at most, where it is not those of one piece: about 30 bytes each.
+const MOST_RUNS: usize = 100_000;
+/// Between two looks at what is acknowledged.
+const SOON: Duration = Duration::from_millis(5);
 /// The longest pause between two attempts.
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 /// Between two looks at a log that is to stand still.
@@ -79,6 +82,7 @@ struct Seen {
     notes: Option<Notes>,
     claim: Option<Claim>,
     gaps: Vec<Gap>,
+    ids: RemapCounts,
     failed: Option<Error>,
     trouble: Option<String>,
 }
@@ -132,6 +136,11 @@ impl Shared {
     /// What the source lost before it could be taken.
     pub(super) fn gaps(&self) -> Vec<Gap> {
         self.seen(|seen| seen.gaps.clone())
+    }
+
+    /// What became of ids in what was prepared in this run.
+    pub(super) fn ids(&self) -> RemapCounts {
+        self.seen(|seen| seen.ids)
     }
 
     /// Why it will not go on in this run.
@@ -193,6 +202,9 @@ pub(super) struct Flow {
     acked_then: u64,
     last_trouble: Option<Instant>,
     missing: Option<Missing>,
+    inbox: mpsc::UnboundedReceiver<ToFlow>,
+    /// What was taken out of the inbox and not dealt with.
+    kept: VecDeque<ToFlow>,
 }
 
 enum State {
@@ -204,28 +216,6 @@ enum State {
     Failed,
 }
 
-struct Going {
-    lane: LaneSettings,
-    budget: Budget,
-    /// How many records of the partition come before the next one.
-    index: u64,
-    tracker: TransactionTracker,
-    /// The next source offset that is wanted.
-    next: i64,
-    /// After which walk through the registry ids were looked up.
-    walk: u64,
-    rules: Rules,
-}
-
-/// A flow that waits for a schema.
-#[derive(Debug, Clone, Copy)]
-struct Missing {
-    /// The walk after which it was missing first.
-    since: u64,
-    /// The source offset behind the last record that was there then.
-    next: i64,
-}
-
 impl Flow {
     pub(super) fn new(
         common: Common,
@@ -233,6 +223,7 @@ impl Flow {
         target: TopicPartition,
         shared: Arc<Shared>,
         entry: Option<Entry>,
+        inbox: mpsc::UnboundedReceiver<ToFlow>,
     ) -> Self {
         Self {
             common,
@@ -249,16 +240,21 @@ impl Flow {
             acked_then: 0,
             last_trouble: None,
             missing: None,
+            inbox,
+            kept: VecDeque::new(),
         }
     }
 
     /// Runs until nobody can tell it anything any more, or the migration is stopped. An error ends the whole migration.
-    pub(super) async fn run(mut self, mut inbox: mpsc::UnboundedReceiver<ToFlow>) -> Result<()> {
+    pub(super) async fn run(mut self) -> Result<()> {
         let stop = self.common.stop.clone();
         loop {
-            let message = tokio::select! {
-                () = stop.cancelled() => return Ok(()),
-                message = inbox.recv() => message,
+            let message = match self.kept.pop_front() {
+                Some(message) => Some(message),
+                None => tokio::select! {
+                    () = stop.cancelled() => return Ok(()),
+                    message = self.inbox.recv() => message,
+                },
             };
             let Some(message) = message else { return Ok(()) };
             let took = tokio::select! {
@@ -300,7 +296,7 @@ impl Flow {
             ToFlow::Fetched(fetched) => {
                 let bytes = fetched.batches.len();
                 let done = self.fetched(fetched).await;
-                let left = self.shared.queued.fetch_sub(bytes, Relaxed) - bytes;
+                let left = self.let_go(bytes);
                 if left < self.common.room / 4 && !matches!(self.state, State::Failed) {
                     self.shared.ask(false, &self.source, &self.common.to_source);
                 }
@@ -315,6 +311,28 @@ impl Flow {
                     None if matches!(self.state, State::Waiting) => self.again().await,
                     None => Ok(()),
                 }
+            }
+        }
+    }
+
+    /// So many bytes do not wait any more; how many do.
+    fn let_go(&self, bytes: usize) -> usize {
+        self.shared.queued.fetch_sub(bytes, Relaxed) - bytes
+    }
+
+    /// Lets go of batches that wait: who waits itself needs the memory for nothing, and they will come again. Those behind a beginning
+    /// are that one's.
+    fn empty_hands(&mut self) {
+        while let Ok(message) = self.inbox.try_recv() {
+            self.kept.push_back(message);
+        }
+        let is_begin = |message: &ToFlow| matches!(message, ToFlow::Begin(_));
+        let old = self.kept.iter().position(is_begin).unwrap_or(self.kept.len());
+        let newer = self.kept.split_off(old);
+        for message in std::mem::replace(&mut self.kept, newer).into_iter().rev() {
+            match message {
+                ToFlow::Fetched(fetched) => drop(self.let_go(fetched.batches.len())),
+                other => self.kept.push_front(other),
             }
         }
     }
@@ -498,7 +516,19 @@ impl Flow {
         Ok(present)
     }
 
+    /// An answer, in pieces of which each can be noted.
     async fn fetched(&mut self, fetched: FetchedBatches) -> Result<()> {
+        let mut aborted = fetched.aborted;
+        for (range, batches) in pieces(&fetched.batches)? {
+            // Transactions that end in one piece are not listed for the next.
+            let aborted = std::mem::take(&mut aborted);
+            let partition = fetched.partition.clone();
+            self.piece(FetchedBatches { partition, range, batches, aborted, ..fetched }).await?;
+        }
+        Ok(())
+    }
+
+    async fn piece(&mut self, fetched: FetchedBatches) -> Result<()> {
         let mut going = match std::mem::replace(&mut self.state, State::Waiting) {
             State::Going(going) => going,
             other => {
@@ -526,7 +556,7 @@ impl Flow {
         let work =
             work.await.unwrap_or_else(|e| Err(Error::permanent("the decode stage panicked").caused_by(e)));
         let (going, chunk) = work.map_err(|e| e.at(&self.source))?;
-        let Chunk { note, batches } = match chunk {
+        let Chunk { note, batches, ids } = match chunk {
             Ok(chunk) => chunk,
             Err((error, Some(missing))) => return self.miss(&error.at(&self.source), missing),
             Err((error, None)) => return Err(error.at(&self.source)),
@@ -534,12 +564,14 @@ impl Flow {
         if self.missing.is_some_and(|missing| going.next >= missing.next) {
             self.missing = None;
         }
+        self.shared.seen(|seen| seen.ids.add(ids));
         self.state = State::Going(going);
         if batches.is_empty() {
             let place = Place { next: note.next, last: note.last };
             self.shared.seen(|seen| seen.notes.as_mut().map(|notes| notes.advance(place)));
             return Ok(());
         }
+        self.make_room(&note).await?;
         self.note(note).await?;
         let Some(feed) = &self.feed else {
             return Err(Error::retry(format!("{}: the producer has let go of it", self.target)));
@@ -553,6 +585,25 @@ impl Flow {
             }
         }
         Ok(())
+    }
+
+    /// Waits until enough of what was noted before is acknowledged: an entry of the journal has a limit.
+    async fn make_room(&self, note: &Note) -> Result<()> {
+        loop {
+            let acked = self.shared.acked.load(Relaxed);
+            let runs = self.shared.seen(|seen| {
+                let notes = seen.notes.as_mut()?;
+                notes.trim(acked);
+                Some(notes.runs())
+            });
+            if runs.is_none_or(|runs| runs == 0 || runs + note.runs.len() <= MOST_RUNS) {
+                return Ok(());
+            }
+            if self.feed.as_ref().is_none_or(mpsc::Sender::is_closed) {
+                return Err(Error::retry(format!("{}: the producer has let go of it", self.target)));
+            }
+            sleep(SOON).await;
+        }
     }
 
     /// A record names a schema that nothing in the target stands for. Where the registry was not looked at since the record was
@@ -621,6 +672,7 @@ impl Flow {
         self.feed = None;
         let acked = self.shared.acked.load(Relaxed);
         self.shared.ask(true, &self.source, &self.common.to_source);
+        self.empty_hands();
         let is_new = self.last_trouble.is_none_or(|last| last.elapsed() > FORGOTTEN);
         self.last_trouble = Some(Instant::now());
         if is_new || acked > self.acked_then || self.failing_since.is_none() {
@@ -685,83 +737,4 @@ pub(super) fn known(history: &History, place: Place) -> Known {
         last: place.last,
         open: Some(Vec::new()),
     }
-}
-
-/// Makes the lane change ids as they are known now; false where a record may name a schema that came since, and the registry is to
-/// be looked at first.
-fn look_up(
-    schemas: &Schemas,
-    missing: Option<Missing>,
-    going: &mut Going,
-    fetched: &FetchedBatches,
-) -> Result<bool> {
-    let current = schemas.current();
-    let covered = missing.filter(|missing| current.walk >= missing.since + 2).map(|missing| missing.next);
-    let rules = schemas.topic(&current, &fetched.partition.topic, covered, &fetched.batches)?;
-    going.walk = current.walk;
-    let is_known = rules.is_some();
-    going.rules = rules.unwrap_or_default();
-    Ok(is_known)
-}
-
-/// What came out of an answer.
-struct Chunk {
-    note: Note,
-    batches: Vec<Prepared>,
-}
-
-/// What went wrong, and the schema that was missing where that was it.
-type Broken = (Error, Option<Missing>);
-
-/// A lane lives as long as an answer: what codecs need in memory must not grow with the number of partitions.
-fn prepare(going: &mut Going, fetched: &FetchedBatches) -> Result<Chunk, Broken> {
-    let settings = LaneSettings { remap: going.rules.settled.clone(), ..going.lane.clone() };
-    let lane = Lane::new(settings, going.budget.clone(), going.index, going.index, RunMap::new(0));
-    let mut lane = lane.map_err(|error| (error, None))?;
-    let since = going.walk;
-    let mut looked_at = going.next;
-    let chunk = fill(&mut lane, going, fetched, &mut looked_at);
-    going.index = lane.results().records;
-    chunk.map_err(|(error, misses)| (error, misses.then_some(Missing { since, next: looked_at })))
-}
-
-fn fill(
-    lane: &mut Lane,
-    going: &mut Going,
-    fetched: &FetchedBatches,
-    looked_at: &mut i64,
-) -> Result<Chunk, (Error, bool)> {
-    let plain = |error: Error| (error, false);
-    let Going { tracker, next, rules, .. } = going;
-    tracker.list_aborted(fetched.aborted.iter().copied());
-    let (mut last, mut is_settled) = (None, true);
-    for batch in Batches::new(&fetched.batches) {
-        let batch = batch.map_err(|e| plain(e.into()))?;
-        let fate = match tracker.observe(&batch).map_err(|e| plain(e.into()))? {
-            Fate::Plain => BatchFate::Plain,
-            Fate::Committed => BatchFate::Committed,
-            Fate::Aborted => BatchFate::Aborted,
-            Fate::Control => BatchFate::Control,
-        };
-        let end = batch.next_offset();
-        if end > *next {
-            let keep = OffsetRange::new(batch.base_offset().max(*next), end);
-            if is_settled && end > rules.covered {
-                lane.set_remap(rules.open.clone()).map_err(plain)?;
-                is_settled = false;
-            }
-            *looked_at = end;
-            let pushed = lane.push_checked(&ClippedBatch { batch, keep }, fate, &fetched.batches);
-            pushed.map_err(|error| (error, lane.misses_schema()))?;
-            *next = end;
-        }
-        last = Some(LastBatch { offset: batch.base_offset(), epoch: batch.leader_epoch(), crc: batch.crc() });
-    }
-    // What segments would say of transactions is of no use here.
-    drop(tracker.end_segment());
-    // Nothing waits for neighbours that may be long in coming.
-    lane.finish().map_err(plain)?;
-    let runs = lane.take_runs().into_iter();
-    let runs = runs.map(|run| (run.source, run.target.unsigned_abs(), run.length)).collect();
-    Ok(Chunk { note: Note { runs, next: *next, last }, batches: lane.take() })
 }

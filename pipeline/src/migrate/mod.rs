@@ -9,6 +9,7 @@
 //! the source they came from (see [`position`]). A run that died is run again and goes on behind the last record. What holds one
 //! partition back holds no other one back. This file wires the stages; each lives in a file of its own.
 
+mod chunk;
 mod cut_over;
 mod flow;
 mod groups;

@@ -104,6 +104,11 @@ impl Notes {
         }
     }
 
+    /// How many runs they hold.
+    pub(super) fn runs(&self) -> usize {
+        self.notes.iter().map(|note| note.runs.len()).sum()
+    }
+
     /// Forgets what is wholly acknowledged.
     pub(super) fn trim(&mut self, acked: u64) {
         while let Some(first) = self.notes.front().filter(|first| first.end() <= acked) {

@@ -14,6 +14,7 @@ use super::proof::{PartitionProof, ProofVerdict, Proofs};
 use super::targets::Targets;
 use super::{Flows, MigrateSettings, SchemaReport};
 use crate::Result;
+use crate::restore::schemas::RemapCounts;
 use crate::restore::topics;
 
 /// What a migration has done.
@@ -58,6 +59,8 @@ pub struct PartitionReport {
     pub held_back: Option<OffsetRange>,
     /// What the source lost before it could be taken, as seen in this run.
     pub gaps: Vec<Gap>,
+    /// What became of schema ids in the records of this run; those that are tried again count again.
+    pub schema_ids: RemapCounts,
     /// Why it does not go on.
     pub failure: Option<String>,
     /// What keeps it from going on just now.
@@ -177,6 +180,7 @@ pub(super) fn report(
                 .filter(|end| end.high > end.stable)
                 .map(|end| OffsetRange::new(end.stable, end.high)),
             gaps: flow.gaps(),
+            schema_ids: flow.ids(),
             failure: flow.failure(),
             trouble: flow.trouble(),
             proof: None,

@@ -100,8 +100,9 @@ impl Router {
             let (inbox, messages) = mpsc::unbounded_channel();
             let target = self.settings.target(&partition);
             let entry = self.entries.remove(&partition);
-            let flow = Flow::new(self.common.clone(), partition.clone(), target, Arc::clone(&shared), entry);
-            self.tasks.spawn(flow.run(messages));
+            let (common, to) = (self.common.clone(), Arc::clone(&shared));
+            let flow = Flow::new(common, partition.clone(), target, to, entry, messages);
+            self.tasks.spawn(flow.run());
             let mut flows = self.flows.lock().unwrap_or_else(PoisonError::into_inner);
             flows.insert(partition, Arc::clone(&shared));
             (inbox, shared)

@@ -59,6 +59,17 @@ impl RecordIds {
 }
 
 impl RemapCounts {
+    /// Adds what was counted elsewhere.
+    pub(crate) fn add(&mut self, other: Self) {
+        let Self { batches, bytes, keys, values, unknown, unproven } = other;
+        self.batches += batches;
+        self.bytes += bytes;
+        self.keys += keys;
+        self.values += values;
+        self.unknown += unknown;
+        self.unproven += unproven;
+    }
+
     /// Adds the records of one batch, of so many bytes in the archive.
     pub(crate) fn batch(&mut self, bytes: usize, records: impl Iterator<Item = RecordIds>) {
         let before = self.keys + self.values;
