@@ -2,9 +2,10 @@
 
 use crate::kafka::KafkaCluster;
 use crate::process;
+use crate::questions::ask;
 use crate::registry::Registry;
 use crate::scratch::installed;
-use serde_json::{Value, json};
+use serde_json::json;
 use std::path::Path;
 
 /// The topics that `travel.py` fills.
@@ -27,24 +28,27 @@ pub const KINDS: [&str; 11] = [
 /// # Panics
 /// When it fails.
 pub fn travel(cluster: &KafkaCluster, what: &str, url: &str, prefix: &str, more: &[&str]) -> String {
-    let mut command = process::command("python3");
-    let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("clients/python/travel.py");
-    command
-        .env("PYTHONPATH", installed("client-python").join("packages"))
-        .env("PYTHONDONTWRITEBYTECODE", "1");
-    command.arg(program).arg(what).arg(cluster.bootstrap()).arg(url).arg(prefix).args(more);
-    process::run(command)
+    let bootstrap = cluster.bootstrap();
+    python("travel.py", &[&[what, &bootstrap, url, prefix], more].concat())
 }
 
-/// What a registry answers, which must be good.
+/// Runs a case of `round_trip.py`, as whatever the case says.
 ///
 /// # Panics
-/// When it is not.
-pub fn ask(registry: &Registry, method: &str, path: &str, body: &Value) -> Value {
-    let body = if body.is_null() { String::new() } else { body.to_string() };
-    let answer = registry.ask(method, path, &body).expect("an answer");
-    assert_eq!(answer.status, 200, "{method} {path}: {}", answer.text());
-    serde_json::from_str(&answer.text()).expect("JSON")
+/// When it fails.
+pub fn round_trip(cluster: &KafkaCluster, registry: &Registry, case: &str) {
+    python("round_trip.py", &[case, &cluster.bootstrap(), &registry.url()]);
+}
+
+/// Runs a program of `clients/python` with the official clients, and answers what it printed.
+fn python(program: &str, args: &[&str]) -> String {
+    let mut command = process::command("python3");
+    command
+        .env("PYTHONPATH", installed("client-python").join("packages"))
+        .env("PYTHONDONTWRITEBYTECODE", "1")
+        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("clients/python").join(program))
+        .args(args);
+    process::run(command)
 }
 
 /// Numbers of the registry that nothing of the archive can have.

@@ -12,9 +12,10 @@ use pipeline::storage::{self, IoSettings, StorageSettings};
 use sandbox::client::{self, Isolation, NewRecord, Producer};
 use sandbox::job::{self, Job, folder};
 use sandbox::kafka::{KafkaCluster, KafkaVersion};
-use sandbox::process;
+use sandbox::questions::{ask, get};
 use sandbox::registry::Registry;
-use sandbox::scratch::{Port, Scratch, installed};
+use sandbox::scratch::{Port, Scratch};
+use sandbox::travel::round_trip;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -26,29 +27,6 @@ use std::time::Duration;
 fn cluster() -> &'static KafkaCluster {
     static CLUSTER: OnceLock<KafkaCluster> = OnceLock::new();
     CLUSTER.get_or_init(|| KafkaCluster::start(KafkaVersion::V4, 1, &[]))
-}
-
-/// Writes and reads by confluent-kafka for Python, with the schemas that it registers.
-fn python(registry: &Registry, topic: &str, case: &str) {
-    client::create_topic(&cluster().bootstrap(), topic, 1, 1, &[]);
-    let mut command = process::command("python3");
-    let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("clients/python/round_trip.py");
-    command
-        .env("PYTHONPATH", installed("client-python").join("packages"))
-        .env("PYTHONDONTWRITEBYTECODE", "1");
-    command.arg(program).arg(case).arg(cluster().bootstrap()).arg(registry.url());
-    process::run(command);
-}
-
-fn ask(registry: &Registry, method: &str, path: &str, body: &Value) -> Value {
-    let body = if body.is_null() { String::new() } else { body.to_string() };
-    let answer = registry.ask(method, path, &body).expect("an answer");
-    assert_eq!(answer.status, 200, "{method} {path}: {}", answer.text());
-    serde_json::from_str(&answer.text()).expect("JSON")
-}
-
-fn get(registry: &Registry, path: &str) -> Value {
-    ask(registry, "GET", path, &Value::Null)
 }
 
 /// The section, with more of its lines.
@@ -91,7 +69,8 @@ fn what_clients_registered_is_in_the_archive_as_the_guide_describes_it() {
         ("python-header", "header_guid"),
     ];
     for (topic, case) in cases {
-        python(&registry, topic, case);
+        client::create_topic(&cluster().bootstrap(), topic, 1, 1, &[]);
+        round_trip(cluster(), &registry, case);
     }
     let text = json!({ "schema": "\"string\"" });
     ask(&registry, "POST", "/subjects/%3A.eu%3Aodd%2Fname/versions", &text);

@@ -15,13 +15,13 @@ use sandbox::binary::Replevin;
 use sandbox::client::{self, NewRecord, Producer};
 use sandbox::job::{Job, bucket, folder};
 use sandbox::kafka::{KafkaCluster, KafkaVersion};
-use sandbox::process;
 use sandbox::questions::{
     Question, answer, answers, ask, assert_same, fixed, furnish, get, questions, register,
 };
 use sandbox::registry::Registry;
 use sandbox::s3::S3;
-use sandbox::scratch::{Scratch, installed};
+use sandbox::scratch::Scratch;
+use sandbox::travel::round_trip;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fs;
@@ -32,17 +32,6 @@ use std::time::{Duration, Instant};
 fn cluster() -> &'static KafkaCluster {
     static CLUSTER: OnceLock<KafkaCluster> = OnceLock::new();
     CLUSTER.get_or_init(|| KafkaCluster::start(KafkaVersion::V4, 1, &[]))
-}
-
-/// confluent-kafka for Python.
-fn python(registry: &Registry, case: &str) {
-    let mut command = process::command("python3");
-    let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("clients/python/round_trip.py");
-    command
-        .env("PYTHONPATH", installed("client-python").join("packages"))
-        .env("PYTHONDONTWRITEBYTECODE", "1");
-    command.arg(program).arg(case).arg(cluster().bootstrap()).arg(registry.url());
-    process::run(command);
 }
 
 fn section(registry: &Registry) -> String {
@@ -112,7 +101,7 @@ fn every_read_of_a_backup_is_what_the_registry_answered_and_nothing_is_written()
         ("python-header", "header_guid"),
     ] {
         client::create_topic(&cluster().bootstrap(), topic, 1, 1, &[]);
-        python(&registry, case);
+        round_trip(cluster(), &registry, case);
     }
     furnish(&registry);
     let lost = register(&registry, ":.eu:lost", &fixed("Lost"));
@@ -138,7 +127,7 @@ fn every_read_of_a_backup_is_what_the_registry_answered_and_nothing_is_written()
         assert_eq!(found["version"], Value::Null, "{query}");
     }
     assert_eq!(answer(&served, "GET", "/subjects/%3A.eu%3Alost/versions?deleted=true", &Value::Null).0, 404);
-    python(&served, "from_backup");
+    round_trip(cluster(), &served, "from_backup");
     let metrics = served.ask("GET", "/metrics", "").expect("metrics").text();
     assert!(metrics.contains("schema_registry_storage_up{backend=\"backup\"} 1"), "{metrics}");
 

@@ -5,36 +5,17 @@ use sandbox::binary::Replevin;
 use sandbox::client::{self, Isolation, NewRecord, Producer};
 use sandbox::job::{self, Job, folder};
 use sandbox::kafka::{KafkaCluster, KafkaVersion};
-use sandbox::process;
+use sandbox::questions::ask;
 use sandbox::registry::Registry;
-use sandbox::scratch::{Scratch, installed};
+use sandbox::scratch::Scratch;
+use sandbox::travel::round_trip;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
-use std::path::Path;
 use std::sync::OnceLock;
 
 fn cluster() -> &'static KafkaCluster {
     static CLUSTER: OnceLock<KafkaCluster> = OnceLock::new();
     CLUSTER.get_or_init(|| KafkaCluster::start(KafkaVersion::V4, 1, &[]))
-}
-
-/// Writes by confluent-kafka for Python, with the schemas that it registers.
-fn python(registry: &Registry, topic: &str, case: &str) {
-    client::create_topic(&cluster().bootstrap(), topic, 1, 1, &[]);
-    let mut command = process::command("python3");
-    let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("clients/python/round_trip.py");
-    command
-        .env("PYTHONPATH", installed("client-python").join("packages"))
-        .env("PYTHONDONTWRITEBYTECODE", "1");
-    command.arg(program).arg(case).arg(cluster().bootstrap()).arg(registry.url());
-    process::run(command);
-}
-
-fn ask(registry: &Registry, method: &str, path: &str, body: &Value) -> Value {
-    let body = if body.is_null() { String::new() } else { body.to_string() };
-    let answer = registry.ask(method, path, &body).expect("an answer");
-    assert_eq!(answer.status, 200, "{method} {path}: {}", answer.text());
-    serde_json::from_str(&answer.text()).expect("JSON")
 }
 
 /// Registers a schema that no other subject has; its id.
@@ -84,8 +65,10 @@ fn produce(registry: &Registry) -> (u32, u32) {
     for topic in &TOPICS[..4] {
         client::create_topic(&bootstrap, topic, 1, 1, &[]);
     }
-    python(registry, "python-avro", "avro");
-    python(registry, "python-header", "header_guid");
+    for (topic, case) in [("python-avro", "avro"), ("python-header", "header_guid")] {
+        client::create_topic(&cluster().bootstrap(), topic, 1, 1, &[]);
+        round_trip(cluster(), registry, case);
+    }
     ask(registry, "PUT", "/config", &json!({ "compatibility": "NONE" }));
     let known = register(registry, "orders-value", 11);
     let lost = register(registry, "orders-value", 12);

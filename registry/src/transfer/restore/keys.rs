@@ -319,7 +319,8 @@ impl KeyPlan {
             self.deks.insert(KeyAction::Stays, left_out);
         }
         // Of a subject by rising number, as they were made.
-        let place = |dek: &Dek| (dek.kek_name.clone(), dek.subject.clone(), dek.algorithm.clone(), dek.version);
+        let place =
+            |dek: &Dek| (dek.kek_name.clone(), dek.subject.clone(), dek.algorithm.clone(), dek.version);
         wanted.sort_by_cached_key(place);
         wanted
     }
