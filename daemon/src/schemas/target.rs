@@ -12,7 +12,7 @@ use pipeline::restore::schemas::{
     ContextId, PayloadReader, SchemaMap, SchemaNotes, SchemaTarget, TargetPlan, TargetReport,
 };
 use pipeline::schemas::SchemaArchive;
-use pipeline::{Error, Result};
+use pipeline::{Error, Result, failpoint};
 use registry::client::Client;
 use registry::payload::Reader;
 use registry::transfer::restore::keys::{KeyPlan, KeysPut};
@@ -165,12 +165,17 @@ impl SchemaTarget for RegistryTarget {
         let Some(Planned { side, plans, mut journal, .. }) = planned else {
             return Err(Error::permanent("two restores of schemas go on in one process"));
         };
-        let stop = stopped(stop);
+        let is_stopped = stopped(stop);
+        let stop = || {
+            // Asked before anything is written, and before each version: from then on modes and levels are those of the restore.
+            failpoint::hit("before_schema_write");
+            is_stopped()
+        };
         let Plans { schemas: plan, keys, stays } = &*plans;
         let (restore, name) = (self.restore(&side, &stop), self.client.name());
         // Where the schemas are refused nothing is written, and what an earlier run has borrowed goes back.
         let put = match plan.obstacles.is_empty() {
-            true => told(&self.progress, &name, keys.put(&self.client, &mut journal, &stop)).await,
+            true => told(&self.progress, &name, keys.put(&self.client, &mut journal, &is_stopped)).await,
             false => Ok(KeysPut::default()),
         };
         let put = put.map_err(failed)?;
@@ -203,7 +208,8 @@ impl SchemaTarget for RegistryTarget {
         lines.extend(stays.clone());
         let mut details = outcome.map.to_json();
         details["keys"] = json(&put)?;
-        Ok(TargetReport { lines, details, map, warnings: warnings(&outcome.warnings, keys) })
+        let warnings = warnings(&outcome.warnings, keys);
+        Ok(TargetReport { lines, details, map, warnings, not_taken: outcome.not_taken })
     }
 
     async fn put_back(&self, notes: &Arc<dyn SchemaNotes>) -> Result<bool> {
@@ -334,7 +340,7 @@ impl SchemaTarget for GivenTarget {
         _: &CancellationToken,
     ) -> Result<TargetReport> {
         let TargetPlan { lines, details, map, .. } = self.plan(archive, notes).await?;
-        Ok(TargetReport { lines, details, map, warnings: Vec::new() })
+        Ok(TargetReport { lines, details, map, ..TargetReport::default() })
     }
 
     async fn put_back(&self, _: &Arc<dyn SchemaNotes>) -> Result<bool> {

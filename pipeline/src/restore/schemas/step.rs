@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::framing::{Framing, Framings, TopicFraming};
 use super::ids::{Ids, Landing};
 use super::remap::{Readers, Remap};
-use super::sample::{Counter, Sampler};
+use super::sample::{Counter, Looked, Sampler};
 use super::{KeyIds, SchemaNotes, SchemaRules, TargetPlan, TargetReport, UnknownIds};
 use crate::archive::Archive;
 use crate::budget::Budget;
@@ -21,6 +21,9 @@ use crate::restore::download::Source;
 use crate::restore::journal::{Attempt, Entries, SchemaPin};
 use crate::schemas::SchemaArchive;
 use crate::{Error, Result, failpoint};
+
+/// Versions that are named where the target did not take them.
+const MOST_NAMED: usize = 1000;
 
 /// What a restore would do with schemas, and with ids in records.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -81,6 +84,9 @@ pub struct SchemaReport {
     pub lines: Vec<String>,
     /// What was done, for programs.
     pub details: Value,
+    /// Versions of the backup that are not there, because the target takes them for no schemas, or what they refer to; with the reasons.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub not_taken: Vec<String>,
     /// What ids of the backup are in the target: `5`, or `:.context:5` in another context than the default one. It can be given to
     /// another restore as its mapping of ids.
     pub ids: BTreeMap<String, u32>,
@@ -162,24 +168,29 @@ impl Step<'_> {
                 ids: Arc::clone(ids),
                 readers: Arc::new(Readers::new(Arc::clone(&self.rules.target), Arc::clone(archive))),
             },
+            snapshot: archive.newest.key.clone(),
+            samples: self.rules.samples.clone(),
         };
         let mut topics: BTreeMap<&Topic, Vec<&Source>> = BTreeMap::new();
         for source in sources.values() {
             topics.entry(&source.partition.topic).or_default().push(source);
         }
-        let mut framings = Framings::new();
-        for (topic, sources) in topics {
-            let mut framing = TopicFraming::of(&self.rules.told, topic, |side| {
-                ids.named(&archive.catalog, topic, side).len()
-            });
-            // Headers are looked at whatever is said of payloads.
-            if Side::ALL.iter().any(|side| framing.side(*side).how == Framing::Raw) {
-                for damage in sampler.look(&sources, &mut framing).await? {
-                    warnings.push(format!("topic {topic}: a sample cannot be read: {damage}"));
-                }
-                framing.infer(&self.rules.told, topic);
+        let known = |topic: &Topic| {
+            TopicFraming::of(&self.rules.told, topic, |side| ids.named(&archive.catalog, topic, side).len())
+        };
+        let mut framings: Framings = topics.keys().map(|topic| ((*topic).clone(), known(topic))).collect();
+        // Headers are looked at whatever is said of payloads.
+        topics.retain(|topic, _| {
+            let framing = framings.get(*topic).copied().unwrap_or_default();
+            Side::ALL.iter().any(|side| framing.side(*side).how == Framing::Raw)
+        });
+        for (topic, Looked { counted, damaged }) in sampler.look(&topics).await? {
+            for damage in damaged {
+                warnings.push(format!("topic {topic}: a sample cannot be read: {damage}"));
             }
-            framings.insert(topic.clone(), framing);
+            let framing = framings.entry(topic.clone()).or_default();
+            framing.add(&counted);
+            framing.infer(&self.rules.told, topic);
         }
         Ok(framings)
     }
@@ -284,7 +295,8 @@ impl Prepared {
                 report = rules.target.run(&self.archive, &self.notes, stop).await?;
                 failpoint::hit("after_schemas");
                 let (map, framings) = (report.map.clone(), self.framings.clone());
-                let pin = SchemaPin { map, framings, settings: rules.settings.clone() };
+                let not_taken = report.not_taken.iter().take(MOST_NAMED).cloned().collect();
+                let pin = SchemaPin { map, framings, settings: rules.settings.clone(), not_taken };
                 let pin = entries.pin_schemas(number, &pin).await?;
                 failpoint::hit("after_schema_pin");
                 pin
@@ -304,6 +316,7 @@ impl Prepared {
             done: self.plan.done,
             lines,
             details,
+            not_taken: pin.not_taken.clone(),
             ids: pin.map.ids.iter().map(|(from, to)| (from.to_string(), to.number())).collect(),
             topics: pin.framings.clone(),
         };
