@@ -4,7 +4,7 @@
 #   tests/install.sh NAME...
 #
 # Names: build-deps jdk kafka-3.9 kafka-4 versitygw toxiproxy azurite fake-gcs avro-java protobuf postgresql mariadb cassandra
-#        client-python client-node client-go oha schemathesis shell-tools cqlsh
+#        client-python client-node client-go oha schemathesis shell-tools cqlsh mirrormaker
 #
 # Everything except Debian packages lands in ${XDG_CACHE_HOME:-$HOME/.cache}/replevin/servers/<name-version>/, with a
 # link <name> beside it. A folder appears there only when it is whole, so a run that was killed leaves nothing half done,
@@ -28,7 +28,7 @@ CQLSH=6.2.2
 clients=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)/clients
 servers=${XDG_CACHE_HOME:-$HOME/.cache}/replevin/servers
 names='build-deps jdk kafka-3.9 kafka-4 versitygw toxiproxy azurite fake-gcs avro-java protobuf postgresql mariadb cassandra'
-names+=' client-python client-node client-go oha schemathesis shell-tools cqlsh'
+names+=' client-python client-node client-go oha schemathesis shell-tools cqlsh mirrormaker'
 
 say() { printf 'install: %s\n' "$*" >&2; }
 fail() { say "$*"; exit 1; }
@@ -161,6 +161,14 @@ rootLogger.level=$level
 rootLogger.appenderRef.console.ref=console
 LOG
     done
+}
+
+# Kafka's own way from one cluster to another, for benches.
+fetch_mirrormaker() {
+    local log4j=org.apache.logging.log4j
+    maven "org.apache.kafka:connect-mirror:$1" "org.apache.kafka:connect-runtime:$1" "$log4j:log4j-slf4j-impl:2.24.3" \
+        "$log4j:log4j-core:2.24.3"
+    [[ -e libs/connect-mirror-$1.jar && -e libs/connect-runtime-$1.jar ]]
 }
 
 # go_install PACKAGE VERSION: one binary in the current folder; Go's module cache (gigabytes) does not outlive it.
@@ -307,6 +315,11 @@ for name in "$@"; do
         apt_needs curl curl
         apt_needs jq jq
         apt_needs /usr/share/doc/libnss-wrapper libnss-wrapper
+        ;;
+    mirrormaker)
+        apt_needs java openjdk-17-jre-headless
+        [[ -d $servers/mirrormaker-$KAFKA_4 ]] || apt_needs mvn maven
+        install mirrormaker "$KAFKA_4" fetch_mirrormaker
         ;;
     cqlsh)
         apt_needs pip3 python3-pip

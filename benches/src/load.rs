@@ -23,6 +23,8 @@ const POOL: usize = 64 << 20;
 pub(crate) const BATCH: &str = "65536";
 /// Partitions of the topics that figures are taken with.
 pub(crate) const PARTITIONS: usize = 8;
+/// That topic.
+pub(crate) const TOPIC: &str = "bench";
 
 /// What records are like.
 #[derive(Debug, Clone, Copy)]
@@ -104,7 +106,15 @@ pub(crate) fn load(kind: Kind, megabytes: u64) -> Result<Loaded> {
 /// # Errors
 /// Whatever the broker says.
 pub(crate) fn load_into(kind: Kind, megabytes: u64, partitions: usize) -> Result<Loaded> {
-    fill(broker(), kind, megabytes, partitions)
+    fill(broker(), kind, &plain, megabytes, partitions)
+}
+
+/// [`load`] with values that are made from those of the other figures.
+///
+/// # Errors
+/// Whatever the broker says.
+pub(crate) fn load_framed(kind: Kind, frame: Frame<'_>, megabytes: u64) -> Result<Loaded> {
+    fill(broker(), kind, frame, megabytes, PARTITIONS)
 }
 
 /// [`load`] into a broker that stamps records with its own time.
@@ -112,57 +122,116 @@ pub(crate) fn load_into(kind: Kind, megabytes: u64, partitions: usize) -> Result
 /// # Errors
 /// Whatever the broker says.
 pub(crate) fn load_stamped(kind: Kind, megabytes: u64) -> Result<Loaded> {
-    fill(broker_with(&[("log.message.timestamp.type", "LogAppendTime")]), kind, megabytes, PARTITIONS)
+    let stamped = broker_with(&[("log.message.timestamp.type", "LogAppendTime")]);
+    fill(stamped, kind, &plain, megabytes, PARTITIONS)
 }
 
-fn fill(cluster: KafkaCluster, kind: Kind, megabytes: u64, partitions: usize) -> Result<Loaded> {
+/// What a value becomes before it is produced, by the number of its record.
+pub(crate) type Frame<'a> = &'a dyn Fn(usize, &[u8]) -> Vec<u8>;
+
+/// It stays what it is.
+pub(crate) fn plain(_: usize, value: &[u8]) -> Vec<u8> {
+    value.to_vec()
+}
+
+fn fill(
+    cluster: KafkaCluster,
+    kind: Kind,
+    frame: Frame<'_>,
+    megabytes: u64,
+    partitions: usize,
+) -> Result<Loaded> {
     let scratch = Scratch::new("bench-load");
-    let broker = cluster.bootstrap();
-    let mut pool = pool(&broker, kind, &scratch)?;
-    let mut batches = 0;
-    batch::walk(&pool, |_| {
-        batches += 1;
-        Ok(())
-    })?;
-    say(&format!(
-        "{}: {batches} batches of {} bytes on average as stored",
-        kind.name(),
-        pool.len() / batches.max(1)
-    ));
-    let topic = "bench".to_owned();
-    create_topic(&broker, &topic, partitions);
-    let wanted = megabytes * 1_000_000;
-    let (mut bytes, mut records) = (0, 0);
-    let mut pipeline = Pipeline::new(&broker, &topic, partitions)?;
-    while bytes < wanted {
-        let mut rest = &mut pool[..];
-        while !rest.is_empty() && bytes < wanted {
-            let mut batches = Vec::with_capacity(partitions);
-            for partition in 0..partitions {
-                let Some(size) = batch::size(rest) else { break };
-                let (batch, behind) = rest.split_at_mut(size);
-                rest = behind;
-                bytes += size as u64;
-                records += u64::try_from(batch::count(batch))?;
-                batches.push(Outgoing { partition, batch });
-            }
-            pipeline.send(&mut batches)?;
-        }
+    let topic = TOPIC.to_owned();
+    let mut feed = Feed::new(&cluster.bootstrap(), kind, frame, partitions, &scratch)?;
+    while feed.bytes < megabytes * 1_000_000 {
+        feed.send()?;
     }
-    pipeline.finish()?;
+    let (bytes, records) = feed.finish()?;
     let payload = records * (8 + kind.value as u64);
     Ok(Loaded { cluster, topic, bytes, records, payload, scratch })
 }
 
+/// Makes the topic, and sends the batches of a pool into it again and again.
+pub(crate) struct Feed {
+    pipeline: Pipeline,
+    partitions: usize,
+    pool: Vec<u8>,
+    /// Where the next batch begins.
+    at: usize,
+    /// Bytes of the batches sent.
+    bytes: u64,
+    /// Their records.
+    records: u64,
+}
+
+impl Feed {
+    /// # Errors
+    /// Whatever the broker says.
+    pub(crate) fn new(
+        broker: &str,
+        kind: Kind,
+        frame: Frame<'_>,
+        partitions: usize,
+        scratch: &Scratch,
+    ) -> Result<Self> {
+        let pool = pool(broker, kind, frame, scratch)?;
+        let mut batches = 0;
+        batch::walk(&pool, |_| {
+            batches += 1;
+            Ok(())
+        })?;
+        say(&format!(
+            "{}: {batches} batches of {} bytes on average as stored",
+            kind.name(),
+            pool.len() / batches.max(1)
+        ));
+        create_topic(broker, TOPIC, partitions);
+        let pipeline = Pipeline::new(broker, TOPIC, partitions)?;
+        Ok(Self { pipeline, partitions, pool, at: 0, bytes: 0, records: 0 })
+    }
+
+    /// Sends a batch to each partition; to some only, where the pool ends.
+    ///
+    /// # Errors
+    /// Whatever the broker says.
+    pub(crate) fn send(&mut self) -> Result<()> {
+        if self.at == self.pool.len() {
+            self.at = 0;
+        }
+        let mut rest = &mut self.pool[self.at..];
+        let mut batches = Vec::with_capacity(self.partitions);
+        for partition in 0..self.partitions {
+            let Some(size) = batch::size(rest) else { break };
+            let (batch, behind) = rest.split_at_mut(size);
+            rest = behind;
+            self.at += size;
+            self.bytes += size as u64;
+            self.records += u64::try_from(batch::count(batch))?;
+            batches.push(Outgoing { partition, batch });
+        }
+        self.pipeline.send(&mut batches)
+    }
+
+    /// Waits until everything is acknowledged; gives bytes and records.
+    ///
+    /// # Errors
+    /// Whatever the broker says.
+    pub(crate) fn finish(self) -> Result<(u64, u64)> {
+        self.pipeline.finish()?;
+        Ok((self.bytes, self.records))
+    }
+}
+
 /// Batches as a real producer makes them and the broker stores them. Leaves the files of [`Loaded`] behind.
-fn pool(broker: &str, kind: Kind, scratch: &Scratch) -> Result<Vec<u8>> {
+fn pool(broker: &str, kind: Kind, frame: Frame<'_>, scratch: &Scratch) -> Result<Vec<u8>> {
     create_topic(broker, "pool", 1);
     let values = values(kind.value);
     let producer = Producer::new(broker, &[("compression.codec", kind.codec), ("batch.size", BATCH)]);
     let mut file = Vec::new();
+    let record = |(number, value): (usize, &Vec<u8>)| NewRecord::new(&value[..8], frame(number, value));
     for chunk in values.chunks(50_000) {
-        let records: Vec<_> = chunk.iter().map(|value| NewRecord::new(&value[..8], value.clone())).collect();
-        producer.send("pool", &records);
+        producer.send("pool", &chunk.iter().enumerate().map(record).collect::<Vec<_>>());
     }
     for value in &values {
         file.extend(u32::try_from(value.len())?.to_le_bytes());

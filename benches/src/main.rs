@@ -8,9 +8,11 @@ mod librdkafka;
 mod load;
 mod measure;
 mod minimal;
+mod mirror;
 mod ours;
 mod registry;
 mod requests;
+mod schemas;
 mod table;
 
 use std::ffi::OsString;
@@ -70,6 +72,25 @@ enum Command {
     Rewrite(Scale),
     /// Segments whose records are looked through for schema ids, against segments whose are not.
     Scan(Scale),
+    /// Restore with every id rewritten, against a restore of the same archive without.
+    RestoreRewrite(Scale),
+    /// What following a registry costs a backup.
+    Fence(Scale),
+    /// Backup and restore of 100,000 schemas.
+    #[command(name = "schemas-100k")]
+    ManySchemas {
+        /// How often each program is run.
+        #[arg(long, default_value_t = 3)]
+        runs: usize,
+    },
+    /// Migration against MirrorMaker 2, without rewriting ids and with it.
+    Migrate(Scale),
+    /// Memory of a migration that goes on.
+    MigrateMemory {
+        /// How long it goes on.
+        #[arg(long, default_value_t = 30)]
+        minutes: u64,
+    },
     /// A figure of the schema registry.
     Registry {
         figure: registry::Figure,
@@ -116,6 +137,11 @@ fn run(command: &Command) -> Result<()> {
         Command::Restore(scale) => figures::restore::run(scale),
         Command::Rewrite(scale) => figures::rewrite::run(scale),
         Command::Scan(scale) => figures::scan::run(scale),
+        Command::RestoreRewrite(scale) => figures::restore_rewrite::run(scale),
+        Command::Fence(scale) => figures::fence::run(scale),
+        Command::ManySchemas { runs } => figures::many_schemas::run(*runs),
+        Command::Migrate(scale) => figures::migrate::run(scale),
+        Command::MigrateMemory { minutes } => figures::steady::run(*minutes),
         Command::Registry { figure, runs, minutes } => registry::run(*figure, *runs, *minutes),
         Command::BareHttp(args) => registry::serve_bare(args),
         Command::Measured { file, program } => measure::middle(file, program),

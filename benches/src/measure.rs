@@ -96,7 +96,7 @@ pub(crate) fn run(program: &Path, args: &[OsString], codes: &[i32]) -> Result<Me
 /// Takes memory, touches it, gives it back. On a virtual machine whose host takes free memory away, whoever touches it next
 /// pays for getting it back (here 3 cpu-s/GB), and that is often the program that happens to run after a pause. Now it is
 /// nobody that is measured.
-fn warm() {
+pub(crate) fn warm() {
     std::hint::black_box(vec![1_u8; WARM]);
 }
 
@@ -140,6 +140,35 @@ pub(crate) fn thread(work: impl FnOnce() -> Result<()>) -> Result<Usage> {
     let user = seconds(after.user_time()) - seconds(before.user_time());
     let system = seconds(after.system_time()) - seconds(before.system_time());
     Ok(Usage { user, system, wall, peak: 0 })
+}
+
+/// What a process that still runs has cost so far: processor time in hundredths of a second, and its peak; no wall time.
+///
+/// # Errors
+/// There is no such process.
+pub(crate) fn so_far(pid: u32) -> Result<Usage> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    // The name, which may hold anything, ends with the last parenthesis; user and system time are the 12th and 13th behind it.
+    let (_, behind) = stat.rsplit_once(") ").ok_or("no stat")?;
+    let mut ticks = behind.split(' ').skip(11).map(str::parse::<u64>);
+    let mut seconds =
+        || ticks.next().ok_or("a short stat")?.map(|ticks| ticks as f64 / 100.0).map_err(Into::into);
+    let (user, system): (Result<f64>, Result<f64>) = (seconds(), seconds());
+    Ok(Usage { user: user?, system: system?, wall: 0.0, peak: memory(pid, "VmHWM:")? })
+}
+
+/// Resident memory of a process in bytes.
+///
+/// # Errors
+/// There is no such process.
+pub(crate) fn resident(pid: u32) -> Result<u64> {
+    memory(pid, "VmRSS:")
+}
+
+fn memory(pid: u32, name: &str) -> Result<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix(name)).ok_or("no such line of its memory")?;
+    Ok(line.trim().trim_end_matches(" kB").parse::<u64>()? << 10)
 }
 
 /// The middle one of some numbers.

@@ -53,12 +53,12 @@ impl Runs {
 
     /// The middle processor time.
     pub(crate) fn cpu(&self) -> f64 {
-        median(self.0.iter().map(Usage::cpu))
+        self.middle(Usage::cpu)
     }
 
     /// The middle wall time.
     pub(crate) fn wall(&self) -> f64 {
-        median(self.0.iter().map(|usage| usage.wall))
+        self.middle(|usage| usage.wall)
     }
 
     /// The largest peak of memory.
@@ -76,9 +76,25 @@ impl Runs {
 
     /// Wall time: the middle, the least and the most.
     pub(crate) fn times(&self) -> String {
-        let all = || self.0.iter().map(|usage| usage.wall);
+        self.seconds(|usage| usage.wall)
+    }
+
+    /// How far the runs are apart in any time.
+    pub(crate) fn spread(&self, of: impl Fn(&Usage) -> f64) -> f64 {
+        let all = || self.0.iter().map(&of);
+        all().fold(0.0, f64::max) - all().fold(f64::MAX, f64::min)
+    }
+
+    /// The middle of any time.
+    pub(crate) fn middle(&self, of: impl Fn(&Usage) -> f64) -> f64 {
+        median(self.0.iter().map(of))
+    }
+
+    /// Any time: the middle, the least and the most.
+    pub(crate) fn seconds(&self, of: impl Fn(&Usage) -> f64) -> String {
+        let all = || self.0.iter().map(&of);
         let (least, most) = (all().fold(f64::MAX, f64::min), all().fold(0.0, f64::max));
-        format!("{:.2} ({least:.2}-{most:.2}) s", self.wall())
+        format!("{:.2} ({least:.2}-{most:.2}) s", self.middle(&of))
     }
 }
 

@@ -4,10 +4,15 @@ pub(crate) mod archive;
 pub(crate) mod backup;
 pub(crate) mod compress;
 pub(crate) mod consumer;
+pub(crate) mod fence;
+pub(crate) mod many_schemas;
 pub(crate) mod memory;
+pub(crate) mod migrate;
 pub(crate) mod restore;
+pub(crate) mod restore_rewrite;
 pub(crate) mod rewrite;
 pub(crate) mod scan;
+pub(crate) mod steady;
 
 use std::path::Path;
 

@@ -19,7 +19,7 @@ const CORE: usize = 1;
 ///
 /// # Errors
 /// There is no such core.
-pub(super) fn pin() -> Result<()> {
+pub(crate) fn pin() -> Result<()> {
     let mut set = CpuSet::new();
     set.set(CORE)?;
     sched_setaffinity(Pid::from_raw(0), &set)?;
@@ -28,19 +28,19 @@ pub(super) fn pin() -> Result<()> {
 
 /// A registry to ask.
 #[derive(Clone)]
-pub(super) struct Asked {
+pub(crate) struct Asked {
     client: Client,
     url: Arc<str>,
 }
 
 impl Asked {
-    pub(super) fn new(address: &str) -> Result<Self> {
+    pub(crate) fn new(address: &str) -> Result<Self> {
         let client = Client::builder().timeout(Duration::from_secs(30)).build()?;
         Ok(Self { client, url: format!("http://{address}").into() })
     }
 
     /// Asks; what is not answered with 200 is an error.
-    pub(super) async fn ask(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value> {
+    pub(crate) async fn ask(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value> {
         let mut request = self.client.request(method, format!("{}{path}", self.url));
         if let Some(body) = body {
             request = request.header("content-type", "application/json").body(body.to_string());
@@ -54,7 +54,7 @@ impl Asked {
     }
 
     /// Registers versions of so many subjects, eight at once.
-    pub(super) async fn fill(&self, subjects: usize, versions: usize) -> Result<()> {
+    pub(crate) async fn fill(&self, subjects: usize, versions: usize) -> Result<()> {
         each(8, subjects, async |subject| {
             for version in 0..versions {
                 let body = json!({ "schema": avro(subject, version) });
@@ -68,7 +68,7 @@ impl Asked {
 }
 
 /// Does something for each number, so many at once; answers how long all of it took.
-pub(super) async fn each(
+pub(crate) async fn each(
     at_once: usize,
     count: usize,
     act: impl AsyncFn(usize) -> Result<()>,

@@ -2,12 +2,12 @@
 
 mod bare;
 mod by_id;
-mod client;
+pub(crate) mod client;
 mod compatibility;
 mod memory;
 mod oha;
 mod register;
-mod server;
+pub(crate) mod server;
 mod start;
 
 pub(crate) use bare::{BareArgs, serve as serve_bare};

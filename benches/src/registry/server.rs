@@ -1,6 +1,5 @@
 //! `replevin registry serve` on one core, and what the kernel says of it.
 
-use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -10,7 +9,7 @@ use sandbox::postgres::{PASSWORD, Postgres, USER};
 use sandbox::process::{self, Process};
 use sandbox::scratch::{Port, Scratch};
 
-use crate::{Result, ours};
+use crate::{Result, measure, ours};
 
 /// The core that servers run on.
 const CORE: &str = "0";
@@ -18,22 +17,22 @@ const CORE: &str = "0";
 const LIMIT: Duration = Duration::from_secs(60);
 
 /// Environment variables.
-pub(super) type Variables = Vec<(&'static str, String)>;
+pub(crate) type Variables = Vec<(&'static str, String)>;
 
 /// A registry that keeps its schemas in this store.
-pub(super) fn with_store(name: &str) -> Variables {
+pub(crate) fn with_store(name: &str) -> Variables {
     vec![("STORAGE_TYPE", name.to_owned())]
 }
 
 /// A registry with SQLite in this folder.
-pub(super) fn with_sqlite(folder: &Scratch) -> Variables {
+pub(crate) fn with_sqlite(folder: &Scratch) -> Variables {
     let mut variables = with_store("sqlite");
     variables.push(("STATE_DIRECTORY", folder.path().display().to_string()));
     variables
 }
 
 /// A registry with this database.
-pub(super) fn with_postgres(postgres: &Postgres) -> Variables {
+pub(crate) fn with_postgres(postgres: &Postgres) -> Variables {
     let mut variables = with_store("postgresql");
     variables.extend([
         ("POSTGRES_HOST", "127.0.0.1".to_owned()),
@@ -47,7 +46,7 @@ pub(super) fn with_postgres(postgres: &Postgres) -> Variables {
 }
 
 /// A registry with the topic `_schemas` of this cluster.
-pub(super) fn with_kafka(cluster: &KafkaCluster) -> Variables {
+pub(crate) fn with_kafka(cluster: &KafkaCluster) -> Variables {
     let mut variables = with_store("kafka");
     variables.extend([
         ("SCHEMA_REGISTRY_KAFKASTORE_BOOTSTRAP_SERVERS", cluster.bootstrap()),
@@ -57,17 +56,17 @@ pub(super) fn with_kafka(cluster: &KafkaCluster) -> Variables {
 }
 
 /// A running server; killed when dropped.
-pub(super) struct Server {
+pub(crate) struct Server {
     process: Process,
-    pub(super) address: String,
+    pub(crate) address: String,
     /// How long it took until it answered rightly for the first time.
-    pub(super) started: Duration,
+    pub(crate) started: Duration,
     _scratch: Scratch,
 }
 
 impl Server {
     /// Starts the registry with these environment variables, and waits until `path` is answered with 200.
-    pub(super) fn registry(variables: &Variables, path: &str) -> Result<Self> {
+    pub(crate) fn registry(variables: &Variables, path: &str) -> Result<Self> {
         let mut args =
             vec!["registry".to_owned(), "serve".to_owned(), "--host".to_owned(), "127.0.0.1".to_owned()];
         args.push("--port".to_owned());
@@ -75,7 +74,7 @@ impl Server {
     }
 
     /// Starts this program's bare server, which answers with the files of a folder.
-    pub(super) fn bare(folder: &Path) -> Result<Self> {
+    pub(crate) fn bare(folder: &Path) -> Result<Self> {
         let args = vec!["bare-http".to_owned(), folder.display().to_string()];
         Self::start(&std::env::current_exe()?, args, &Variables::new(), "/schemas/ids/1")
     }
@@ -100,19 +99,12 @@ impl Server {
     }
 
     /// Seconds of processor time so far, in ticks of a hundredth.
-    pub(super) fn cpu(&self) -> Result<f64> {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.process.pid()))?;
-        // The name, which may hold anything, ends with the last parenthesis; user and system time are the 12th and 13th behind it.
-        let (_, behind) = stat.rsplit_once(") ").ok_or("no stat")?;
-        let ticks =
-            behind.split(' ').skip(11).take(2).map(str::parse::<u64>).sum::<std::result::Result<u64, _>>()?;
-        Ok(ticks as f64 / 100.0)
+    pub(crate) fn cpu(&self) -> Result<f64> {
+        Ok(measure::so_far(self.process.pid())?.cpu())
     }
 
     /// Resident memory in bytes.
-    pub(super) fn resident(&self) -> Result<u64> {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.process.pid()))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).ok_or("no VmRSS")?;
-        Ok(line.trim().trim_end_matches(" kB").parse::<u64>()? << 10)
+    pub(crate) fn resident(&self) -> Result<u64> {
+        measure::resident(self.process.pid())
     }
 }

@@ -135,7 +135,7 @@ impl SchemaTarget for RegistryTarget {
         // What is in the way and what is to be known have places of their own.
         lines.retain(|line| !["note: ", "in the way: ", "  -> "].iter().any(|said| line.starts_with(said)));
         lines.extend(keys.lines());
-        lines.extend(stays.clone());
+        lines.extend(stays);
         let problems = plan.obstacles.iter().map(|obstacle| {
             let version = obstacle.version.map_or(String::new(), |version| format!(" version {version}"));
             let subject = if obstacle.subject.is_empty() { "the registry" } else { &*obstacle.subject };
@@ -181,6 +181,9 @@ impl SchemaTarget for RegistryTarget {
         let put = put.map_err(failed)?;
         let running = restore.run(plan, &mut journal);
         let outcome = told(&self.progress, &name, running).await.map_err(failed)?;
+        let (stays, warnings) = (stays.clone(), warnings(&outcome.warnings, keys));
+        // Before as much is said of what has become of each schema.
+        drop((side, plans));
         let mut map = SchemaMap::default();
         for (from, to) in &outcome.map.ids {
             map.ids.extend(pair(from, to.id));
@@ -208,7 +211,6 @@ impl SchemaTarget for RegistryTarget {
         lines.extend(stays.clone());
         let mut details = outcome.map.to_json();
         details["keys"] = json(&put)?;
-        let warnings = warnings(&outcome.warnings, keys);
         Ok(TargetReport { lines, details, map, warnings, not_taken: outcome.not_taken })
     }
 

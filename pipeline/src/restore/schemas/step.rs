@@ -59,7 +59,8 @@ pub(in crate::restore) struct Prepared {
     /// An earlier run has said what is done with unknown ids.
     has_begun: bool,
     framings: Framings,
-    pub(in crate::restore) plan: SchemaPlan,
+    /// Nothing is left to do but to say so.
+    is_done: bool,
     pub(in crate::restore) problems: Vec<String>,
     pub(in crate::restore) warnings: Vec<String>,
 }
@@ -102,7 +103,7 @@ impl Step<'_> {
         (snapshot, covers): &(ObjectRef, u64),
         is_complete: bool,
         sources: &BTreeMap<TopicPartition, Source>,
-    ) -> Result<Prepared> {
+    ) -> Result<(Prepared, SchemaPlan)> {
         let archive = Arc::new(SchemaArchive::open(Arc::clone(self.archive.store()), snapshot).await?);
         let notes = Arc::clone(&self.notes);
         let pinned = self.attempt.schemas.clone();
@@ -150,7 +151,8 @@ impl Step<'_> {
             topics: framings.clone(),
         };
         let has_begun = self.attempt.unknown.is_some() || is_complete;
-        Ok(Prepared { archive, notes, pinned, has_begun, framings, plan, problems, warnings })
+        let is_done = plan.done;
+        Ok((Prepared { archive, notes, pinned, has_begun, framings, is_done, problems, warnings }, plan))
     }
 
     /// What each topic's records are taken for.
@@ -289,7 +291,7 @@ impl Prepared {
         let mut report = TargetReport::default();
         let pin = match &self.pinned {
             Some(pin) => pin.clone(),
-            None if self.plan.done => SchemaPin::default(),
+            None if self.is_done => SchemaPin::default(),
             None => {
                 failpoint::hit("before_schemas");
                 report = rules.target.run(&self.archive, &self.notes, stop).await?;
@@ -313,7 +315,7 @@ impl Prepared {
         let TargetReport { lines, details, warnings, .. } = report;
         let report = SchemaReport {
             target: rules.target.name(),
-            done: self.plan.done,
+            done: self.is_done,
             lines,
             details,
             not_taken: pin.not_taken.clone(),
