@@ -135,7 +135,7 @@ impl SchemaTarget for RegistryTarget {
         // What is in the way and what is to be known have places of their own.
         lines.retain(|line| !["note: ", "in the way: ", "  -> "].iter().any(|said| line.starts_with(said)));
         lines.extend(keys.lines());
-        lines.extend(stays);
+        lines.extend(stays.clone());
         let problems = plan.obstacles.iter().map(|obstacle| {
             let version = obstacle.version.map_or(String::new(), |version| format!(" version {version}"));
             let subject = if obstacle.subject.is_empty() { "the registry" } else { &*obstacle.subject };
@@ -208,7 +208,7 @@ impl SchemaTarget for RegistryTarget {
         let said = if counts.is_empty() { "nothing was to be done".to_owned() } else { counts.join(", ") };
         let mut lines = vec![format!("{name}: {said}")];
         lines.extend(put.said().map(|said| format!("{name}: {said}")));
-        lines.extend(stays.clone());
+        lines.extend(stays);
         let mut details = outcome.map.to_json();
         details["keys"] = json(&put)?;
         Ok(TargetReport { lines, details, map, warnings, not_taken: outcome.not_taken })
