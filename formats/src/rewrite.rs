@@ -81,19 +81,27 @@ impl Rewriter {
         rules: &mut R,
         out: &mut Vec<u8>,
     ) -> Result<Report> {
-        if batch.attributes().control() || batch.record_count() == 0 {
-            return Ok(Report::default());
-        }
-        // First, and not only where something changes: it also brings the bytes into the cache, in order.
-        batch.verify_crc()?;
-        self.patches.clear();
-        let report = self.find(batch, rules).map_err(|error| batch.locate(error))?;
+        let report = self.look(batch, rules)?;
         if report.changed {
             let before = out.len();
             let written = self.write(batch, out);
             written.map_err(|error| batch.locate(error)).inspect_err(|_| out.truncate(before))?;
         }
         Ok(report)
+    }
+
+    /// What [`Rewriter::rewrite`] finds in `batch`, without any bytes being made.
+    ///
+    /// # Errors
+    /// As there, but for a batch that grows.
+    pub fn look<R: IdRules>(&mut self, batch: &RecordBatch<'_>, rules: &mut R) -> Result<Report> {
+        if batch.attributes().control() || batch.record_count() == 0 {
+            return Ok(Report::default());
+        }
+        // First, and not only where something changes: it also brings the bytes into the cache, in order.
+        batch.verify_crc()?;
+        self.patches.clear();
+        self.find(batch, rules).map_err(|error| batch.locate(error))
     }
 
     /// Walks the records, which are in `scratch` afterwards where they are compressed, and notes what to patch.

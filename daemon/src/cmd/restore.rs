@@ -8,7 +8,7 @@ use formats::wire::Side;
 use pipeline::restore::schemas::{Framing, RemapCounts, SchemaPlan, SideFraming, TopicFraming};
 use pipeline::restore::{
     self, ArchiveGap, PartitionPlan, PlanState, RestorePlan, RestoreProgress, RestoreReport, RestoreSettings,
-    TopicAction, TopicPlan, Verdict,
+    TopicAction, TopicPlan, TopicReport, Verdict,
 };
 use pipeline::seam::Seam;
 use pipeline::{Error, Result};
@@ -211,6 +211,11 @@ fn topic_text(topic: &TopicPlan, framing: Option<&TopicFraming>, lines: &mut Vec
         ),
         false => lines.extend(lanes(topic, bytes)),
     }
+    if let Some(quarantine) = &topic.quarantine {
+        lines.push(format!(
+            "    records whose schema nothing there stands for are left out: topic {quarantine} is made for them where there are any"
+        ));
+    }
     if topic.retention.records_at_risk > 0 {
         let held = if topic.retention.held { "it is held back" } else { "it comes into force" };
         let records = count(topic.retention.records_at_risk, "record");
@@ -295,7 +300,10 @@ fn report_text(report: &RestoreReport) -> String {
         lines.extend(schemas.lines.iter().map(|line| format!("  {line}")));
     }
     lines.extend(ids_text(partitions.iter().map(|(_, partition)| &partition.lanes.schema_ids)));
-    for (topic, partition) in &partitions {
+    lines.extend(quarantine_text(report));
+    let quarantined =
+        report.quarantine.iter().flat_map(|topic| topic.partitions.iter().map(move |p| (topic, p)));
+    for (topic, partition) in partitions.iter().copied().chain(quarantined) {
         if let Some(failure) = &partition.failure {
             lines.push(format!("failed: {}-{}: {}", topic.target, partition.target, failure.message));
             lines.extend(failure.hint.iter().map(|hint| format!("  -> {hint}")));
@@ -324,13 +332,32 @@ fn report_text(report: &RestoreReport) -> String {
             "{undecided} records were left out, because the backup ends before their transactions were decided"
         ));
     }
-    for topic in report.topics.iter().filter(|topic| !topic.configs_restored) {
+    for topic in report.topics.iter().chain(&report.quarantine).filter(|topic| !topic.configs_restored) {
         lines.push(format!("topic {} is still under guard: its real configs are not set", topic.target));
     }
     lines.extend(report.warnings.iter().map(|warning| format!("warning: {warning}")));
     lines.extend(report.damaged.iter().map(|what| format!("damaged: {what}")));
     lines.push(verdict.to_owned());
     lines.join("\n")
+}
+
+/// A line for each partition that records were left out of.
+fn quarantine_text(report: &RestoreReport) -> Vec<String> {
+    let mut lines = Vec::new();
+    for (topic, partition) in report.partitions().filter(|(_, partition)| partition.quarantined_records > 0) {
+        let of = |quarantine: &&TopicReport| quarantine.source == topic.source;
+        let place = match report.quarantine.iter().find(of) {
+            Some(quarantine) => format!("they are in {}-{}", quarantine.target, partition.target),
+            None => "the topic that they went to is not there any more".to_owned(),
+        };
+        lines.push(format!(
+            "quarantined: {} of {}-{} name schemas that nothing in the target stands for; {place}",
+            count(partition.quarantined_records, "record"),
+            topic.target,
+            partition.target
+        ));
+    }
+    lines
 }
 
 /// What became of ids in records.

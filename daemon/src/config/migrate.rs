@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use formats::ids::{BackupId, Topic};
+use pipeline::restore::schemas::UnknownIds;
 
 use super::backup::{StartOffset, start_offset};
 use super::check::{Section, Value};
@@ -188,7 +189,18 @@ fn schemas(
     match (source, target) {
         (Some(source), Some(target)) => {
             let source = SchemaRegistry::build(source, names[0], problems, notices)?;
+            let section = target.section("restore");
             let target = Restored::build(target, names[1], problems, notices)?;
+            if target.unknown == UnknownIds::Quarantine
+                && let Some(section) = section
+            {
+                let message = format!(
+                    "{}.restore.unknown_ids: a migration knows fail and keep, no quarantine; with fail, a record whose schema the \
+                     target does not have holds its partition there, until the source's registry has the schema",
+                    names[1]
+                );
+                problems.add(section.at("unknown_ids"), message, "write fail or keep");
+            }
             Some((Box::new(source), Box::new(target)))
         }
         (None, None) => None,

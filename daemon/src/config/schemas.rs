@@ -155,7 +155,7 @@ pub(crate) static RESTORED: Table = Table {
         oso("force_register", Kind::Bool, "whether schemas are registered that do not fit older versions").default("false"),
         ours("modes", Kind::Bool, "whether subjects, contexts and the registry get the modes that they had").default("false"),
         ours("keys", Kind::Choice(&["rewrite", "keep"]), "what becomes of ids in keys: rewritten, the bytes of a key change with its id, so that producers put it into another partition").default("rewrite"),
-        ours("unknown_ids", Kind::Choice(&["fail", "keep"]), "what to do with a record whose schema nothing in the target stands for: its partition is not restored any further, or the record is as it is").default("fail"),
+        ours("unknown_ids", Kind::Choice(&["fail", "keep", "quarantine"]), "what to do with a record whose schema nothing in the target stands for. fail: its partition is not restored any further. keep: the record stays as it is. quarantine, in a restore alone: it is left out and goes as it is to the topic `TOPIC.quarantine`, made where there is any, and the restore ends with exit code 3").default("fail"),
         ours("framing", Kind::Map(&Kind::Text, &Kind::Choice(&["framed", "raw"])), "of topics (names in the backup, or globs; `NAME:key` and `NAME:value` for one side) whether records begin with schema ids, where subjects and samples do not tell; the first that matches counts").default("{}"),
     ],
 };
@@ -384,6 +384,17 @@ impl Restored {
                 "keep one: the ids of the backup, or those of the file",
             );
         }
+        let rewrite = is_mapped && restored.bool("rewrite_ids")?;
+        if !rewrite && restored.text("unknown_ids")? == "quarantine" {
+            let message = format!(
+                "{path}.restore.unknown_ids: quarantine needs rewrite_ids and id_mapping: ids in records are not looked at"
+            );
+            problems.add(
+                restored.at("unknown_ids"),
+                message,
+                "leave unknown_ids out, or rewrite_ids and id_mapping",
+            );
+        }
         let subject_mapping = restored.map("subject_mapping").iter();
         let subject_mapping = subject_mapping
             .map(|(from, to)| Some((from.as_text()?.to_owned(), to.as_text()?.to_owned())))
@@ -409,7 +420,7 @@ impl Restored {
                 "skip" => Strategy::Skip,
                 _ => Strategy::Preserve,
             },
-            rewrite: is_mapped && restored.bool("rewrite_ids")?,
+            rewrite,
             force_ids,
             id_mapping_file,
             subject_mapping,
@@ -422,6 +433,7 @@ impl Restored {
             },
             unknown: match restored.text("unknown_ids")? {
                 "keep" => UnknownIds::Keep,
+                "quarantine" => UnknownIds::Quarantine,
                 _ => UnknownIds::Fail,
             },
             framing,

@@ -33,6 +33,7 @@ use crate::restore::{TimeWindow, proof, resume, topics};
 use crate::seam::backoff;
 use crate::source::{Begin, FetchedBatches, Known, SourceCommand};
 use crate::target::lane::{Lane, LaneSettings, Prepared};
+use crate::target::part::Part;
 use crate::target::produce::{Job, Outcome, ProducerEntry};
 use crate::target::runs::RunMap;
 use crate::{Error, ErrorKind, Result};
@@ -388,6 +389,7 @@ impl Flow {
             digest: false,
             max_runs: usize::MAX,
             remap: None,
+            part: Part::Own,
         };
         let next = place.next.max(begin.next);
         let notes = Notes::new(present, place);

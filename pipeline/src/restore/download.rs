@@ -151,7 +151,7 @@ async fn decode(
     out: &mpsc::Sender<Result<Prepared>>,
 ) -> Result<Option<LaneResults>> {
     // A digest covers everything, so nothing is stepped over.
-    let begin = source.beginning(if settings.digest { 0 } else { present }, settings.window, start);
+    let begin = source.beginning(if settings.must_read() { 0 } else { present }, settings.window, start);
     RestoreProgress::add(&reading.progress.records_read, begin.index);
     let window = settings.window;
     let lane = Lane::new(settings, reading.budget.clone(), begin.index, present, begin.runs)?;

@@ -10,7 +10,8 @@
 //! numbers, and the brokers discard whatever was still under way.
 //!
 //! Offsets are translated: records lie without holes behind the partition's start, and the report maps them. Aborted,
-//! undecided and control records are left out and counted. This file wires the stages; each lives in a file of its own.
+//! undecided and control records are left out and counted. What is quarantined ([`quarantine`]) goes the same way once more, into
+//! topics of its own. This file wires the stages; each lives in a file of its own.
 
 mod download;
 mod gaps;
@@ -20,6 +21,7 @@ mod plan;
 mod prepare;
 pub(crate) mod progress;
 pub(crate) mod proof;
+mod quarantine;
 mod report;
 pub(crate) mod resume;
 pub mod schemas;
@@ -59,10 +61,11 @@ use schemas::{Remap, SchemaReport};
 
 use crate::budget::Budget;
 use crate::failpoint;
-use crate::kafka::Client;
+use crate::kafka::{Client, NewTopic};
 use crate::seam::Seam;
 use crate::storage::Store;
 use crate::target::lane::{LaneResults, LaneSettings};
+use crate::target::part::Part;
 use crate::target::produce::{Coordinator, Job, Outcome};
 use crate::{Error, ErrorKind, Result};
 
@@ -178,22 +181,78 @@ type Results = Arc<Mutex<BTreeMap<TopicPartition, LaneResults>>>;
 impl Restore<'_> {
     async fn run(&self, mut prepared: Prepared) -> Result<RestoreReport> {
         self.check_stop()?;
-        let remap = self.bring_schemas(&prepared).await?;
-        self.progress.partitions.store(prepared.sources.len() as u64, std::sync::atomic::Ordering::Relaxed);
-        RestoreProgress::add(&self.progress.records_wanted, prepared.plan.records());
+        let brought = self.bring_schemas(&prepared).await?;
+        let remap = brought.as_ref().map(|(remap, ..)| remap);
         let is_done = prepared.plan.state == PlanState::Complete;
         self.check_stop()?;
+        let topics = prepared.plan.topics.clone();
         if !is_done {
-            self.make_topics(&prepared).await?;
+            self.make_topics(&prepared, &prepared.new_topics, &topics).await?;
         }
         self.check_stop()?;
+        let filled = self.fill(&mut prepared, &topics, Part::Own, remap).await?;
+        let quarantines = self.make_quarantines(&mut prepared, &filled).await?;
+        let quarantine = self.fill(&mut prepared, &quarantines, Part::Quarantined, remap).await?;
+        let mut report = report_of(&prepared, filled, quarantine);
+        report.compare_quarantine(&prepared.attempt);
+        if let Some((_, schemas, warnings)) = brought {
+            report.schemas = Some(schemas);
+            report.warnings.extend(warnings);
+        }
+        if self.settings.map_offsets {
+            report.warn_of_unmapped();
+        }
+        self.confirm(&prepared, &mut report).await?;
+        if self.settings.proof {
+            self.prove(&prepared, &mut report).await?;
+        }
+        let sealed = self.seal(&prepared, &report).await?;
+        let is_proven = |(topic, partition): (&TopicReport, &PartitionReport)| {
+            partition.target_digest.is_some()
+                || (!is_done && sealed.get(&topic.target).is_some_and(|sealed| sealed.proven))
+        };
+        let good = match report.all_partitions().all(is_proven) {
+            true => Verdict::Proven,
+            false if is_done => Verdict::AlreadyRestored,
+            false => Verdict::Restored,
+        };
+        if is_done {
+            report.all_mut().for_each(|topic| topic.configs_restored = true);
+            report.verdict = report.judge(good);
+            return Ok(report);
+        }
+        self.give_configs(&prepared, &mut report).await?;
+        report.verdict = report.judge(good);
+        if report.is_complete() {
+            failpoint::hit("before_journal_complete");
+            prepared.entries.complete(prepared.attempt.number, self.seam.clock.now_ms()).await?;
+            failpoint::hit("after_journal_complete");
+        }
+        Ok(report)
+    }
+
+    /// Produces what these topics lack of one part of their records, and says what became of each.
+    async fn fill(
+        &self,
+        prepared: &mut Prepared,
+        topics: &[TopicPlan],
+        part: Part,
+        remap: Option<&Remap>,
+    ) -> Result<Vec<TopicReport>> {
+        if topics.is_empty() {
+            return Ok(Vec::new());
+        }
+        let places: Vec<TopicPartition> = topics.iter().flat_map(TopicPlan::places).collect();
+        let records = topics.iter().flat_map(|topic| &topic.partitions).map(|partition| partition.records);
+        RestoreProgress::add(&self.progress.partitions, places.len() as u64);
+        RestoreProgress::add(&self.progress.records_wanted, records.sum());
         let (non_empty, progress) = (self.settings.into_non_empty, &self.progress);
         let mut standings =
-            resume::standings(self.client, &mut prepared, non_empty, &self.budget, progress, &self.stop)
+            resume::standings(self.client, prepared, places, non_empty, &self.budget, progress, &self.stop)
                 .await?;
         self.check_stop()?;
         let results = Results::default();
-        let jobs = self.jobs(&prepared, &standings, &results, remap.as_ref().map(|(remap, ..)| remap));
+        let jobs = self.jobs(prepared, &standings, &results, (topics, part), remap);
         let (to_outcomes, mut from_produce) = mpsc::unbounded_channel();
         let coordinator = Coordinator::new(
             self.settings.produce(),
@@ -213,51 +272,50 @@ impl Restore<'_> {
             Outcome { partition, acked, error: Some(error), resent: 0 }
         }));
         let results = std::mem::take(&mut *results.lock().unwrap_or_else(PoisonError::into_inner));
-        let mut report = report_of(&prepared, &standings, outcomes, results);
-        if let Some((_, schemas, warnings)) = remap {
-            report.schemas = Some(schemas);
-            report.warnings.extend(warnings);
+        Ok(topic_reports(prepared, topics, &standings, outcomes, results))
+    }
+
+    /// Makes the topics that records left out of these are quarantined into, where there are any; gives their plans. After the journal's
+    /// word: after a crash the next run must know that the topic is ours.
+    async fn make_quarantines(
+        &self,
+        prepared: &mut Prepared,
+        filled: &[TopicReport],
+    ) -> Result<Vec<TopicPlan>> {
+        let plans = prepared.quarantine(filled);
+        let (attempt, wanted) = (&mut prepared.attempt, plans.iter().map(|plan| &plan.target));
+        let wanted: BTreeSet<&Topic> = wanted.collect();
+        let own = prepared
+            .plan
+            .topics
+            .iter()
+            .filter_map(|plan| Some((plan.target.clone(), plan.quarantine.clone()?)));
+        let noted: BTreeMap<Topic, Topic> = own
+            .filter(|(target, quarantine)| {
+                wanted.contains(quarantine) && !attempt.quarantines.contains_key(target)
+            })
+            .collect();
+        if !noted.is_empty() {
+            failpoint::hit("before_journal_quarantine");
+            prepared.entries.quarantine(attempt.number, &noted).await?;
+            failpoint::hit("after_journal_quarantine");
+            attempt.quarantines.extend(noted);
         }
-        if self.settings.map_offsets {
-            report.warn_of_unmapped();
+        let new = prepared.new_quarantines.values().filter(|new| wanted.contains(&new.name));
+        let new: Vec<NewTopic> = new.cloned().collect();
+        if !plans.is_empty() && prepared.plan.state != PlanState::Complete {
+            self.check_stop()?;
+            self.make_topics(prepared, &new, &plans).await?;
         }
-        self.confirm(&prepared, &mut report).await?;
-        if self.settings.proof {
-            self.prove(&prepared, &mut report).await?;
-        }
-        let sealed = self.seal(&prepared, &report).await?;
-        let is_proven = |(topic, partition): (&TopicReport, &PartitionReport)| {
-            partition.target_digest.is_some()
-                || (!is_done && sealed.get(&topic.target).is_some_and(|sealed| sealed.proven))
-        };
-        let good = match report.partitions().all(is_proven) {
-            true => Verdict::Proven,
-            false if is_done => Verdict::AlreadyRestored,
-            false => Verdict::Restored,
-        };
-        if is_done {
-            report.topics.iter_mut().for_each(|topic| topic.configs_restored = true);
-            report.verdict = report.judge(good);
-            return Ok(report);
-        }
-        self.give_configs(&prepared, &mut report).await?;
-        report.verdict = report.judge(good);
-        if report.is_complete() {
-            failpoint::hit("before_journal_complete");
-            prepared.entries.complete(prepared.attempt.number, self.seam.clock.now_ms()).await?;
-            failpoint::hit("after_journal_complete");
-        }
-        Ok(report)
+        self.check_stop()?;
+        Ok(plans)
     }
 
     /// Notes topics that hold everything, before their own configs let anything be deleted; gives all that are sealed.
     async fn seal(&self, prepared: &Prepared, report: &RestoreReport) -> Result<BTreeMap<Topic, Sealed>> {
         let mut sealed = prepared.attempt.sealed.clone();
         let (mut new, mut ends) = (BTreeMap::new(), BTreeMap::new());
-        for topic in report.topics.iter().filter(|topic| !prepared.attempt.is_sealed(&topic.target)) {
-            if topic.partitions.iter().any(|partition| partition.failure.is_some()) {
-                continue;
-            }
+        for topic in report.filled().filter(|topic| !prepared.attempt.is_sealed(&topic.target)) {
             new.insert(topic.target.clone(), Sealed { proven: self.settings.proof });
             for partition in &topic.partitions {
                 let place = place(topic, partition);
@@ -277,22 +335,22 @@ impl Restore<'_> {
     }
 
     /// After the journal's `begin`: after a crash the next run must know what the topics are to become.
-    async fn make_topics(&self, prepared: &Prepared) -> Result<()> {
+    async fn make_topics(&self, prepared: &Prepared, new: &[NewTopic], plans: &[TopicPlan]) -> Result<()> {
         failpoint::hit("before_topic_create");
-        let others = topics::create(self.client, &prepared.new_topics).await?;
+        let others = topics::create(self.client, new).await?;
         failpoint::hit("after_topic_create");
-        let counts = prepared.new_topics.iter().filter_map(|topic| match topic.placement {
+        let counts = new.iter().filter_map(|topic| match topic.placement {
             crate::kafka::Placement::Chosen { partitions, .. } => Some((topic.name.clone(), partitions)),
             crate::kafka::Placement::Assigned(_) => None,
         });
         topics::wait_until_served(self.client, &counts.collect()).await?;
         // Created ones have it from the beginning, unless somebody else was quicker.
         let created: BTreeSet<&Topic> =
-            prepared.new_topics.iter().map(|new| &new.name).filter(|name| !others.contains(*name)).collect();
+            new.iter().map(|new| &new.name).filter(|name| !others.contains(*name)).collect();
         let unguarded = |topic: &&TopicPlan| {
             !created.contains(&topic.target) && !prepared.attempt.is_sealed(&topic.target)
         };
-        let guards = prepared.plan.topics.iter().filter(unguarded).map(TopicPlan::guarding);
+        let guards = plans.iter().filter(unguarded).map(TopicPlan::guarding);
         let refused = topics::alter(self.client, guards.collect(), false).await?;
         failpoint::hit("after_guard");
         refused.into_values().next().map_or(Ok(()), Err)
@@ -311,6 +369,7 @@ impl Restore<'_> {
         prepared: &Prepared,
         standings: &Standings,
         results: &Results,
+        (topics, part): (&[TopicPlan], Part),
         remap: Option<&Remap>,
     ) -> Vec<Job> {
         let at_once = self.settings.max_concurrent_partitions;
@@ -320,7 +379,7 @@ impl Restore<'_> {
         let max_runs =
             self.settings.memory_limit / RUNS_SHARE / size_of::<Run>() / prepared.sources.len().max(1);
         let mut jobs = Vec::with_capacity(prepared.sources.len());
-        for topic in &prepared.plan.topics {
+        for topic in topics {
             let (sealed, digest) =
                 (prepared.attempt.is_sealed(&topic.target), self.proves(prepared, &topic.target));
             if sealed && !self.settings.map_offsets && !digest {
@@ -332,6 +391,7 @@ impl Restore<'_> {
                 digest,
                 max_runs: max_runs.max(FEW_RUNS),
                 remap: remap.and_then(|remap| remap.topic(&topic.source)),
+                part,
             };
             for partition in &topic.partitions {
                 let place = TopicPartition::new(topic.target.clone(), partition.target);
@@ -380,12 +440,15 @@ impl Restore<'_> {
     async fn confirm(&self, prepared: &Prepared, report: &mut RestoreReport) -> Result<()> {
         let unsealed =
             |(topic, _): &(&TopicReport, &PartitionReport)| !prepared.attempt.is_sealed(&topic.target);
-        let places: Vec<TopicPartition> =
-            report.partitions().filter(unsealed).map(|(topic, partition)| place(topic, partition)).collect();
+        let places: Vec<TopicPartition> = report
+            .all_partitions()
+            .filter(unsealed)
+            .map(|(topic, partition)| place(topic, partition))
+            .collect();
         let mut ends = topics::ends(self.client, &places).await?;
         // A leader that just took over may know an older high watermark for a moment.
         for _ in 0..CONFIRM_LOOKS {
-            let behind = report.partitions().any(|(topic, partition)| {
+            let behind = report.all_partitions().any(|(topic, partition)| {
                 ends.get(&place(topic, partition)).is_some_and(|(_, end)| *end < partition.target_range.end)
             });
             if !behind {
@@ -394,7 +457,7 @@ impl Restore<'_> {
             sleep(CONFIRM_PAUSE).await;
             ends = topics::ends(self.client, &places).await?;
         }
-        for topic in &mut report.topics {
+        for topic in report.all_mut() {
             for partition in &mut topic.partitions {
                 let place = TopicPartition::new(topic.target.clone(), partition.target);
                 let OffsetRange { first: start, end: expected } = partition.target_range;
@@ -427,14 +490,15 @@ impl Restore<'_> {
 
     async fn prove(&self, prepared: &Prepared, report: &mut RestoreReport) -> Result<()> {
         let good = report
-            .partitions()
+            .all_partitions()
             .filter(|(topic, partition)| partition.failure.is_none() && self.proves(prepared, &topic.target));
         let mut ranges: BTreeMap<TopicPartition, OffsetRange> =
             good.map(|(topic, partition)| (place(topic, partition), partition.target_range)).collect();
         self.leave_out_what_is_gone(prepared, report, &mut ranges).await?;
         let mut found =
             proof::read_back(self.client, &ranges, &self.budget, &self.progress, &self.stop).await?;
-        for topic in &mut report.topics {
+        let mut warnings = Vec::new();
+        for topic in report.all_mut() {
             for partition in &mut topic.partitions {
                 let place = TopicPartition::new(topic.target.clone(), partition.target);
                 let Some(found) = found.remove(&place) else { continue };
@@ -445,7 +509,7 @@ impl Restore<'_> {
                             && prepared.compacted.contains(&topic.target)
                             && digest.records() < partition.records =>
                     {
-                        report.warnings.push(format!(
+                        warnings.push(format!(
                             "{place} cannot be proven any more: the target has compacted it since, and holds {} of {} records",
                             digest.records(),
                             partition.records
@@ -468,6 +532,7 @@ impl Restore<'_> {
                 partition.failure = failure.as_ref().map(Failure::of);
             }
         }
+        report.warnings.extend(warnings);
         Ok(())
     }
 
@@ -483,7 +548,7 @@ impl Restore<'_> {
         let ends =
             topics::ends(self.client, &ranges.keys().filter(is_sealed).cloned().collect::<Vec<_>>()).await?;
         let without: BTreeSet<TopicPartition> = report
-            .partitions()
+            .all_partitions()
             .filter(|(_, partition)| partition.archive_digest.is_none())
             .map(|(topic, partition)| place(topic, partition))
             .collect();
@@ -508,12 +573,8 @@ impl Restore<'_> {
 
     /// The guard goes where everything went well; elsewhere it stays until a later run has succeeded.
     async fn give_configs(&self, prepared: &Prepared, report: &mut RestoreReport) -> Result<()> {
-        let good =
-            |topic: &&TopicReport| topic.partitions.iter().all(|partition| partition.failure.is_none());
         let finals: BTreeMap<Topic, BTreeMap<String, Option<String>>> = report
-            .topics
-            .iter()
-            .filter(good)
+            .filled()
             .filter_map(|topic| {
                 Some((topic.target.clone(), prepared.topics.get(&topic.target)?.finals.clone()))
             })
@@ -522,8 +583,10 @@ impl Restore<'_> {
         failpoint::hit("before_configs");
         let refused = topics::alter(self.client, finals, false).await?;
         failpoint::hit("after_configs");
-        for topic in &mut report.topics {
+        for topic in report.all_mut() {
             topic.configs_restored = names.contains(&topic.target) && !refused.contains_key(&topic.target);
+        }
+        for topic in &report.topics {
             if topic.configs_restored && topic.retention.held {
                 report.warnings.push(format!(
                     "topic {} keeps everything: its own retention would delete {} records at once; set retention.ms when \
@@ -547,17 +610,18 @@ fn place(topic: &TopicReport, partition: &PartitionReport) -> TopicPartition {
     TopicPartition::new(topic.target.clone(), partition.target)
 }
 
-fn report_of(
+fn topic_reports(
     prepared: &Prepared,
+    topics: &[TopicPlan],
     standings: &Standings,
     outcomes: Vec<Outcome>,
     mut results: BTreeMap<TopicPartition, LaneResults>,
-) -> RestoreReport {
+) -> Vec<TopicReport> {
     let mut outcomes: BTreeMap<TopicPartition, Outcome> =
         outcomes.into_iter().map(|outcome| (outcome.partition.clone(), outcome)).collect();
-    let (plan, attempt) = (&prepared.plan, &prepared.attempt);
-    let mut topics = Vec::with_capacity(plan.topics.len());
-    for topic in &plan.topics {
+    let attempt = &prepared.attempt;
+    let mut reports = Vec::with_capacity(topics.len());
+    for topic in topics {
         let partition = |plan: &PartitionPlan| {
             let place = TopicPartition::new(topic.target.clone(), plan.target);
             let start_and_found =
@@ -568,9 +632,13 @@ fn report_of(
                 // An archive that has dropped segments since cannot tell any more where records went.
                 found.take_if(|found| found.records != start_and_found.1);
             }
-            partition_report(plan, start_and_found, outcomes.remove(&place), found, sealed)
+            let mut report = partition_report(plan, start_and_found, outcomes.remove(&place), found, sealed);
+            if attempt.is_sealed(&topic.target) {
+                report.quarantined_records = attempt.quarantined(&place);
+            }
+            report
         };
-        topics.push(TopicReport {
+        reports.push(TopicReport {
             source: topic.source.clone(),
             target: topic.target.clone(),
             created: prepared.topics.get(&topic.target).is_some_and(|entry| entry.created),
@@ -580,6 +648,11 @@ fn report_of(
             partitions: topic.partitions.iter().map(partition).collect(),
         });
     }
+    reports
+}
+
+fn report_of(prepared: &Prepared, topics: Vec<TopicReport>, quarantine: Vec<TopicReport>) -> RestoreReport {
+    let plan = &prepared.plan;
     RestoreReport {
         restore_id: plan.restore_id,
         state: plan.state,
@@ -590,6 +663,7 @@ fn report_of(
         window: plan.window,
         schemas: None,
         topics,
+        quarantine,
         verdict: Verdict::Partial,
         duration_ms: 0,
         warnings: plan.warnings.clone(),
@@ -633,6 +707,7 @@ fn partition_report(
         found,
         resent_batches: resent,
         undecided_records: sealed.map_or(lanes.undecided_records, |sealed| sealed.undecided),
+        quarantined_records: lanes.quarantined_records,
         lanes,
         gaps: plan.gaps.clone(),
         archive_digest: digested,

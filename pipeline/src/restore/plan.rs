@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use formats::hash::Hash;
-use formats::ids::{BackupId, LineageId, OffsetRange, RestoreId, Topic};
+use formats::ids::{BackupId, LineageId, OffsetRange, RestoreId, Topic, TopicPartition};
 use serde::{Deserialize, Serialize};
 
 use super::download::is_outside;
@@ -53,6 +53,11 @@ pub struct RestorePlan {
 }
 
 impl TopicPlan {
+    /// Its partitions in the target.
+    pub(super) fn places(&self) -> impl Iterator<Item = TopicPartition> {
+        self.partitions.iter().map(|partition| TopicPartition::new(self.target.clone(), partition.target))
+    }
+
     /// The configs to be set on the topic before it is filled.
     pub(super) fn guarding(&self) -> (Topic, BTreeMap<String, Option<String>>) {
         let guard = self.guard.iter().map(|(name, value)| (name.clone(), Some(value.clone())));
@@ -108,6 +113,10 @@ pub struct TopicPlan {
     pub max_batch: u64,
     /// Partitions that the source had, and of which the backup holds nothing at all: the restore is partial.
     pub absent: Vec<i32>,
+    /// The topic that is made where records name a schema which nothing in the target stands for: they go there. None where that is
+    /// not asked for, or where the topic names no schemas.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quarantine: Option<Topic>,
     /// Its partitions.
     pub partitions: Vec<PartitionPlan>,
 }
@@ -140,6 +149,18 @@ pub enum TopicAction {
         /// How many partitions it has.
         partitions: i32,
     },
+}
+
+impl TopicAction {
+    /// How many partitions the topic has or gets.
+    pub(super) fn partitions(self) -> i32 {
+        match self {
+            Self::Create { partitions, .. }
+            | Self::Fill { partitions, .. }
+            | Self::Continue { partitions }
+            | Self::Nothing { partitions } => partitions,
+        }
+    }
 }
 
 /// What the real retention would do at once.

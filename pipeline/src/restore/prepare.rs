@@ -22,7 +22,7 @@ use super::schemas::TopicFraming;
 use super::select::{Wanted, select};
 use super::settings::{ExistingConfigs, JournalPlace, NonEmpty, RestoreSettings};
 use super::topics::{self, Facts};
-use super::{gaps, guard, schemas};
+use super::{gaps, guard, quarantine, schemas};
 use crate::archive::{Archive, PieceSegment, clip};
 use crate::budget::Budget;
 use crate::commit_log::{TopicLists, read_commit};
@@ -45,6 +45,10 @@ pub(super) struct Prepared {
     /// What each target partition is filled from.
     pub(super) sources: BTreeMap<TopicPartition, Source>,
     pub(super) new_topics: Vec<NewTopic>,
+    /// By the name of a target topic, the one that would be made for what is quarantined of it, where that is not there yet.
+    pub(super) new_quarantines: BTreeMap<Topic, NewTopic>,
+    /// Quarantines that an earlier run has sealed, and that are not there any more.
+    pub(super) gone_quarantines: BTreeSet<Topic>,
     /// Topics that the target compacts as they are configured now.
     pub(super) compacted: BTreeSet<Topic>,
     /// The schemas, where there are any to restore.
@@ -101,10 +105,20 @@ pub(super) async fn prepare(
         }
         commit = ArchiveCommit { seq: begin.commit, hash: begin.hash };
     }
+    let is_known = |place: &TopicPartition| {
+        attempt.partitions.get(place).is_some_and(|entry| is_there(place, entry, &facts))
+    };
+    let gone_quarantines = quarantine::gone(&attempt, is_known);
+    for topic in &gone_quarantines {
+        warnings.push(format!(
+            "topic {topic}, which records were quarantined into, was deleted or made anew since: it is not looked at any more"
+        ));
+    }
     if state == PlanState::Resumes {
-        let gone = attempt.partitions.iter().filter(|(place, entry)| !is_there(place, entry, &facts));
-        let gone: BTreeSet<&Topic> = gone.map(|(place, _)| &place.topic).collect();
-        problems.extend(gone.into_iter().map(|topic| topics::with_hint(&made_anew(topic))));
+        let gone = attempt.partitions.keys().filter(|place| !is_known(place));
+        let gone: BTreeSet<&Topic> = gone.map(|place| &place.topic).collect();
+        let gone = gone.into_iter().filter(|topic| !gone_quarantines.contains(*topic));
+        problems.extend(gone.map(|topic| topics::with_hint(&made_anew(topic))));
     }
     let wanted = match state {
         PlanState::New => selected,
@@ -128,6 +142,7 @@ pub(super) async fn prepare(
         topics: BTreeMap::new(),
         sources: BTreeMap::new(),
         new_topics: Vec::new(),
+        quarantines: BTreeMap::new(),
     };
     let mut plans = Vec::with_capacity(wanted.len());
     for (target, (source, pins)) in wanted {
@@ -144,7 +159,7 @@ pub(super) async fn prepare(
         let refused = topics::alter(client, guards, true).await?;
         maker.problems.extend(refused.values().map(topics::with_hint));
     }
-    let Maker { mut warnings, mut problems, topics, sources, new_topics, .. } = maker;
+    let Maker { mut warnings, mut problems, topics, sources, new_topics, quarantines, .. } = maker;
     let snapshot_of_schemas = match &attempt.begin {
         Some(begin) => begin.schemas.clone(),
         None => archive.state().schemas.clone().filter(|_| settings.schemas.is_some()),
@@ -178,6 +193,10 @@ pub(super) async fn prepare(
             None
         }
     };
+    let nothing = BTreeMap::new();
+    let framings = schemas.as_ref().map_or(&nothing, |schemas| &schemas.plan.topics);
+    let check = quarantine::Check { settings, facts: &facts, attempt: &attempt, state, framings };
+    let new_quarantines = check.plan(client, &mut plans, quarantines, (&mut warnings, &mut problems)).await?;
     // The records do not need it, and a complete restore has its topics' configs in the journal.
     let without = |error: Error| {
         format!(
@@ -191,7 +210,10 @@ pub(super) async fn prepare(
         existing.effective.get("cleanup.policy").is_some_and(|policy| policy.contains("compact"))
     };
     let compacted = facts.existing.iter().filter(|(_, existing)| is_compacted(existing));
-    let compacted = compacted.map(|(topic, _)| topic.clone()).collect();
+    let mut compacted: BTreeSet<Topic> = compacted.map(|(topic, _)| topic.clone()).collect();
+    // A quarantine has the configs of its topic.
+    let theirs = attempt.quarantines.iter().filter(|(topic, _)| compacted.contains(*topic));
+    compacted.extend(theirs.map(|(_, quarantine)| quarantine.clone()).collect::<Vec<_>>());
     let plan = RestorePlan {
         restore_id: id,
         state,
@@ -223,7 +245,19 @@ pub(super) async fn prepare(
         topics: topics.len(),
         schemas: snapshot_of_schemas,
     });
-    Ok(Prepared { plan, entries, attempt, begin, topics, sources, new_topics, compacted, schemas })
+    Ok(Prepared {
+        plan,
+        entries,
+        attempt,
+        begin,
+        topics,
+        sources,
+        new_topics,
+        new_quarantines,
+        gone_quarantines,
+        compacted,
+        schemas,
+    })
 }
 
 /// The same settings against the same cluster have the same id.
@@ -296,15 +330,16 @@ fn state_of(attempt: &Attempt, facts: &Facts) -> PlanState {
     if attempt.begin.is_none() {
         return PlanState::New;
     }
-    let kept = attempt.partitions.iter().filter(|(place, entry)| is_there(place, entry, facts)).count();
+    let own = attempt.own_partitions().count();
+    let kept = attempt.own_partitions().filter(|(place, entry)| is_there(place, entry, facts)).count();
     let known =
         |topic: &Topic| facts.metadata.topics.get(topic).is_some_and(|known| !known.partitions.is_empty());
-    let all = kept == attempt.partitions.len() && attempt.topics.keys().all(known);
+    let all = kept == own && attempt.topics.keys().all(known);
     match attempt.complete {
         // What was restored was deleted since: the user wants it again.
         true if !all => PlanState::New,
         true => PlanState::Complete,
-        false if kept == 0 && !attempt.partitions.is_empty() => PlanState::New,
+        false if kept == 0 && own > 0 => PlanState::New,
         false => PlanState::Resumes,
     }
 }
@@ -328,6 +363,17 @@ struct Maker<'a> {
     topics: BTreeMap<Topic, TopicEntry>,
     sources: BTreeMap<TopicPartition, Source>,
     new_topics: Vec<NewTopic>,
+    /// By the name of a topic, one like it for what may be quarantined of it.
+    quarantines: BTreeMap<Topic, Creation>,
+}
+
+/// A topic to be made.
+pub(super) struct Creation {
+    pub(super) topic: NewTopic,
+    /// What the reader should know of it.
+    pub(super) warnings: Vec<String>,
+    /// What speaks against it.
+    pub(super) problems: Vec<String>,
 }
 
 impl Maker<'_> {
@@ -379,12 +425,37 @@ impl Maker<'_> {
         let max_batch = journalled
             .map_or_else(|| guard::max_batch(&guard, &own, &self.facts.brokers), |entry| entry.max_batch);
         let action = self.action(&target, archived, &own, &guard, &pins);
+        if quarantine::is_asked_for(self.settings)
+            && let Ok(name) = quarantine::name(&target)
+        {
+            let like = match self.new_topics.last().filter(|new| new.name == target) {
+                // What is to be said of it was said of the topic.
+                Some(new) => {
+                    let topic = NewTopic { name, ..new.clone() };
+                    Creation { topic, warnings: Vec::new(), problems: Vec::new() }
+                }
+                None => self.creation(&name, action.partitions(), archived, &own, &guard),
+            };
+            self.quarantines.insert(target.clone(), like);
+        }
         self.check_request_size(&target, largest);
         let entry =
             TopicEntry { source: source.clone(), created, finals: finals.clone(), held, max_batch, pins };
         self.topics.insert(target.clone(), entry);
         let retention = RetentionPlan { records_at_risk: at_risk, held };
-        Ok(TopicPlan { source, target, action, guard, finals, retention, max_batch, absent, partitions })
+        let quarantine = None;
+        Ok(TopicPlan {
+            source,
+            target,
+            action,
+            guard,
+            finals,
+            retention,
+            max_batch,
+            absent,
+            quarantine,
+            partitions,
+        })
     }
 
     /// Partitions that the source had when the backup last looked, and that the backup has not begun with.
@@ -557,6 +628,32 @@ impl Maker<'_> {
         let mapped = self.settings.source_partitions.is_some() || !self.settings.partition_mapping.is_empty();
         let whole = archived.filter(|_| !mapped).map_or(0, |archived| archived.partitions);
         let partitions = needed.max(whole).max(1);
+        if !self.settings.create_topics && self.state != PlanState::Complete {
+            self.problems.push(format!(
+                "topic {target} does not exist: create it with {partitions} partitions, or set `restore.create_topics: true`"
+            ));
+        }
+        let Creation { topic, warnings, problems } = self.creation(target, partitions, archived, own, guard);
+        self.warnings.extend(warnings);
+        self.problems.extend(problems);
+        let replication_factor = match &topic.placement {
+            Placement::Chosen { replication_factor, .. } => *replication_factor,
+            Placement::Assigned(_) => None,
+        };
+        self.new_topics.push(topic);
+        TopicAction::Create { partitions, replication_factor }
+    }
+
+    /// A topic of this name that is made under guard.
+    fn creation(
+        &self,
+        target: &Topic,
+        partitions: i32,
+        archived: Option<&TopicSnapshot>,
+        own: &BTreeMap<String, String>,
+        guard: &BTreeMap<String, String>,
+    ) -> Creation {
+        let (mut warnings, mut problems) = (Vec::new(), Vec::new());
         let brokers = i16::try_from(self.facts.metadata.brokers.len()).unwrap_or(i16::MAX);
         let asked = self.settings.default_replication_factor.filter(|factor| *factor > 0);
         let mut replicas = asked.or(archived.map(|archived| archived.replication_factor));
@@ -564,35 +661,26 @@ impl Maker<'_> {
             let text =
                 format!("topic {target}: {factor} replicas are wanted, the cluster has {brokers} brokers");
             if asked.is_some() {
-                self.problems.push(text);
+                problems.push(text);
             } else {
-                self.warnings.push(format!("{text}; it gets {brokers}"));
+                warnings.push(format!("{text}; it gets {brokers}"));
                 replicas = Some(brokers);
             }
-        }
-        if !self.settings.create_topics && self.state != PlanState::Complete {
-            self.problems.push(format!(
-                "topic {target} does not exist: create it with {partitions} partitions, or set `restore.create_topics: true`"
-            ));
         }
         let mut configs = own.clone();
         let in_sync = own.get("min.insync.replicas").and_then(|value| value.parse::<i16>().ok());
         if let (Some(in_sync), Some(replicas)) = (in_sync, replicas)
             && in_sync > replicas
         {
-            self.warnings.push(format!(
+            warnings.push(format!(
                 "topic {target}: min.insync.replicas is {in_sync} with {replicas} replicas; nothing could be produced, so it is \
                  {replicas} until the end"
             ));
             configs.insert("min.insync.replicas".to_owned(), replicas.to_string());
         }
         configs.extend(guard.iter().map(|(name, value)| (name.clone(), value.clone())));
-        self.new_topics.push(NewTopic {
-            name: target.clone(),
-            placement: Placement::Chosen { partitions, replication_factor: replicas },
-            configs,
-        });
-        TopicAction::Create { partitions, replication_factor: replicas }
+        let placement = Placement::Chosen { partitions, replication_factor: replicas };
+        Creation { topic: NewTopic { name: target.clone(), placement, configs }, warnings, problems }
     }
 
     /// Whether an earlier run got so far as to note where a partition's records go.

@@ -1,5 +1,7 @@
 //! The report: what a restore did, how, what it did not, and whether the target holds what the archive holds.
 
+use std::collections::BTreeSet;
+
 use formats::digest::ContentDigest;
 use formats::ids::{BackupId, LineageId, OffsetRange, RestoreId, Topic};
 use serde::{Deserialize, Serialize};
@@ -33,6 +35,10 @@ pub struct RestoreReport {
     pub schemas: Option<SchemaReport>,
     /// The topics.
     pub topics: Vec<TopicReport>,
+    /// The topics that records were quarantined into: those that name a schema which nothing in the target stands for. `source` is the
+    /// topic in the backup that they are of.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub quarantine: Vec<TopicReport>,
     /// What it comes to.
     pub verdict: Verdict,
     /// How long it took, in milliseconds.
@@ -55,7 +61,7 @@ pub enum Verdict {
     /// An earlier run did it all, and the partitions still hold what it left. Exit code 0.
     AlreadyRestored,
     /// Not all that was asked for: partitions that could not be restored, losses that the archive knows of, records whose
-    /// transactions nobody decided, topics without their own configs. Exit code 3.
+    /// transactions nobody decided, quarantined records, topics without their own configs. Exit code 3.
     Partial,
     /// The archive is damaged, or the target does not hold what the archive holds. Exit code 4.
     Different,
@@ -104,6 +110,10 @@ pub struct PartitionReport {
     /// Records left out because nothing in the archive tells whether their transaction was committed, those of earlier
     /// runs included.
     pub undecided_records: u64,
+    /// Records left out because they name a schema that nothing in the target stands for, those of earlier runs included: they are in
+    /// the partition of the same number of the topic's quarantine.
+    #[serde(default)]
+    pub quarantined_records: u64,
     /// Ranges that the archive does not hold.
     pub gaps: Vec<ArchiveGap>,
     /// The archive's digest over what was selected, where the target was to be proven.
@@ -147,7 +157,30 @@ impl RestoreReport {
         self.topics.iter().flat_map(|topic| topic.partitions.iter().map(move |partition| (topic, partition)))
     }
 
-    /// Records on the target.
+    /// Every topic, and every quarantine.
+    pub(super) fn all(&self) -> impl Iterator<Item = &TopicReport> {
+        self.topics.iter().chain(&self.quarantine)
+    }
+
+    pub(super) fn all_mut(&mut self) -> impl Iterator<Item = &mut TopicReport> {
+        self.topics.iter_mut().chain(&mut self.quarantine)
+    }
+
+    /// Every partition with its topic, those of quarantines too.
+    pub(super) fn all_partitions(&self) -> impl Iterator<Item = (&TopicReport, &PartitionReport)> {
+        self.all().flat_map(|topic| topic.partitions.iter().map(move |partition| (topic, partition)))
+    }
+
+    /// The topics and quarantines that hold everything; a topic and its quarantine do so together, or neither does.
+    pub(super) fn filled(&self) -> impl Iterator<Item = &TopicReport> {
+        let has_failed =
+            |topic: &TopicReport| topic.partitions.iter().any(|partition| partition.failure.is_some());
+        let failed: BTreeSet<&Topic> =
+            self.all().filter(|topic| has_failed(topic)).map(|topic| &topic.source).collect();
+        self.all().filter(move |topic| !failed.contains(&topic.source))
+    }
+
+    /// Records on the target, those that are quarantined not counted.
     pub fn records(&self) -> u64 {
         self.partitions().map(|(_, partition)| partition.records).sum()
     }
@@ -170,15 +203,17 @@ impl RestoreReport {
 
     /// What the restore comes to, given what it comes to where nothing is wrong or missing.
     pub(super) fn judge(&self, good: Verdict) -> Verdict {
-        let failures = || self.partitions().filter_map(|(_, partition)| partition.failure.as_ref());
+        let failures = || self.all_partitions().filter_map(|(_, partition)| partition.failure.as_ref());
         let short = |partition: &PartitionReport| {
-            partition.undecided_records > 0 || partition.gaps.iter().any(|gap| gap.lost)
+            partition.undecided_records > 0
+                || partition.quarantined_records > 0
+                || partition.gaps.iter().any(|gap| gap.lost)
         };
         let unfinished = |topic: &TopicReport| !topic.configs_restored || !topic.absent.is_empty();
         match () {
             () if failures().any(|failure| failure.damaged) || !self.damaged.is_empty() => Verdict::Different,
             () if failures().next().is_some() => Verdict::Partial,
-            () if self.topics.iter().any(unfinished) => Verdict::Partial,
+            () if self.all().any(unfinished) => Verdict::Partial,
             () if self.partitions().any(|(_, partition)| short(partition)) => Verdict::Partial,
             () => good,
         }
@@ -186,7 +221,7 @@ impl RestoreReport {
 
     /// Whether a later run could do more than this one did.
     pub(super) fn is_complete(&self) -> bool {
-        self.topics.iter().all(|topic| topic.configs_restored)
-            && self.partitions().all(|(_, partition)| partition.failure.is_none())
+        self.all().all(|topic| topic.configs_restored)
+            && self.all_partitions().all(|(_, partition)| partition.failure.is_none())
     }
 }

@@ -61,10 +61,11 @@ impl Standings {
     }
 }
 
-/// Journals start offsets and producers where that was not done, and finds out how far earlier runs came.
+/// Journals start offsets and producers of these partitions where that was not done, and finds out how far earlier runs came.
 pub(super) async fn standings(
     client: &Client,
     prepared: &mut Prepared,
+    places: Vec<TopicPartition>,
     non_empty: NonEmpty,
     budget: &Budget,
     progress: &RestoreProgress,
@@ -73,7 +74,7 @@ pub(super) async fn standings(
     let mut found = Standings::default();
     let attempt = &prepared.attempt;
     let (sealed, places): (Vec<TopicPartition>, Vec<TopicPartition>) =
-        prepared.sources.keys().cloned().partition(|place| attempt.is_sealed(&place.topic));
+        places.into_iter().partition(|place| attempt.is_sealed(&place.topic));
     take_sealed(client, prepared, sealed, &mut found).await?;
     let names: BTreeSet<Topic> = places.iter().map(|place| place.topic.clone()).collect();
     let names: Vec<Topic> = names.into_iter().collect();

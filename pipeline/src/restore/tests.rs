@@ -13,6 +13,7 @@ use crate::archive::Archive;
 use crate::archive::samples::{Sample, batch, marker, place};
 use crate::budget::Budget;
 use crate::target::lane::{ALIGN, LaneResults, LaneSettings};
+use crate::target::part::Part;
 
 /// A batch that came out: records before it, records, bytes.
 type Made = (u64, i32, Vec<u8>);
@@ -32,7 +33,8 @@ async fn made(
 ) -> (Vec<Made>, LaneResults) {
     let budget = Budget::new(1 << 20);
     let reading = Reading::new(Arc::clone(&sample.store), budget.clone(), Arc::default(), 4);
-    let settings = LaneSettings { window, max_batch: 60_000, digest, max_runs: 10, remap: None };
+    let (remap, part) = (None, Part::Own);
+    let settings = LaneSettings { window, max_batch: 60_000, digest, max_runs: 10, remap, part };
     let (out, mut batches) = mpsc::channel(4);
     let source = source.clone();
     let fed = tokio::spawn(async move { feed(reading, source, settings, 7, present, &out).await });

@@ -9,6 +9,7 @@
 //! | cut | the time window, or a fork of the history, ends inside the batch |
 //! | over-size | the target takes no batch so large |
 //! | other ids | an id in it is another one in the target: the batch with that id takes its place first |
+//! | quarantine | some of its records go to another topic: see [`super::part`] |
 //! | tiny | neighbours that cost more as requests than as work are put together |
 //!
 //! **What comes out is a function of the archive's batches and the settings alone**: a rerun must cut the same batches
@@ -17,7 +18,6 @@
 //! spans a multiple of [`ALIGN`] in source offsets, so that a run may begin at any such multiple. Whatever changes the
 //! batches that come out (the constants below too) needs a new [`crate::restore`]'s journal version.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -29,11 +29,12 @@ use formats::record_batch::RecordBatch;
 use formats::rewrite::UnknownId;
 use serde::{Deserialize, Serialize};
 
+use super::part::{Choice, Goes, Part};
 use super::runs::{Run, RunMap};
 use crate::archive::{BatchFate, ClippedBatch};
 use crate::budget::Budget;
 use crate::restore::TimeWindow;
-use crate::restore::schemas::{RemapCounts, Remapped, Remapper, TopicRemap, UnknownIds};
+use crate::restore::schemas::{RecordIds, RemapCounts, Remapped, Remapper, TopicRemap, UnknownIds};
 use crate::{Error, Result};
 
 /// Rebuilt batches end at multiples of this many source offsets.
@@ -78,6 +79,9 @@ pub struct LaneCounts {
     pub rebuilt_log_append_time: u64,
     /// Bytes of archived batches rebuilt because a bound cuts them.
     pub rebuilt_cut: u64,
+    /// Bytes of archived batches rebuilt because records of them are quarantined, and others are not.
+    #[serde(default)]
+    pub rebuilt_quarantine: u64,
     /// Bytes of archived batches rebuilt because the target takes no batch so large.
     pub rebuilt_oversize: u64,
     /// Bytes of archived batches put together with their neighbours.
@@ -92,6 +96,9 @@ pub struct LaneCounts {
     pub undecided_records: u64,
     /// Records left out because their time lies outside of the window.
     pub outside_window: u64,
+    /// Records left out of their topic because they name a schema that nothing in the target stands for: they are quarantined.
+    #[serde(default)]
+    pub quarantined_records: u64,
     /// What became of schema ids.
     #[serde(default)]
     pub schema_ids: RemapCounts,
@@ -103,6 +110,7 @@ enum Why {
     Holes,
     LogAppendTime,
     Cut,
+    Quarantine,
     Oversize,
     Tiny,
 }
@@ -119,6 +127,16 @@ pub(crate) struct LaneSettings {
     pub(crate) max_runs: usize,
     /// What schema ids in records become; none where they are not looked at.
     pub(crate) remap: Option<Arc<TopicRemap>>,
+    /// Which of the records.
+    pub(crate) part: Part,
+}
+
+impl LaneSettings {
+    /// Whether only reading the records tells how many come out: entries of segments do not say which name what schema.
+    pub(crate) fn must_read(&self) -> bool {
+        let divides = self.remap.as_ref().is_some_and(|remap| remap.policy() == UnknownIds::Quarantine);
+        self.digest || divides
+    }
 }
 
 /// Turns one partition's batches into those for the target, in order.
@@ -152,7 +170,7 @@ pub(crate) struct Lane {
 #[derive(Debug)]
 struct Held {
     bytes: Vec<u8>,
-    keep: OffsetRange,
+    choice: Choice,
 }
 
 impl Lane {
@@ -229,10 +247,12 @@ impl Lane {
     ) -> Result<()> {
         let batch = &clipped.batch;
         let records = u64::from(batch.record_count().unsigned_abs());
+        // What neither part has is told of the topic itself, once.
+        let own = u64::from(self.settings.part == Part::Own);
         match fate {
-            BatchFate::Control => self.counts.control_batches += 1,
-            BatchFate::Aborted => self.counts.aborted_records += records,
-            BatchFate::Undecided => self.counts.undecided_records += records,
+            BatchFate::Control => self.counts.control_batches += own,
+            BatchFate::Aborted => self.counts.aborted_records += own * records,
+            BatchFate::Undecided => self.counts.undecided_records += own * records,
             BatchFate::Plain | BatchFate::Committed if records == 0 => {}
             BatchFate::Plain | BatchFate::Committed => return self.data(clipped, shared),
         }
@@ -241,42 +261,52 @@ impl Lane {
 
     fn data(&mut self, clipped: &ClippedBatch<'_>, shared: &Bytes) -> Result<()> {
         let archived = clipped.batch.len();
-        match self.remapped(clipped)? {
-            Some(bytes) => {
-                let batch = RecordBatch::parse(&bytes)?;
-                self.kept(&ClippedBatch { batch, keep: clipped.keep }, &bytes, archived)
-            }
-            None => self.kept(clipped, shared, archived),
+        let Remapped { bytes, unknown, records } = self.remapped(clipped)?;
+        let quarantines = self.remapper.as_ref().is_some_and(|it| it.policy() == UnknownIds::Quarantine);
+        let (window, part) = (self.settings.window, self.settings.part);
+        let choice = Choice::new(clipped.keep, window, part, if quarantines { &unknown } else { &[] });
+        if choice.is_empty() {
+            return Ok(());
         }
+        if bytes.is_empty() {
+            return self.kept(clipped, choice, &records, shared, archived);
+        }
+        let bytes = self.budget.charge(bytes.len()).attach(bytes);
+        let batch = RecordBatch::parse(&bytes)?;
+        self.kept(&ClippedBatch { batch, keep: clipped.keep }, choice, &records, &bytes, archived)
     }
 
-    /// The batch with the ids of the target; nothing where none of them changes.
-    fn remapped(&mut self, clipped: &ClippedBatch<'_>) -> Result<Option<Bytes>> {
+    /// The batch with the ids of the target, where any of them changes and that is wanted, and what is to be known of its ids.
+    fn remapped(&mut self, clipped: &ClippedBatch<'_>) -> Result<Remapped> {
         // What is only counted is not digested either.
         let (Some(remapper), true) = (&mut self.remapper, clipped.keep.first >= self.counting_below) else {
-            return Ok(None);
+            return Ok(Remapped::default());
         };
-        let Remapped { bytes, unknown } = remapper.remap(&clipped.batch, &mut self.counts.schema_ids)?;
-        if remapper.policy() == UnknownIds::Fail && !unknown.is_empty() {
-            self.refuse_unknown(clipped, &unknown)?;
+        let remapped = match self.settings.part {
+            Part::Own => remapper.remap(&clipped.batch)?,
+            Part::Quarantined => remapper.look(&clipped.batch)?,
+        };
+        if remapper.policy() == UnknownIds::Fail && !remapped.unknown.is_empty() {
+            self.refuse_unknown(clipped, &remapped.unknown)?;
         }
-        Ok((!bytes.is_empty()).then(|| self.budget.charge(bytes.len()).attach(bytes)))
+        Ok(remapped)
     }
 
     /// An error where a record that is restored names a schema that nothing in the target stands for.
     fn refuse_unknown(&mut self, clipped: &ClippedBatch<'_>, unknown: &[UnknownId]) -> Result<()> {
-        let (batch, window) = (&clipped.batch, self.settings.window);
-        let mut outside = BTreeSet::new();
-        if !window.is_open() {
-            for record in self.decompressor.records(batch, DECOMPRESSED_CAP, &mut self.scratch)? {
-                let record = record?;
-                if !window.contains(batch.effective_timestamp(record.timestamp_delta)) {
-                    outside.insert(batch.base_offset() + i64::from(record.offset_delta));
-                }
+        let batch = &clipped.batch;
+        let choice = Choice::new(clipped.keep, self.settings.window, Part::Quarantined, unknown);
+        let mut first = None;
+        for record in self.decompressor.records(batch, DECOMPRESSED_CAP, &mut self.scratch)? {
+            let record = record?;
+            let offset = batch.base_offset() + i64::from(record.offset_delta);
+            let timestamp = batch.effective_timestamp(record.timestamp_delta);
+            if choice.of(offset, timestamp) == Goes::Here {
+                first = unknown.iter().find(|unknown| unknown.offset == offset);
+                break;
             }
         }
-        let restored = |id: &&UnknownId| clipped.keep.contains(id.offset) && !outside.contains(&id.offset);
-        let Some(UnknownId { offset, side, schema, .. }) = unknown.iter().find(restored) else {
+        let Some(UnknownId { offset, side, schema, .. }) = first else {
             return Ok(());
         };
         self.misses_schema = true;
@@ -284,19 +314,33 @@ impl Lane {
             "the record at offset {offset} names {schema} in its {side}, and nothing in the target stands for that"
         ))
         .hint(
-            "with `schema_registry.restore.unknown_ids: keep` the next run restores it as it is; or delete the target's topics, \
-             restore that schema too or name the id in `schema_registry.restore.id_mapping_file`, and begin again",
+            "with `schema_registry.restore.unknown_ids: keep` the next run restores it as it is, and with `quarantine` into another \
+             topic; or delete the target's topics, restore that schema too or name the id in \
+             `schema_registry.restore.id_mapping_file`, and begin again",
         ))
     }
 
-    /// Takes a batch with the ids of the target; `archived` is how long it was with those of the archive.
-    fn kept(&mut self, clipped: &ClippedBatch<'_>, shared: &Bytes, archived: usize) -> Result<()> {
+    /// Takes a batch with the ids of the target, of which `ids` tells; `archived` is how long it was with those of the archive.
+    fn kept(
+        &mut self,
+        clipped: &ClippedBatch<'_>,
+        choice: Choice,
+        ids: &[RecordIds],
+        shared: &Bytes,
+        archived: usize,
+    ) -> Result<()> {
         let (batch, keep) = (&clipped.batch, clipped.keep);
         let records = u64::from(batch.record_count().unsigned_abs());
-        let window = self.settings.window;
-        let whole = clipped.is_whole() && (window.is_open() || self.stamped_inside(batch));
-        let kept = if whole && !self.settings.digest { records } else { self.examine(batch, keep)? };
-        self.counts.outside_window += records - kept;
+        let (kept, apart) = if choice.is_whole(clipped) && !self.settings.digest {
+            self.counts.schema_ids.batch(archived, ids.iter().copied());
+            (records, 0)
+        } else {
+            self.examine(batch, &choice, ids, archived)?
+        };
+        if self.settings.part == Part::Own {
+            self.counts.outside_window += records - kept - apart;
+            self.counts.quarantined_records += apart;
+        }
         if kept == 0 {
             return Ok(());
         }
@@ -306,7 +350,11 @@ impl Lane {
             self.index += kept;
             return Ok(());
         }
-        let why = self.why(batch, kept < records, archived);
+        let why = match () {
+            () if kept + apart < records => Some(Why::Cut),
+            () if apart > 0 => Some(Why::Quarantine),
+            () => self.why(batch, archived),
+        };
         let block = keep.first / ALIGN;
         if block != self.block {
             self.flush()?;
@@ -318,30 +366,30 @@ impl Lane {
                 self.pass(batch, shared_slice(shared, batch));
             }
             Some(Why::Tiny) if self.held.is_none() && !self.rebuilding => {
-                self.held = Some(Held { bytes: batch.bytes().to_vec(), keep });
+                self.held = Some(Held { bytes: batch.bytes().to_vec(), choice });
             }
             Some(why) => {
                 if let Some(held) = self.held.take() {
                     let first = RecordBatch::parse(&held.bytes)?;
-                    self.rebuild(&first, held.keep, Why::Tiny)?;
+                    self.rebuild(&first, &held.choice, Why::Tiny)?;
                 }
-                self.rebuild(batch, keep, why)?;
+                self.rebuild(batch, &choice, why)?;
             }
         }
         Ok(())
     }
 
-    /// Whether all records bear one known time inside the window.
-    fn stamped_inside(&self, batch: &RecordBatch<'_>) -> bool {
-        let window = self.settings.window;
-        let late = window.end.is_some_and(|end| batch.max_timestamp() > end);
-        let stamped = batch.attributes().log_append_time() || window.start.is_none();
-        stamped && !late && window.start.is_none_or(|start| start <= batch.max_timestamp())
-    }
-
-    /// Counts the records that stay, and digests them where that is wanted.
-    fn examine(&mut self, batch: &RecordBatch<'_>, keep: OffsetRange) -> Result<u64> {
-        let mut kept = 0;
+    /// Counts the records that come out here and those that come out of the other part's lane, with what became of their ids, and
+    /// digests the former where that is wanted.
+    fn examine(
+        &mut self,
+        batch: &RecordBatch<'_>,
+        choice: &Choice,
+        ids: &[RecordIds],
+        archived: usize,
+    ) -> Result<(u64, u64)> {
+        let (mut kept, mut apart) = (0, 0);
+        let (mut ids, mut told) = (ids.iter().peekable(), Vec::new());
         let records = self.decompressor.records(batch, DECOMPRESSED_CAP, &mut self.scratch)?;
         for record in records {
             let record = record.map_err(|e| {
@@ -350,20 +398,31 @@ impl Lane {
             })?;
             let timestamp = batch.effective_timestamp(record.timestamp_delta);
             let offset = batch.base_offset() + i64::from(record.offset_delta);
-            if keep.contains(offset) && self.settings.window.contains(timestamp) {
-                kept += 1;
-                if self.settings.digest {
-                    self.digest.push_record(timestamp, &record);
+            let ids = ids.next_if(|ids| ids.offset == offset);
+            match choice.of(offset, timestamp) {
+                Goes::Here => {
+                    kept += 1;
+                    told.extend(ids.copied());
+                    if self.settings.digest {
+                        self.digest.push_record(timestamp, &record);
+                    }
                 }
+                Goes::There => {
+                    apart += 1;
+                    told.extend(ids.map(|ids| ids.quarantined()));
+                }
+                Goes::Nowhere => {}
             }
         }
-        Ok(kept)
+        if self.settings.part == Part::Own {
+            self.counts.schema_ids.batch(archived, told.into_iter());
+        }
+        Ok((kept, apart))
     }
 
     /// `archived` decides what is tiny: how well a batch with other ids compresses is not the archive's to say.
-    fn why(&self, batch: &RecordBatch<'_>, cut: bool, archived: usize) -> Option<Why> {
+    fn why(&self, batch: &RecordBatch<'_>, archived: usize) -> Option<Why> {
         match () {
-            () if cut => Some(Why::Cut),
             () if batch.has_holes() => Some(Why::Holes),
             () if batch.attributes().log_append_time() => Some(Why::LogAppendTime),
             () if batch.len() > self.settings.max_batch => Some(Why::Oversize),
@@ -372,19 +431,19 @@ impl Lane {
         }
     }
 
-    fn rebuild(&mut self, batch: &RecordBatch<'_>, keep: OffsetRange, why: Why) -> Result<()> {
+    fn rebuild(&mut self, batch: &RecordBatch<'_>, choice: &Choice, why: Why) -> Result<()> {
         let bytes = batch.len() as u64;
         let counts = &mut self.counts;
         *match why {
             Why::Holes => &mut counts.rebuilt_holes,
             Why::LogAppendTime => &mut counts.rebuilt_log_append_time,
             Why::Cut => &mut counts.rebuilt_cut,
+            Why::Quarantine => &mut counts.rebuilt_quarantine,
             Why::Oversize => &mut counts.rebuilt_oversize,
             Why::Tiny => &mut counts.rebuilt_tiny,
         } += bytes;
-        let window = self.settings.window;
-        let wanted = |offset, timestamp| keep.contains(offset) && window.contains(timestamp);
-        self.rebuilder.push(batch, |offset, timestamp, _| wanted(offset, timestamp), &mut self.rebuilt)?;
+        let is_wanted = |offset, timestamp| choice.of(offset, timestamp) == Goes::Here;
+        self.rebuilder.push(batch, |offset, timestamp, _| is_wanted(offset, timestamp), &mut self.rebuilt)?;
         self.rebuilding = true;
         self.give_rebuilt();
         Ok(())

@@ -1,12 +1,13 @@
 //! The target: whole batches from wherever they come, prepared and produced in order, each exactly once.
 //!
 //! ```text
-//! lane (one a partition: passthrough, rebuild, other ids) -> produce (a connection a broker) -> acknowledged offsets
+//! lane (one a partition and part: passthrough, rebuild, other ids) -> produce (a connection a broker) -> acknowledged offsets
 //! ```
 //! Both a restore and a migration end here. What must outlive the process (which producer writes, where a partition begins) is
 //! theirs to keep.
 
 pub(crate) mod lane;
+pub(crate) mod part;
 pub(crate) mod produce;
 pub(crate) mod runs;
 

@@ -8,6 +8,8 @@
 //! schemas      after the schemas are there, before anything else is touched: what ids in records become
 //! partitions   after the topics are there, before the first produce: producer ids, epochs, topic ids, start offsets
 //! producer     where a broker has forgotten a producer id: the next one, and the record that it begins at
+//! quarantine   where records of a topic are to be quarantined: into which topic, before that is made; its own partitions,
+//!              producer and sealed entries follow as those of any other topic
 //! sealed       after the proof, before a topic gets its own configs: where its partitions end
 //! complete     when every topic is sealed and has its configs
 //! ```
@@ -147,6 +149,12 @@ pub(super) struct EndEntry {
     pub(super) undecided: u64,
 }
 
+/// Where records of a topic are quarantined.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct QuarantineEntry {
+    topic: Topic,
+}
+
 /// All records of a topic are on the target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Sealed {
@@ -162,6 +170,9 @@ pub(super) struct Attempt {
     pub(super) topics: BTreeMap<Topic, TopicEntry>,
     pub(super) partitions: BTreeMap<TopicPartition, PartitionEntry>,
     pub(super) producers: BTreeMap<TopicPartition, Vec<ProducerEntry>>,
+    /// By the name of a target topic, the one that records of it are quarantined into. Its partitions, producers and ends are among the
+    /// others.
+    pub(super) quarantines: BTreeMap<Topic, Topic>,
     /// Where the partitions of sealed topics ended.
     pub(super) ends: BTreeMap<TopicPartition, EndEntry>,
     pub(super) sealed: BTreeMap<Topic, Sealed>,
@@ -254,6 +265,15 @@ impl Entries {
         winners.get(&key).map_or(Ok(entry), read)
     }
 
+    /// Says into which topics records are quarantined.
+    pub(super) async fn quarantine(&self, number: u32, quarantines: &BTreeMap<Topic, Topic>) -> Result<()> {
+        let entries = quarantines.iter().map(|(topic, quarantine)| {
+            let entry = QuarantineEntry { topic: quarantine.clone() };
+            Ok((self.key(number, &format!("quarantine/{topic}")), value(&entry)?))
+        });
+        self.place.claim(entries.collect::<Result<_>>()?).await.map(drop)
+    }
+
     /// Says that topics hold everything, and where their partitions end.
     pub(super) async fn seal(
         &self,
@@ -341,6 +361,10 @@ impl Attempt {
                 // Entries come in the order of their keys, which end in the producer's place in the row.
                 self.producers.entry(TopicPartition::new(topic, number)).or_default().push(read(value)?);
             }
+            "quarantine" => {
+                let QuarantineEntry { topic } = read(value)?;
+                self.quarantines.insert(Topic::new(rest)?, topic);
+            }
             "ends" => {
                 let topic = Topic::new(rest.split('/').next().unwrap_or_default())?;
                 for entry in read::<Vec<EndEntry>>(value)? {
@@ -364,6 +388,20 @@ impl Attempt {
     /// Whether all records of a topic are on the target.
     pub(super) fn is_sealed(&self, topic: &Topic) -> bool {
         self.complete || self.sealed.contains_key(topic)
+    }
+
+    /// The partitions of topics that are restored, without those of quarantines.
+    pub(super) fn own_partitions(&self) -> impl Iterator<Item = (&TopicPartition, &PartitionEntry)> {
+        self.partitions.iter().filter(|(place, _)| self.topics.contains_key(&place.topic))
+    }
+
+    /// How many records of a partition of a sealed topic are quarantined.
+    pub(super) fn quarantined(&self, place: &TopicPartition) -> u64 {
+        let quarantine = self.quarantines.get(&place.topic);
+        let place = quarantine.map(|topic| TopicPartition::new(topic.clone(), place.partition));
+        let ends =
+            place.and_then(|place| Some((self.partitions.get(&place)?.start, self.ends.get(&place)?.end)));
+        ends.and_then(|(start, end)| u64::try_from(end - start).ok()).unwrap_or(0)
     }
 
     /// The producers of a partition in order; none where the attempt did not come so far.

@@ -36,7 +36,7 @@ pub use remap::RemapCounts;
 pub use step::{SchemaPlan, SchemaReport};
 
 pub(crate) use framing::Framings;
-pub(crate) use remap::{Remap, Remapped, Remapper, TopicRemap};
+pub(crate) use remap::{RecordIds, Remap, Remapped, Remapper, TopicRemap};
 pub(super) use step::{Prepared, Step};
 
 use crate::schemas::SchemaArchive;
@@ -78,6 +78,8 @@ pub enum UnknownIds {
     Fail,
     /// It is restored as it is.
     Keep,
+    /// It is left out of its topic, and goes as it lies in the archive to another one: `<topic>.quarantine`.
+    Quarantine,
 }
 
 /// What somebody has said of the records of some topics.

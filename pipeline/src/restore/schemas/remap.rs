@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use formats::ids::{SchemaId, Topic};
 use formats::record_batch::RecordBatch;
-use formats::rewrite::{Becomes, Carrier, IdRules, RewriteSettings, Rewriter, UnknownId};
+use formats::rewrite::{Becomes, Carrier, IdRules, Report, RewriteSettings, Rewriter, UnknownId};
 use formats::wire::Side;
 use serde::{Deserialize, Serialize};
 use tokio::runtime::Handle;
@@ -35,10 +35,44 @@ pub struct RemapCounts {
     pub keys: u64,
     /// Values with another id, in themselves or in their header.
     pub values: u64,
-    /// Ids and GUIDs that nothing in the target stands for, kept as they are.
+    /// Ids and GUIDs that nothing in the target stands for: kept as they are, or their records are quarantined.
     pub unknown: u64,
     /// Keys and values that begin like an id, and of which nothing proves that it is one: kept as they are.
     pub unproven: u64,
+}
+
+/// What became of the ids of one record; of a record where all of them stayed there is none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct RecordIds {
+    pub(crate) offset: i64,
+    keys: u32,
+    values: u32,
+    unknown: u32,
+    unproven: u32,
+}
+
+impl RecordIds {
+    /// Those of a record that goes where no id changes: only what is unknown is told of it.
+    pub(crate) fn quarantined(self) -> Self {
+        Self { offset: self.offset, unknown: self.unknown, ..Self::default() }
+    }
+}
+
+impl RemapCounts {
+    /// Adds the records of one batch, of so many bytes in the archive.
+    pub(crate) fn batch(&mut self, bytes: usize, records: impl Iterator<Item = RecordIds>) {
+        let before = self.keys + self.values;
+        for record in records {
+            self.keys += u64::from(record.keys);
+            self.values += u64::from(record.values);
+            self.unknown += u64::from(record.unknown);
+            self.unproven += u64::from(record.unproven);
+        }
+        if self.keys + self.values > before {
+            self.batches += 1;
+            self.bytes += bytes as u64;
+        }
+    }
 }
 
 /// Nothing where the schema cannot be understood.
@@ -176,7 +210,8 @@ impl Remap {
 
     /// The rules of a topic, by its name in the backup; nothing where its records need not be looked at.
     pub(crate) fn topic(&self, topic: &Topic) -> Option<Arc<TopicRemap>> {
-        self.rules(topic, true).filter(|_| self.ids.change())
+        // Whoever wants records apart wants them found where no id changes, too.
+        self.rules(topic, true).filter(|_| self.ids.change() || self.unknown == UnknownIds::Quarantine)
     }
 
     fn rules(&self, topic: &Topic, is_fresh: bool) -> Option<Arc<TopicRemap>> {
@@ -208,6 +243,11 @@ enum Fate {
 }
 
 impl TopicRemap {
+    /// What to do with ids that nothing in the target stands for.
+    pub(crate) fn policy(&self) -> UnknownIds {
+        self.unknown
+    }
+
     fn side(&self, side: Side) -> &SideRules {
         match side {
             Side::Key => &self.key,
@@ -251,6 +291,8 @@ pub(crate) struct Remapped {
     pub(crate) bytes: Vec<u8>,
     /// Ids that nothing in the target stands for.
     pub(crate) unknown: Vec<UnknownId>,
+    /// What became of the ids, record by record.
+    pub(crate) records: Vec<RecordIds>,
 }
 
 impl Remapper {
@@ -268,38 +310,40 @@ impl Remapper {
 
     /// What to do with ids that nothing in the target stands for.
     pub(crate) fn policy(&self) -> UnknownIds {
-        self.topic.unknown
+        self.topic.policy()
     }
 
-    /// Looks at a batch. Not for the threads that drive the runtime: a schema may have to be read first.
-    pub(crate) fn remap(&mut self, batch: &RecordBatch<'_>, counts: &mut RemapCounts) -> Result<Remapped> {
-        let topic = Arc::clone(&self.topic);
-        let mut rules = Rules { topic: &topic, last: &mut self.last, unproven: 0, error: None };
+    /// Looks at a batch, and writes it anew where ids change. Not for the threads that drive the runtime: a schema may have to be
+    /// read first.
+    pub(crate) fn remap(&mut self, batch: &RecordBatch<'_>) -> Result<Remapped> {
         let mut bytes = Vec::new();
-        let report = self.rewriter.rewrite(batch, &mut rules, &mut bytes)?;
-        if let Some(error) = rules.error {
-            return Err(error);
+        let looked = self.with_rules(|rewriter, rules| rewriter.rewrite(batch, rules, &mut bytes))?;
+        Ok(Remapped { bytes, ..looked })
+    }
+
+    /// The same without any batch being written.
+    pub(crate) fn look(&mut self, batch: &RecordBatch<'_>) -> Result<Remapped> {
+        self.with_rules(|rewriter, rules| rewriter.look(batch, rules))
+    }
+
+    fn with_rules(
+        &mut self,
+        work: impl FnOnce(&mut Rewriter, &mut Rules<'_>) -> formats::Result<Report>,
+    ) -> Result<Remapped> {
+        let topic = Arc::clone(&self.topic);
+        let mut rules = Rules { topic: &topic, last: &mut self.last, records: Vec::new(), error: None };
+        let report = work(&mut self.rewriter, &mut rules)?;
+        match rules.error {
+            Some(error) => Err(error),
+            None => Ok(Remapped { bytes: Vec::new(), unknown: report.unknown, records: rules.records }),
         }
-        counts.unproven += rules.unproven;
-        counts.unknown += report.unknown.len() as u64;
-        let changed = |side: Side| {
-            let of = report.counts.of(side);
-            of.prefix.changed + of.header_id.changed + of.header_guid.changed
-        };
-        counts.keys += changed(Side::Key);
-        counts.values += changed(Side::Value);
-        if report.changed {
-            counts.batches += 1;
-            counts.bytes += batch.len() as u64;
-        }
-        Ok(Remapped { bytes, unknown: report.unknown })
     }
 }
 
 struct Rules<'a> {
     topic: &'a TopicRemap,
     last: &'a mut [Option<(SchemaId, Fate)>; 2],
-    unproven: u64,
+    records: Vec<RecordIds>,
     error: Option<Error>,
 }
 
@@ -312,14 +356,33 @@ fn becomes<T>(landing: Landing<T>) -> Becomes<T> {
 }
 
 impl Rules<'_> {
+    /// What is told of the record at an offset; ids are asked about in the order of records.
+    fn record(&mut self, offset: i64) -> &mut RecordIds {
+        if self.records.last().is_none_or(|last| last.offset != offset) {
+            self.records.push(RecordIds { offset, ..RecordIds::default() });
+        }
+        let last = self.records.len() - 1;
+        &mut self.records[last]
+    }
+
+    fn told<T>(&mut self, carrier: &Carrier<'_>, becomes: Becomes<T>) -> Becomes<T> {
+        match (&becomes, carrier.side) {
+            (Becomes::Same, _) => {}
+            (Becomes::Other(_), Side::Key) => self.record(carrier.offset).keys += 1,
+            (Becomes::Other(_), Side::Value) => self.record(carrier.offset).values += 1,
+            (Becomes::Unknown, _) => self.record(carrier.offset).unknown += 1,
+        }
+        becomes
+    }
+
     /// Reads the record with each schema that the id may be.
-    fn prove(&mut self, id: SchemaId, payload: &[u8]) -> Becomes<SchemaId> {
+    fn prove(&mut self, id: SchemaId, carrier: &Carrier<'_>) -> Becomes<SchemaId> {
         if self.error.is_some() {
             return Becomes::Same;
         }
         let mut found: Option<Landing<SchemaId>> = None;
         for candidate in self.topic.ids.candidates(id) {
-            match self.topic.readers.read(id, candidate, payload) {
+            match self.topic.readers.read(id, candidate, carrier.after) {
                 Ok(true) if found.is_some_and(|found| found != candidate.to) => return Becomes::Unknown,
                 Ok(true) => found = Some(candidate.to),
                 Ok(false) => {}
@@ -332,15 +395,13 @@ impl Rules<'_> {
         match found {
             Some(found) => becomes(found),
             None => {
-                self.unproven += 1;
+                self.record(carrier.offset).unproven += 1;
                 Becomes::Same
             }
         }
     }
-}
 
-impl IdRules for Rules<'_> {
-    fn prefix(&mut self, id: SchemaId, carrier: &Carrier<'_>) -> Becomes<SchemaId> {
+    fn of_prefix(&mut self, id: SchemaId, carrier: &Carrier<'_>) -> Becomes<SchemaId> {
         let rules = self.topic.side(carrier.side);
         if carrier.overruled || rules.kept || rules.how == Framing::Raw {
             return Becomes::Same;
@@ -352,16 +413,16 @@ impl IdRules for Rules<'_> {
         };
         match fate {
             Fate::Known(landing) => becomes(landing),
-            Fate::Prove => self.prove(id, carrier.after),
+            Fate::Prove => self.prove(id, carrier),
             Fate::Foreign if rules.how == Framing::Inferred && self.topic.is_fresh => {
-                self.unproven += 1;
+                self.record(carrier.offset).unproven += 1;
                 Becomes::Same
             }
             Fate::Foreign => Becomes::Unknown,
         }
     }
 
-    fn header_id(&mut self, id: SchemaId, carrier: &Carrier<'_>) -> Becomes<SchemaId> {
+    fn of_header(&self, id: SchemaId, carrier: &Carrier<'_>) -> Becomes<SchemaId> {
         let rules = self.topic.side(carrier.side);
         if rules.kept {
             return Becomes::Same;
@@ -372,10 +433,27 @@ impl IdRules for Rules<'_> {
         one_end(self.topic.ids.candidates(id)).map_or(Becomes::Unknown, becomes)
     }
 
-    fn header_guid(&mut self, guid: Uuid, carrier: &Carrier<'_>) -> Becomes<Uuid> {
+    fn of_guid(&self, guid: Uuid, carrier: &Carrier<'_>) -> Becomes<Uuid> {
         if self.topic.side(carrier.side).kept {
             return Becomes::Same;
         }
         self.topic.ids.guid(guid).map_or(Becomes::Unknown, becomes)
+    }
+}
+
+impl IdRules for Rules<'_> {
+    fn prefix(&mut self, id: SchemaId, carrier: &Carrier<'_>) -> Becomes<SchemaId> {
+        let becomes = self.of_prefix(id, carrier);
+        self.told(carrier, becomes)
+    }
+
+    fn header_id(&mut self, id: SchemaId, carrier: &Carrier<'_>) -> Becomes<SchemaId> {
+        let becomes = self.of_header(id, carrier);
+        self.told(carrier, becomes)
+    }
+
+    fn header_guid(&mut self, guid: Uuid, carrier: &Carrier<'_>) -> Becomes<Uuid> {
+        let becomes = self.of_guid(guid, carrier);
+        self.told(carrier, becomes)
     }
 }

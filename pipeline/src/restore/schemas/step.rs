@@ -110,7 +110,8 @@ impl Step<'_> {
         let ids = Arc::new(Ids::new(&archive.catalog, &map, &new));
         let framings = match &pinned {
             Some(pin) => pin.framings.clone(),
-            None if is_complete || !self.rules.rewrite || !(ids.change() || ids.has_guids()) => {
+            None if is_complete || !self.rules.rewrite => Framings::new(),
+            None if !ids.change() && !ids.has_guids() && self.rules.unknown != UnknownIds::Quarantine => {
                 Framings::new()
             }
             None => self.framings(&archive, &ids, sources, &mut warnings).await?,
@@ -223,6 +224,7 @@ impl Step<'_> {
             let what = match self.rules.unknown {
                 UnknownIds::Fail => "a record that has one ends the restore of its partition",
                 UnknownIds::Keep => "records that have one keep it",
+                UnknownIds::Quarantine => "records that have one go to the quarantine of their topic",
             };
             warnings.push(format!(
                 "{nowhere} ids of the backup have nothing in the target that stands for them: {what} (`schema_registry.restore.unknown_ids`)"
