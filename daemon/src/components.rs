@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use formats::hash::Hash;
 use formats::ids::BackupId;
 use formats::segment::FrameCompression;
 use pipeline::backup::{BackupSettings, SchemaSettings, StartOffset};
@@ -146,16 +147,23 @@ pub(crate) fn client_settings(access: &config::Access, url: &str) -> Result<Clie
 
 /// What a restore job says about schemas and the ids in records; `stop` ends planning too.
 fn schema_rules(schemas: &config::RestoredSchemas, stop: &CancellationToken) -> Result<SchemaRules> {
+    let mut settings = schemas.settings.clone();
     let given = schemas.id_mapping_file.as_ref().map(|file| {
         let text = std::fs::read_to_string(file)
             .map_err(|e| Error::input(format!("{} cannot be read", file.display())).caused_by(e))?;
         let given = Given::parse(&text).map_err(|e| cmd::registry::failed(e).at(file.display()))?;
-        Ok::<_, Error>((given, file.display().to_string()))
+        Ok::<_, Error>((given, file.display().to_string(), text))
     });
     let given = given.transpose()?;
+    // What the file says counts, and not where it lies.
+    let mapping = given.as_ref().map_or_else(
+        || "unset".to_owned(),
+        |(_, _, text)| format!("a file of BLAKE3 {}", Hash::of(text.as_bytes())),
+    );
+    settings.insert("restore.id_mapping_file".to_owned(), mapping);
     let target: Arc<dyn SchemaTarget> = match (&schemas.registry, given) {
         (None, given) => {
-            let (given, file) = given.unwrap_or_default();
+            let (given, file, _) = given.unwrap_or_default();
             Arc::new(GivenTarget::new(given, file))
         }
         (Some(registry), given) => {
@@ -163,7 +171,7 @@ fn schema_rules(schemas: &config::RestoredSchemas, stop: &CancellationToken) -> 
             let settings = registry::transfer::restore::Settings {
                 strategy: schemas.strategy,
                 ids: match given {
-                    Some((given, _)) => Ids::Given(given),
+                    Some((given, ..)) => Ids::Given(given),
                     None if schemas.force_ids => Ids::Forced,
                     None => Ids::Mapped,
                 },
@@ -194,6 +202,7 @@ fn schema_rules(schemas: &config::RestoredSchemas, stop: &CancellationToken) -> 
         keys: schemas.keys,
         unknown: schemas.unknown,
         told: schemas.framing.clone(),
+        settings,
     })
 }
 

@@ -32,7 +32,7 @@ struct Source {
     /// Deleted softly before the backup, and deleted for good.
     soft: u32,
     gone: u32,
-    _scratch: Scratch,
+    scratch: Scratch,
 }
 
 fn framed(id: u32, rest: &[u8]) -> Vec<u8> {
@@ -109,7 +109,7 @@ fn source() -> &'static Source {
         assert_eq!(report["schemas"]["failed"], Value::Null);
         let read = |topic| (topic, client::read_all(&bootstrap, topic, Isolation::ReadCommitted));
         let records = topics.into_iter().map(read).collect();
-        Source { job, records, key, good, soft, gone, cluster, _scratch: scratch }
+        Source { job, records, key, good, soft, gone, cluster, scratch }
     })
 }
 
@@ -370,6 +370,44 @@ fn a_quarantine_whose_name_is_not_free_is_refused_before_anything_is_touched() {
     }
     let made = source.restore(&registry, "made", true, "quarantine").set("create_topics: false");
     refused(&made, "would have to be created", &["made-mixed.quarantine"]);
+}
+
+#[test]
+fn settings_that_ids_came_of_cannot_change_once_that_is_pinned() {
+    let (source, registry) = (source(), target());
+    let restore = |soft: bool, lines: &str| source.restore(&registry, "pinned", soft, lines);
+    let died = restore(true, "fail").command(&[]).env("REPLEVIN_FAILPOINT", "after_schema_pin").run();
+    assert!(died.was_killed() || died.code().is_none(), "{}", died.stderr);
+    let refused = |soft: bool, lines: &str, words: &str| {
+        let finished = restore(soft, lines).command(&[]).run().expect_code(2);
+        assert!(finished.stderr.contains(words), "{words} is not in\n{}", finished.stderr);
+    };
+    let file = source.scratch.path().join("mapping.json");
+    std::fs::write(&file, format!("{{\"{}\": 77}}", source.good)).expect("written");
+    let mapped = format!("fail\n    id_mapping_file: {}", file.display());
+    let all = [
+        (true, "fail\n    strategy: skip", "restore.strategy` was preserve and is skip"),
+        (
+            true,
+            "fail\n    subject_mapping: {mixed-value: other}",
+            "restore.subject_mapping` was {} and is {mixed-value: other}",
+        ),
+        (true, "fail\n    framing: {mixed: raw}", "restore.framing` was {} and is {mixed: raw}"),
+        (true, "fail\n    force_ids: true", "restore.force_ids` was false and is true"),
+        (true, mapped.as_str(), "restore.id_mapping_file` was unset and is a file"),
+        (false, "fail", "backup.include_soft_deleted` was true and is false"),
+    ];
+    for (soft, lines, words) in all {
+        refused(soft, lines, words);
+    }
+    // What was restored while unknown ids stopped it has none, so that something else may be done with them, once.
+    restore(true, "fail").run(3);
+    let report = restore(true, "quarantine").run(3);
+    source.check_quarantine("pinned", (true, false), &report, "after fail");
+    for policy in ["keep", "fail"] {
+        refused(true, policy, &format!("restore.unknown_ids` was quarantine and is {policy}"));
+    }
+    restore(true, "quarantine").run(3);
 }
 
 fn rounds() -> u64 {

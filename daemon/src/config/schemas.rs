@@ -177,6 +177,8 @@ pub(crate) struct Restored {
     pub(crate) keys: KeyIds,
     pub(crate) unknown: UnknownIds,
     pub(crate) framing: Vec<Told>,
+    /// What decides which schemas are brought and what ids become, as text by the names of keys; what a file says apart.
+    pub(crate) settings: BTreeMap<String, String>,
     pub(crate) soft_deleted: bool,
     pub(crate) only_latest: bool,
 }
@@ -437,10 +439,39 @@ impl Restored {
                 _ => UnknownIds::Fail,
             },
             framing,
+            settings: settings(section)?,
             soft_deleted: taken.bool("include_soft_deleted")?,
             only_latest: taken.text("include_versions")? == "latest",
         })
     }
+}
+
+/// What the registry's section says that decides what ids become, as text by the names of keys.
+fn settings(section: &Section) -> Option<BTreeMap<String, String>> {
+    let (restored, taken) = (section.section("restore")?, section.section("backup")?);
+    let pairs = |key: &str| {
+        let pairs = restored.map(key).iter();
+        let pairs = pairs.map(|(name, value)| Some(format!("{}: {}", name.as_text()?, value.as_text()?)));
+        Some(format!("{{{}}}", pairs.collect::<Option<Vec<_>>>()?.join(", ")))
+    };
+    let list = |texts: Vec<String>| format!("[{}]", texts.join(", "));
+    let word = |section: &Section, key: &str| section.text(key).unwrap_or("unset").to_owned();
+    let flag = |section: &Section, key: &str| section.bool(key).map(|flag| flag.to_string());
+    let settings = [
+        ("restore.strategy", word(restored, "strategy")),
+        ("restore.force_ids", flag(restored, "force_ids")?),
+        ("restore.subject_mapping", pairs("subject_mapping")?),
+        ("restore.set_compatibility", word(restored, "set_compatibility")),
+        ("restore.force_register", flag(restored, "force_register")?),
+        ("restore.modes", flag(restored, "modes")?),
+        ("restore.framing", pairs("framing")?),
+        ("backup.subjects", list(taken.texts("subjects"))),
+        ("backup.exclude", list(taken.texts("exclude"))),
+        ("backup.include_soft_deleted", flag(taken, "include_soft_deleted")?),
+        ("backup.include_versions", word(taken, "include_versions")),
+        ("schema_types", list(section.texts("schema_types"))),
+    ];
+    Some(settings.map(|(name, value)| (name.to_owned(), value)).into())
 }
 
 fn told(topics: &str, how: &str) -> pipeline::Result<Told> {

@@ -5,7 +5,8 @@
 //!
 //! ```text
 //! begin        before anything is touched: archive commit, pinned positions, what each topic will get at the end
-//! schemas      after the schemas are there, before anything else is touched: what ids in records become
+//! schemas      after the schemas are there, before anything else is touched: what ids in records become, and of what settings
+//! unknown_ids  before records with unknown ids are kept or quarantined: which of the two
 //! partitions   after the topics are there, before the first produce: producer ids, epochs, topic ids, start offsets
 //! producer     where a broker has forgotten a producer id: the next one, and the record that it begins at
 //! quarantine   where records of a topic are to be quarantined: into which topic, before that is made; its own partitions,
@@ -38,10 +39,11 @@ pub(crate) use schemas::{notes, notes_id};
 pub use topic::JOURNAL_TOPIC;
 pub(crate) use topic::TopicJournal;
 
+use super::schemas::UnknownIds;
 use super::settings::TimeWindow;
 use crate::target::produce::ProducerEntry;
 use crate::{Error, Result};
-use schemas::{Part, PinEntry};
+use schemas::{Part, PinEntry, PolicyEntry};
 
 /// What [`Begin::version`] is. Another number for every change of an entry's meaning, and for every change of what
 /// [`crate::target::lane`] makes of the same archive: a run that goes on must make the same batches as the one before it.
@@ -178,6 +180,8 @@ pub(super) struct Attempt {
     pub(super) sealed: BTreeMap<Topic, Sealed>,
     /// What ids in records become.
     pub(super) schemas: Option<SchemaPin>,
+    /// What is done with records whose ids are unknown, where a run has done something else than to stop at them.
+    pub(super) unknown: Option<UnknownIds>,
     pub(super) complete: bool,
     schema_maps: BTreeMap<String, Vec<Part>>,
     schema_pin: Option<PinEntry>,
@@ -379,6 +383,7 @@ impl Attempt {
                 self.schema_maps.entry(digest.to_owned()).or_default().push(read(value)?);
             }
             "schemas" => self.schema_pin = Some(read(value)?),
+            "unknown_ids" => self.unknown = Some(read::<PolicyEntry>(value)?.policy),
             "complete" => self.complete = true,
             _ => {}
         }

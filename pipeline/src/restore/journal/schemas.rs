@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::{Entries, Journal, read, value};
-use crate::restore::schemas::{ContextId, Framings, SchemaMap, SchemaNotes};
+use crate::restore::schemas::{ContextId, Framings, SchemaMap, SchemaNotes, UnknownIds};
 use crate::seam::Seam;
 use crate::{Error, ErrorKind, Result};
 
@@ -29,6 +29,9 @@ pub(crate) struct SchemaPin {
     pub(crate) map: SchemaMap,
     /// Which records name schemas.
     pub(crate) framings: Framings,
+    /// The settings that it came of, [`SchemaRules::settings`](crate::restore::schemas::SchemaRules::settings); none where an earlier
+    /// release has pinned it.
+    pub(crate) settings: BTreeMap<String, String>,
 }
 
 /// A part of it.
@@ -49,6 +52,14 @@ pub(super) struct Part {
 pub(super) struct PinEntry {
     pub(super) digest: String,
     parts: usize,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    settings: BTreeMap<String, String>,
+}
+
+/// What is done with unknown ids, once that is something else than to stop at them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct PolicyEntry {
+    pub(super) policy: UnknownIds,
 }
 
 impl SchemaPin {
@@ -83,7 +94,7 @@ impl SchemaPin {
                 "the journal holds {found} of the {wanted} parts of the map of schema ids"
             )));
         }
-        let mut pin = Self::default();
+        let mut pin = Self { settings: entry.settings.clone(), ..Self::default() };
         for part in parts {
             for (from, to) in &part.ids {
                 let to =
@@ -104,7 +115,8 @@ impl Entries {
         let parts = pin.parts().iter().map(value).collect::<Result<Vec<_>>>()?;
         let text = Value::Array(parts.clone()).to_string();
         let digest = blake3::hash(text.as_bytes()).to_hex()[..32].to_owned();
-        let entry = PinEntry { digest: digest.clone(), parts: parts.len() };
+        let settings = pin.settings.clone();
+        let entry = PinEntry { digest: digest.clone(), parts: parts.len(), settings };
         let key = |n| self.key(number, &format!("schema_map/{digest}/{n:06}"));
         let entries = parts.into_iter().enumerate().map(|(n, part)| (key(n), part)).collect();
         self.place.claim(entries).await?;
@@ -117,6 +129,14 @@ impl Entries {
             }
             _ => Ok(pin.clone()),
         }
+    }
+
+    /// Says what is done with unknown ids, where that is not to stop at them, and gives what counts.
+    pub(crate) async fn unknown_ids(&self, number: u32, policy: UnknownIds) -> Result<UnknownIds> {
+        let name = self.key(number, "unknown_ids");
+        let winners = self.place.claim(vec![(name.clone(), value(&PolicyEntry { policy })?)]).await?;
+        let winner = winners.get(&name).map(read::<PolicyEntry>).transpose()?;
+        Ok(winner.map_or(policy, |entry| entry.policy))
     }
 }
 

@@ -55,6 +55,9 @@ pub struct SchemaRules {
     pub unknown: UnknownIds,
     /// Topics of which somebody has said how they are written; the first that matches counts.
     pub told: Vec<Told>,
+    /// What decides which schemas are brought, and what ids become, as text by the names of keys under `schema_registry`. A run that goes
+    /// on must have the same, because what they came to is pinned.
+    pub settings: BTreeMap<String, String>,
 }
 
 /// What becomes of ids in keys.
@@ -80,6 +83,16 @@ pub enum UnknownIds {
     Keep,
     /// It is left out of its topic, and goes as it lies in the archive to another one: `<topic>.quarantine`.
     Quarantine,
+}
+
+impl fmt::Display for UnknownIds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Fail => "fail",
+            Self::Keep => "keep",
+            Self::Quarantine => "quarantine",
+        })
+    }
 }
 
 /// What somebody has said of the records of some topics.

@@ -20,7 +20,7 @@ use crate::budget::Budget;
 use crate::restore::download::Source;
 use crate::restore::journal::{Attempt, Entries, SchemaPin};
 use crate::schemas::SchemaArchive;
-use crate::{Result, failpoint};
+use crate::{Error, Result, failpoint};
 
 /// What a restore would do with schemas, and with ids in records.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -53,6 +53,8 @@ pub(in crate::restore) struct Prepared {
     notes: Arc<dyn SchemaNotes>,
     /// What an earlier run has pinned.
     pinned: Option<SchemaPin>,
+    /// An earlier run has said what is done with unknown ids.
+    has_begun: bool,
     framings: Framings,
     pub(in crate::restore) plan: SchemaPlan,
     pub(in crate::restore) problems: Vec<String>,
@@ -98,7 +100,7 @@ impl Step<'_> {
         let archive = Arc::new(SchemaArchive::open(Arc::clone(self.archive.store()), snapshot).await?);
         let notes = Arc::clone(&self.notes);
         let pinned = self.attempt.schemas.clone();
-        let TargetPlan { lines, details, problems, mut warnings, map, new } = match &pinned {
+        let TargetPlan { lines, details, mut problems, mut warnings, map, new } = match &pinned {
             Some(pin) => TargetPlan {
                 lines: vec!["an earlier run has brought them".to_owned()],
                 map: pin.map.clone(),
@@ -127,6 +129,7 @@ impl Step<'_> {
                 ));
             }
         }
+        problems.extend(self.rules.changed_since(pinned.as_ref(), self.attempt.unknown));
         let [same, changed, given, nowhere] = ids.totals();
         let plan = SchemaPlan {
             snapshot: snapshot.key.clone(),
@@ -140,7 +143,8 @@ impl Step<'_> {
             nowhere,
             topics: framings.clone(),
         };
-        Ok(Prepared { archive, notes, pinned, framings, plan, problems, warnings })
+        let has_begun = self.attempt.unknown.is_some() || is_complete;
+        Ok(Prepared { archive, notes, pinned, has_begun, framings, plan, problems, warnings })
     }
 
     /// What each topic's records are taken for.
@@ -234,6 +238,29 @@ impl Step<'_> {
     }
 }
 
+impl SchemaRules {
+    /// What must not have changed since an earlier run pinned what ids become, and has. From stopping at unknown ids one may go on to
+    /// keep or quarantine them: whatever was restored by then has none.
+    fn changed_since(&self, pinned: Option<&SchemaPin>, unknown: Option<UnknownIds>) -> Option<String> {
+        let mut changed = Vec::new();
+        for (name, then) in pinned.iter().flat_map(|pin| &pin.settings) {
+            let now = self.settings.get(name).filter(|now| *now != then);
+            changed.extend(now.map(|now| format!("`schema_registry.{name}` was {then} and is {now}")));
+        }
+        if let Some(then) = unknown.filter(|then| *then != self.unknown) {
+            let now = self.unknown;
+            changed.push(format!("`schema_registry.restore.unknown_ids` was {then} and is {now}"));
+        }
+        (!changed.is_empty()).then(|| {
+            format!(
+                "an earlier run of this restore has pinned what ids become, by other settings: {}; put them back to go on, or delete the \
+                 target topics and begin again",
+                changed.join(", ")
+            )
+        })
+    }
+}
+
 impl Prepared {
     /// Puts back what a run that died has changed for the time, where this one is refused.
     pub(in crate::restore) async fn put_back(&self, rules: &SchemaRules) -> Result<bool> {
@@ -256,12 +283,21 @@ impl Prepared {
                 failpoint::hit("before_schemas");
                 report = rules.target.run(&self.archive, &self.notes, stop).await?;
                 failpoint::hit("after_schemas");
-                let pin = SchemaPin { map: report.map.clone(), framings: self.framings.clone() };
+                let (map, framings) = (report.map.clone(), self.framings.clone());
+                let pin = SchemaPin { map, framings, settings: rules.settings.clone() };
                 let pin = entries.pin_schemas(number, &pin).await?;
                 failpoint::hit("after_schema_pin");
                 pin
             }
         };
+        let mut unknown = None;
+        if rules.rewrite && rules.unknown != UnknownIds::Fail && !self.has_begun {
+            unknown = Some(entries.unknown_ids(number, rules.unknown).await?);
+        }
+        // Another copy of the job may have been first.
+        if let Some(changed) = rules.changed_since(Some(&pin), unknown) {
+            return Err(Error::input(changed));
+        }
         let TargetReport { lines, details, warnings, .. } = report;
         let report = SchemaReport {
             target: rules.target.name(),
