@@ -410,6 +410,75 @@ fn settings_that_ids_came_of_cannot_change_once_that_is_pinned() {
     restore(true, "quarantine").run(3);
 }
 
+/// The topic of a registry whose second schema is none: another registry, or a bug, has let it in. A third one refers to it.
+fn broken_registry(bootstrap: &str, topic: &str) {
+    client::create_topic(bootstrap, topic, 1, 1, &[("cleanup.policy", "compact")]);
+    let good = r#"{"type":"fixed","name":"F","size":2}"#;
+    let leaning = r#"{"type":"record","name":"L","fields":[{"name":"b","type":"Broken"}]}"#;
+    let to_broken = json!([{ "name": "Broken", "subject": "broken", "version": 1 }]);
+    let rows = [
+        ("torn-value", 11, good, json!([])),
+        ("broken", 12, r#"{"type":"record","name":"Broken","fields":"#, json!([])),
+        ("leaning", 13, leaning, to_broken),
+    ];
+    let rows = rows.map(|(subject, id, schema, references)| {
+        let key = json!({ "keytype": "SCHEMA", "subject": subject, "version": 1, "magic": 1 });
+        let value = json!({
+            "subject": subject, "version": 1, "id": id, "schema": schema, "references": references, "deleted": false,
+        });
+        NewRecord::new(key.to_string(), value.to_string())
+    });
+    Producer::new(bootstrap, &[]).send(topic, &rows);
+}
+
+#[test]
+fn a_text_that_is_no_schema_is_left_out_and_what_needs_it_is_as_with_any_unknown_id() {
+    let (cluster, scratch) = (&source().cluster, Scratch::new("torn"));
+    let bootstrap = cluster.bootstrap();
+    broken_registry(&bootstrap, "torn_schemas");
+    client::create_topic(&bootstrap, "torn", 1, 1, &[]);
+    let values = [framed(11, b"ab"), framed(12, b"x"), framed(13, b"y"), framed(11, b"cd")];
+    let records: Vec<_> = values.iter().map(|value| NewRecord::new("k", value.clone())).collect();
+    Producer::new(&bootstrap, &[]).send("torn", &records);
+    let job = Job::new("torn", &bootstrap, &folder(scratch.path())).topics(&["torn"]);
+    let job = job.top(&section(&format!("kafka://{bootstrap}/torn_schemas"), "true", &[]));
+    let report = job.back_up(0);
+    assert_eq!(report["schemas"]["versions"], 3, "{report:#}");
+
+    let registry = target();
+    let framing = "framing: {torn: framed}";
+    for policy in ["fail", "keep", "quarantine"] {
+        let lines = [format!("unknown_ids: {policy}"), framing.to_owned()];
+        let restore = job
+            .restore(&bootstrap)
+            .set(&format!("topic_mapping: {{torn: torn-{policy}}}"))
+            .top(&section(&registry.url(), "true", &lines.each_ref().map(String::as_str)));
+        for what in ["first", "again"] {
+            let report = restore.run(3);
+            assert_eq!(report["verdict"], "partial", "{policy} {what}: {report:#}");
+            let missing = report["schemas"]["not_taken"].to_string();
+            let named = ["broken version 1", "leaning version 1 refers to broken version 1"];
+            assert!(named.iter().all(|name| missing.contains(name)), "{policy} {what}: {missing}");
+            let to = report["schemas"]["ids"]["11"].as_u64().expect("the good one is there");
+            let to = u32::try_from(to).expect("small");
+            let read = |topic: &str| -> Vec<Vec<u8>> {
+                let read = client::read_all(&bootstrap, topic, Isolation::ReadCommitted);
+                read.into_iter().map(|record| record.value.expect("a value")).collect()
+            };
+            let (first, last) = (framed(to, b"ab"), framed(to, b"cd"));
+            let (broken, leaning) = (values[1].clone(), values[2].clone());
+            match policy {
+                "fail" => assert_eq!(failures(&report).len(), 1, "{what}: {report:#}"),
+                "keep" => assert_eq!(read("torn-keep"), [first, broken, leaning, last], "{what}"),
+                _ => {
+                    assert_eq!(read("torn-quarantine"), [first, last], "{what}");
+                    assert_eq!(read("torn-quarantine.quarantine"), [broken, leaning], "{what}");
+                }
+            }
+        }
+    }
+}
+
 fn rounds() -> u64 {
     std::env::var("REPLEVIN_CRASH_ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(8)
 }

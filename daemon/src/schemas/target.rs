@@ -178,6 +178,7 @@ impl SchemaTarget for RegistryTarget {
             details: outcome.map.to_json(),
             map,
             warnings: outcome.warnings.iter().map(|warning| format!("schemas: {warning}")).collect(),
+            not_taken: outcome.not_taken,
         })
     }
 
@@ -304,7 +305,7 @@ impl SchemaTarget for GivenTarget {
         _: &CancellationToken,
     ) -> Result<TargetReport> {
         let TargetPlan { lines, details, map, .. } = self.plan(archive, notes).await?;
-        Ok(TargetReport { lines, details, map, warnings: Vec::new() })
+        Ok(TargetReport { lines, details, map, ..TargetReport::default() })
     }
 
     async fn put_back(&self, _: &Arc<dyn SchemaNotes>) -> Result<bool> {

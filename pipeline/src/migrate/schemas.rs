@@ -359,6 +359,7 @@ impl Follower {
             report.ids = done.map.ids.iter().map(|(from, to)| (from.to_string(), to.number())).collect();
             report.warnings.extend(plan.warnings);
             report.warnings.extend(done.warnings);
+            report.warnings.extend(done.not_taken.iter().map(|what| format!("schemas: left out: {what}")));
         });
         Ok(Some(Arc::new(Remap::live(&self.settings.rules, archive, &done.map))))
     }

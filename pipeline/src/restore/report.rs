@@ -61,7 +61,8 @@ pub enum Verdict {
     /// An earlier run did it all, and the partitions still hold what it left. Exit code 0.
     AlreadyRestored,
     /// Not all that was asked for: partitions that could not be restored, losses that the archive knows of, records whose
-    /// transactions nobody decided, quarantined records, topics without their own configs. Exit code 3.
+    /// transactions nobody decided, quarantined records, schemas that the target did not take, topics without their own configs. Exit
+    /// code 3.
     Partial,
     /// The archive is damaged, or the target does not hold what the archive holds. Exit code 4.
     Different,
@@ -214,6 +215,9 @@ impl RestoreReport {
             () if failures().any(|failure| failure.damaged) || !self.damaged.is_empty() => Verdict::Different,
             () if failures().next().is_some() => Verdict::Partial,
             () if self.all().any(unfinished) => Verdict::Partial,
+            () if self.schemas.as_ref().is_some_and(|schemas| !schemas.not_taken.is_empty()) => {
+                Verdict::Partial
+            }
             () if self.partitions().any(|(_, partition)| short(partition)) => Verdict::Partial,
             () => good,
         }

@@ -3,6 +3,9 @@
 use crate::client;
 use std::fmt;
 
+/// What a registry answers to a text that it does not take for a schema.
+const NO_SCHEMA: u32 = 42201;
+
 /// The result of moving something.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -27,12 +30,19 @@ pub struct Error {
     kind: Kind,
     message: String,
     next_step: Option<String>,
+    /// What a registry said it for, where one did.
+    code: Option<u32>,
 }
 
 impl Error {
     /// An error of a kind.
     pub fn new(kind: Kind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), next_step: None }
+        Self { kind, message: message.into(), next_step: None, code: None }
+    }
+
+    /// A registry does not take a text for a schema.
+    pub(super) fn is_no_schema(&self) -> bool {
+        self.code == Some(NO_SCHEMA)
     }
 
     /// With what to do next.
@@ -91,6 +101,7 @@ impl From<client::Error> for Error {
             client::ErrorKind::Credentials => Kind::Credentials,
             _ => Kind::Failed,
         };
-        Self { kind, message: error.to_string(), next_step: error.next_step().map(str::to_owned) }
+        let next_step = error.next_step().map(str::to_owned);
+        Self { kind, message: error.to_string(), next_step, code: error.code() }
     }
 }

@@ -32,6 +32,8 @@ pub(crate) struct SchemaPin {
     /// The settings that it came of, [`SchemaRules::settings`](crate::restore::schemas::SchemaRules::settings); none where an earlier
     /// release has pinned it.
     pub(crate) settings: BTreeMap<String, String>,
+    /// Versions that the target did not take, with the reasons; no more than fit.
+    pub(crate) not_taken: Vec<String>,
 }
 
 /// A part of it.
@@ -54,6 +56,8 @@ pub(super) struct PinEntry {
     parts: usize,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     settings: BTreeMap<String, String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    not_taken: Vec<String>,
 }
 
 /// What is done with unknown ids, once that is something else than to stop at them.
@@ -94,7 +98,8 @@ impl SchemaPin {
                 "the journal holds {found} of the {wanted} parts of the map of schema ids"
             )));
         }
-        let mut pin = Self { settings: entry.settings.clone(), ..Self::default() };
+        let (settings, not_taken) = (entry.settings.clone(), entry.not_taken.clone());
+        let mut pin = Self { settings, not_taken, ..Self::default() };
         for part in parts {
             for (from, to) in &part.ids {
                 let to =
@@ -115,8 +120,8 @@ impl Entries {
         let parts = pin.parts().iter().map(value).collect::<Result<Vec<_>>>()?;
         let text = Value::Array(parts.clone()).to_string();
         let digest = blake3::hash(text.as_bytes()).to_hex()[..32].to_owned();
-        let settings = pin.settings.clone();
-        let entry = PinEntry { digest: digest.clone(), parts: parts.len(), settings };
+        let (settings, not_taken) = (pin.settings.clone(), pin.not_taken.clone());
+        let entry = PinEntry { digest: digest.clone(), parts: parts.len(), settings, not_taken };
         let key = |n| self.key(number, &format!("schema_map/{digest}/{n:06}"));
         let entries = parts.into_iter().enumerate().map(|(n, part)| (key(n), part)).collect();
         self.place.claim(entries).await?;

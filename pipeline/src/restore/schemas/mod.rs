@@ -189,6 +189,9 @@ pub struct TargetReport {
     pub map: SchemaMap,
     /// What the reader should know.
     pub warnings: Vec<String>,
+    /// Versions that are not there, because the target takes them for no schemas, or what they refer to; with the reasons. Their ids are
+    /// nowhere.
+    pub not_taken: Vec<String>,
 }
 
 /// Where schemas go: a registry, or nowhere where only ids are mapped.

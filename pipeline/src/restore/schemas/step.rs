@@ -22,6 +22,9 @@ use crate::restore::journal::{Attempt, Entries, SchemaPin};
 use crate::schemas::SchemaArchive;
 use crate::{Error, Result, failpoint};
 
+/// Versions that are named where the target did not take them.
+const MOST_NAMED: usize = 1000;
+
 /// What a restore would do with schemas, and with ids in records.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SchemaPlan {
@@ -81,6 +84,9 @@ pub struct SchemaReport {
     pub lines: Vec<String>,
     /// What was done, for programs.
     pub details: Value,
+    /// Versions of the backup that are not there, because the target takes them for no schemas, or what they refer to; with the reasons.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub not_taken: Vec<String>,
     /// What ids of the backup are in the target: `5`, or `:.context:5` in another context than the default one. It can be given to
     /// another restore as its mapping of ids.
     pub ids: BTreeMap<String, u32>,
@@ -284,7 +290,8 @@ impl Prepared {
                 report = rules.target.run(&self.archive, &self.notes, stop).await?;
                 failpoint::hit("after_schemas");
                 let (map, framings) = (report.map.clone(), self.framings.clone());
-                let pin = SchemaPin { map, framings, settings: rules.settings.clone() };
+                let not_taken = report.not_taken.iter().take(MOST_NAMED).cloned().collect();
+                let pin = SchemaPin { map, framings, settings: rules.settings.clone(), not_taken };
                 let pin = entries.pin_schemas(number, &pin).await?;
                 failpoint::hit("after_schema_pin");
                 pin
@@ -304,6 +311,7 @@ impl Prepared {
             done: self.plan.done,
             lines,
             details,
+            not_taken: pin.not_taken.clone(),
             ids: pin.map.ids.iter().map(|(from, to)| (from.to_string(), to.number())).collect(),
             topics: pin.framings.clone(),
         };

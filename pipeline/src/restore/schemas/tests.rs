@@ -349,7 +349,8 @@ async fn of_two_maps_the_first_counts_whole() {
         let guids = [(Uuid::from_u128(1), Uuid::from_u128(u128::from(to)))].into();
         let unmapped_guids = [Uuid::from_u128(77)].into();
         let settings = [("restore.strategy".to_owned(), to.to_string())].into();
-        SchemaPin { map: SchemaMap { guids, unmapped_guids, ..map(&ids) }, framings, settings }
+        let not_taken = vec![format!("a version {to}")];
+        SchemaPin { map: SchemaMap { guids, unmapped_guids, ..map(&ids) }, framings, settings, not_taken }
     };
     assert_eq!(one.pin_schemas(1, &pin(5)).await.unwrap(), pin(5));
     assert_eq!(two.pin_schemas(1, &pin(6)).await.unwrap(), pin(5));

@@ -225,7 +225,9 @@ impl<'a> Fit<'a> {
         let Ok(schema) = rewritten(schema, version, rows, &there) else { return Ok(None) };
         let target = crate::names::Subject::parse(subject.name);
         let answer = match self.client.check(&target, &schema).await {
-            // It understood, and thinks that this is no schema: so it will when it is to be registered.
+            // To it this is no schema, and will be none when it comes: then it is left out.
+            Err(error) if error.code() == Some(42201) => return Ok(Some(Ok(()))),
+            // It understood, and will refuse it when it is to be registered, too.
             Err(error) if error.kind() == ErrorKind::Refused => return Ok(Some(Err(error.to_string()))),
             answer => answer?,
         };

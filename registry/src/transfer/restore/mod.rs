@@ -74,6 +74,8 @@ pub struct Outcome {
     pub counts: BTreeMap<Action, u64>,
     /// What the target has not kept, or cannot tell apart.
     pub warnings: Vec<String>,
+    /// Versions that the target did not take, because they are no schemas to it, and those that refer to them; with what it said.
+    pub not_taken: Vec<String>,
 }
 
 impl Restore<'_> {

@@ -33,10 +33,6 @@ use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// What to do where the target does not take a text for a schema that another registry has taken for one.
-const NO_SCHEMA: &str =
-    "leave its subject out, or restore with force_ids, where most registries do not look at texts";
-
 /// What a version of the archive is in the target.
 #[derive(Debug, Clone)]
 pub(super) struct Landed {
@@ -177,6 +173,8 @@ struct Running<'a> {
     referrers: HashMap<usize, Vec<usize>>,
     /// Subjects with metadata or rules: a version without any would get those of the one before.
     labelled: HashSet<Arc<str>>,
+    /// What the target did not take for a schema, and what refers to that, with the reasons: it is left out.
+    not_taken: Mutex<BTreeMap<Key, String>>,
     /// Something was written, so that the target is not any more what it was when this began.
     is_begun: AtomicBool,
 }
@@ -214,6 +212,8 @@ pub(super) async fn run(restore: &Restore<'_>, plan: &Plan, journal: &mut Journa
         // An earlier run has done it all, and died before it could say so.
         journal.finish(&restore.to, &Ends::default()).await?;
     }
+    let not_taken = running.not_taken.into_inner().unwrap_or_else(PoisonError::into_inner);
+    done.not_taken = not_taken.into_values().collect();
     done.map = map(plan, &running.landed.into_inner().unwrap_or_else(PoisonError::into_inner));
     done.counts.clone_from(&plan.counts);
     Ok(done)
@@ -262,7 +262,9 @@ impl<'a> Running<'a> {
         let (landed, live) = (Mutex::new(landed), Mutex::new(live));
         let rows = Rows::new(&plan.versions, &plan.names);
         let (referrers, is_begun) = (HashMap::new(), AtomicBool::new(false));
-        let mut running = Self { restore, plan, rows, landed, live, referrers, labelled, is_begun };
+        let not_taken = Mutex::default();
+        let mut running =
+            Self { restore, plan, rows, landed, live, referrers, labelled, not_taken, is_begun };
         let deleted = (0..plan.versions.len()).filter(|at| running.is_deleted(*at));
         let pairs = deleted.flat_map(|at| running.refers_to(at).map(move |place| (place, at)));
         let pairs: Vec<(usize, usize)> = pairs.filter(|(place, _)| running.is_deleted(*place)).collect();
@@ -440,11 +442,16 @@ impl<'a> Running<'a> {
                 }
             }
             Step::Write(at) => {
-                self.register(*at).await?;
-                done.registered = 1;
+                done.registered = u64::from(self.register(*at).await?);
             }
         }
         Ok(done)
+    }
+
+    /// Goes on without a version: only what needs it is lost with it.
+    fn leave_out(&self, key: Key, why: String) -> bool {
+        self.not_taken.lock().unwrap_or_else(PoisonError::into_inner).insert(key, why);
+        false
     }
 
     /// A version of the target is there, and is the one that the plan has seen; false where it is gone.
@@ -517,8 +524,8 @@ impl<'a> Running<'a> {
         })
     }
 
-    /// Registers a version.
-    async fn register(&self, at: usize) -> Result<()> {
+    /// Registers a version; false where it is left out, because the target takes it for no schema.
+    async fn register(&self, at: usize) -> Result<bool> {
         let version = &self.plan.versions[at];
         let key = version.key();
         let Some(schema) = self.restore.from.schema(&key).await? else {
@@ -531,17 +538,31 @@ impl<'a> Running<'a> {
             let number = landed[at].as_ref()?.version?;
             Some(Key { subject: Arc::clone(&self.plan.versions[at].target_subject), version: number })
         };
-        let mut schema = rewritten(schema, version, &self.rows, &there).map_err(|reference| {
-            let text =
-                format!("{key} refers to {reference}, and nothing in {} is that one", self.plan.target);
-            Error::new(Kind::Failed, text).hint("run the same restore again; it plans anew")
-        })?;
-        let (registered, number) = match (version.target_id, version.target_version) {
+        let mut schema = match rewritten(schema, version, &self.rows, &there) {
+            Ok(schema) => schema,
+            Err(reference) => {
+                let is_not_taken = self.rows.version(&reference).is_some_and(|there| {
+                    self.not_taken.lock().unwrap_or_else(PoisonError::into_inner).contains_key(&there.key())
+                });
+                if is_not_taken {
+                    let why = format!("{key} refers to {reference}, which is left out");
+                    return Ok(self.leave_out(key, why));
+                }
+                let text =
+                    format!("{key} refers to {reference}, and nothing in {} is that one", self.plan.target);
+                return Err(Error::new(Kind::Failed, text).hint("run the same restore again; it plans anew"));
+            }
+        };
+        let registered = match (version.target_id, version.target_version) {
             (Some(id), Some(number)) => {
                 (schema.id, schema.version) = (id, number);
-                (place(&schema, &self.restore.to).await?, number)
+                place(&schema, &self.restore.to).await.map(|registered| (registered, number))
             }
-            _ => self.add(version, schema).await?,
+            _ => self.add(version, schema).await,
+        };
+        let (registered, number) = match registered {
+            Err(error) if error.is_no_schema() => return Ok(self.leave_out(key, error.to_string())),
+            registered => registered?,
         };
         if !version.deleted {
             let target = Key { subject: Arc::clone(&version.target_subject), version: number };
@@ -550,7 +571,7 @@ impl<'a> Running<'a> {
         let guid = registered.guid.map(Into::into);
         let landed = Landed { id: registered.id, version: Some(number), guid };
         self.landed.lock().unwrap_or_else(PoisonError::into_inner)[at] = Some(landed);
-        Ok(())
+        Ok(true)
     }
 
     /// Registers a version under the number and the id that the target gives.
@@ -574,7 +595,6 @@ impl<'a> Running<'a> {
                 (_, Some(42205)) => {
                     error.hint("another mode was set meanwhile; run the same restore again")
                 }
-                (_, Some(42201)) => error.hint(NO_SCHEMA),
                 _ => error.or_hint("look at what the registry says of it, and run the same restore again"),
             }
         })?;

@@ -71,7 +71,7 @@ async fn both_are_told_where_neither_writing_nor_putting_back_works() {
     let (bed, switch) = closed(|asked| {
         let is_put_back = is_put(asked, "/mode/a", "READONLY");
         (is_put_back || asked.method == "POST")
-            .then(|| answer(422, r#"{"error_code":42201,"message":"no schema"}"#))
+            .then(|| answer(422, r#"{"error_code":42299,"message":"no schema"}"#))
     })
     .await;
     switch.store(true, SeqCst);
@@ -84,7 +84,7 @@ async fn both_are_told_where_neither_writing_nor_putting_back_works() {
     assert!(
         error
             .next_step()
-            .is_some_and(|next| next.contains("leave its subject out") && next.contains("memory"))
+            .is_some_and(|next| next.contains("look at what the registry says") && next.contains("memory"))
     );
     assert_eq!(bed.mode("b").await, Some(Mode::Readonly));
     switch.store(false, SeqCst);

@@ -60,16 +60,31 @@ async fn ids_end_where_clients_read_no_further() {
 }
 
 #[tokio::test]
-async fn a_schema_that_the_target_does_not_take_is_told_with_what_to_do() {
-    let bed = Bed::behind(|_, asked| {
-        let comes = asked.method == "POST" && asked.path.starts_with("/subjects/");
-        comes
-            .then(|| crate::client::scripted::json(422, r#"{"error_code":42201,"message":"Invalid schema"}"#))
-    })
-    .await;
-    let error =
-        refused(bed.restore(&kept(vec![version("a", 1, 1, &fixed("A"))]), &Settings::default()).await);
-    assert!(error.next_step().is_some_and(|next| next.contains("force_ids")), "{error}");
+async fn what_is_no_schema_to_the_target_is_left_out_with_what_refers_to_it() {
+    for settings in [Settings::default(), Settings { ids: Ids::Forced, ..Settings::default() }] {
+        let bed = Bed::behind(|_, asked| {
+            let comes = asked.method == "POST" && asked.path.starts_with("/subjects/broken/versions");
+            comes.then(|| {
+                crate::client::scripted::json(422, r#"{"error_code":42201,"message":"Invalid schema"}"#)
+            })
+        })
+        .await;
+        let from = kept(vec![
+            version("broken", 1, 1, &fixed("A")),
+            referring("leans", 1, 2, &record("L", &[("a", "A")]), &[("A", "broken", 1)]),
+            version("whole", 1, 3, &fixed("W")),
+        ]);
+        let (_, outcome) = bed.restore(&from, &settings).await.expect("all others come");
+        assert_eq!(outcome.registered, 1);
+        assert_eq!(outcome.not_taken.len(), 2, "{:?}", outcome.not_taken);
+        assert!(
+            outcome.not_taken[0].contains("broken version 1")
+                && outcome.not_taken[0].contains("Invalid schema")
+        );
+        assert!(outcome.not_taken[1].contains("leans version 1 refers to broken version 1"));
+        assert_eq!(outcome.map.unmapped.iter().map(|id| id.id).collect::<Vec<_>>(), [1, 2]);
+        assert_eq!(bed.versions("whole").await.len(), 1);
+    }
 }
 
 #[tokio::test]
