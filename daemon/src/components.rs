@@ -10,7 +10,7 @@ use formats::segment::FrameCompression;
 use pipeline::backup::{BackupSettings, SchemaSettings, StartOffset};
 use pipeline::kafka::{Client, ClientConfig, HostPort, Isolation};
 use pipeline::migrate::{MigrateSchemas, MigrateSettings};
-use pipeline::restore::schemas::{SchemaRules, SchemaTarget};
+use pipeline::restore::schemas::{Samples, SchemaRules, SchemaTarget};
 use pipeline::restore::{self, RestoreSettings};
 use pipeline::schemas::SchemaSelection;
 use pipeline::seam::Seam;
@@ -203,6 +203,7 @@ fn schema_rules(schemas: &config::RestoredSchemas, stop: &CancellationToken) -> 
         unknown: schemas.unknown,
         told: schemas.framing.clone(),
         settings,
+        samples: Samples::default(),
     })
 }
 

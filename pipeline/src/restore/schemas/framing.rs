@@ -97,6 +97,17 @@ impl TopicFraming {
         self
     }
 
+    /// Adds what samples elsewhere have shown.
+    pub(super) fn add(&mut self, other: &Self) {
+        self.headers += other.headers;
+        for side in Side::ALL {
+            let (own, other) = (self.side_mut(side), other.side(side));
+            own.sampled += other.sampled;
+            own.framed += other.framed;
+            own.proven += other.proven;
+        }
+    }
+
     /// Settles the sides that only samples tell of.
     pub(super) fn infer(&mut self, told: &[Told], topic: &Topic) {
         let is_open = |side: &Side| told.iter().all(|told| told.says(topic, *side).is_none());

@@ -33,6 +33,7 @@ use uuid::Uuid;
 
 pub use framing::{Framing, SideFraming, TopicFraming};
 pub use remap::RemapCounts;
+pub use sample::Samples;
 pub use step::{SchemaPlan, SchemaReport};
 
 pub(crate) use framing::Framings;
@@ -58,6 +59,8 @@ pub struct SchemaRules {
     /// What decides which schemas are brought, and what ids become, as text by the names of keys under `schema_registry`. A run that goes
     /// on must have the same, because what they came to is pinned.
     pub settings: BTreeMap<String, String>,
+    /// What was seen of records so far: nothing, before anybody has looked.
+    pub samples: Samples,
 }
 
 /// What becomes of ids in keys.

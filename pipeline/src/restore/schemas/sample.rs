@@ -1,10 +1,13 @@
 //! Looks at some records of a topic, at both ends of some of its partitions, for what tells whether they name schemas.
 
-use std::sync::Arc;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use formats::codec::Decompressor;
+use formats::ids::{LineageId, OffsetRange, Topic, TopicPartition};
 use formats::record_batch::Batches;
 use formats::wire::{Prefix, Side};
+use futures::stream::{FuturesOrdered, StreamExt};
 
 use super::framing::TopicFraming;
 use super::ids::Ids;
@@ -17,10 +20,33 @@ use crate::{Error, ErrorKind, Result};
 
 /// Partitions of a topic that are looked at.
 const PARTITIONS: usize = 4;
+/// Partitions that are looked at at once.
+const AT_ONCE: usize = 8;
 /// Records of one frame that are looked at.
 const RECORDS: u32 = 200;
 /// No batch decompresses to more.
 const CAP: usize = 512 << 20;
+
+/// What a partition showed, by the snapshot of schemas that it was held against and the records that were at its ends; shared by all
+/// looks of one job, so that whoever shows a plan and then follows it looks once.
+#[derive(Debug, Clone, Default)]
+pub struct Samples(Arc<Mutex<HashMap<Ends, Looked>>>);
+
+/// Where samples of a partition are taken.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Ends {
+    snapshot: String,
+    partition: TopicPartition,
+    first: (LineageId, OffsetRange),
+    last: (LineageId, OffsetRange),
+}
+
+/// What was counted at both ends of a partition, and what is damaged, of which nothing is counted: the restore itself finds it again.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(super) struct Looked {
+    pub(super) counted: TopicFraming,
+    pub(super) damaged: Vec<String>,
+}
 
 /// What samples are taken with.
 #[derive(Debug, Clone)]
@@ -28,33 +54,69 @@ pub(super) struct Sampler {
     pub(super) store: Arc<dyn Store>,
     pub(super) budget: Budget,
     pub(super) counter: Counter,
+    /// The snapshot that ids are held against.
+    pub(super) snapshot: String,
+    pub(super) samples: Samples,
 }
 
 impl Sampler {
-    /// Counts what is found at both ends of a topic's partitions; gives what is damaged, of which nothing is counted: the restore itself
-    /// finds it again.
+    /// Looks at some partitions of each topic, a few at a time.
     ///
     /// # Errors
     /// Whatever the store says.
-    pub(super) async fn look(&self, sources: &[&Source], framing: &mut TopicFraming) -> Result<Vec<Error>> {
-        let mut damaged = Vec::new();
-        let filled: Vec<&&Source> = sources.iter().filter(|source| !source.segments.is_empty()).collect();
-        let step = filled.len().div_ceil(PARTITIONS).max(1);
-        for source in filled.into_iter().step_by(step) {
-            let (Some(first), Some(last)) = (source.segments.first(), source.segments.last()) else {
-                continue;
-            };
-            let only = source.segments.len() == 1;
-            for (segment, at_first) in [(first, true), (last, false)] {
-                match self.segment(source, segment, at_first, framing).await {
-                    Ok(frames) if only && frames < 2 => break,
-                    Ok(_) => {}
-                    Err(error) if error.kind() == ErrorKind::Damaged => damaged.push(error),
-                    Err(error) => return Err(error),
-                }
+    pub(super) async fn look<'a>(
+        &self,
+        topics: &BTreeMap<&'a Topic, Vec<&'a Source>>,
+    ) -> Result<BTreeMap<&'a Topic, Looked>> {
+        let mut wanted = Vec::new();
+        for (topic, sources) in topics {
+            let filled: Vec<&Source> =
+                sources.iter().copied().filter(|source| !source.segments.is_empty()).collect();
+            let step = filled.len().div_ceil(PARTITIONS).max(1);
+            wanted.extend(filled.into_iter().step_by(step).map(|source| (*topic, source)));
+        }
+        let mut wanted = wanted.into_iter();
+        let mut found: BTreeMap<&Topic, Looked> = BTreeMap::new();
+        let mut begun = FuturesOrdered::new();
+        loop {
+            while begun.len() < AT_ONCE
+                && let Some((topic, source)) = wanted.next()
+            {
+                begun.push_back(async move { (topic, self.partition(source).await) });
+            }
+            let Some((topic, looked)) = begun.next().await else { return Ok(found) };
+            let (Looked { counted, damaged }, topic) = (looked?, found.entry(topic).or_default());
+            topic.counted.add(&counted);
+            topic.damaged.extend(damaged);
+        }
+    }
+
+    /// Counts what is found at both ends of a partition, where that was not done before.
+    async fn partition(&self, source: &Source) -> Result<Looked> {
+        let (Some(first), Some(last)) = (source.segments.first(), source.segments.last()) else {
+            return Ok(Looked::default());
+        };
+        let ends = Ends {
+            snapshot: self.snapshot.clone(),
+            partition: source.partition.clone(),
+            first: (first.lineage, first.range),
+            last: (last.lineage, last.range),
+        };
+        let known = || self.samples.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(looked) = known().get(&ends) {
+            return Ok(looked.clone());
+        }
+        let (mut looked, only) = (Looked::default(), source.segments.len() == 1);
+        for (segment, at_first) in [(first, true), (last, false)] {
+            match self.segment(source, segment, at_first, &mut looked.counted).await {
+                Ok(frames) if only && frames < 2 => break,
+                Ok(_) => {}
+                Err(error) if error.kind() == ErrorKind::Damaged => looked.damaged.push(error.to_string()),
+                Err(error) => return Err(error),
             }
         }
-        Ok(damaged)
+        known().insert(ends, looked.clone());
+        Ok(looked)
     }
 
     /// Counts what is found in the first or last frame of a segment; gives how many it has.

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::framing::{Framing, Framings, TopicFraming};
 use super::ids::{Ids, Landing};
 use super::remap::{Readers, Remap};
-use super::sample::{Counter, Sampler};
+use super::sample::{Counter, Looked, Sampler};
 use super::{KeyIds, SchemaNotes, SchemaRules, TargetPlan, TargetReport, UnknownIds};
 use crate::archive::Archive;
 use crate::budget::Budget;
@@ -168,24 +168,29 @@ impl Step<'_> {
                 ids: Arc::clone(ids),
                 readers: Arc::new(Readers::new(Arc::clone(&self.rules.target), Arc::clone(archive))),
             },
+            snapshot: archive.newest.key.clone(),
+            samples: self.rules.samples.clone(),
         };
         let mut topics: BTreeMap<&Topic, Vec<&Source>> = BTreeMap::new();
         for source in sources.values() {
             topics.entry(&source.partition.topic).or_default().push(source);
         }
-        let mut framings = Framings::new();
-        for (topic, sources) in topics {
-            let mut framing = TopicFraming::of(&self.rules.told, topic, |side| {
-                ids.named(&archive.catalog, topic, side).len()
-            });
-            // Headers are looked at whatever is said of payloads.
-            if Side::ALL.iter().any(|side| framing.side(*side).how == Framing::Raw) {
-                for damage in sampler.look(&sources, &mut framing).await? {
-                    warnings.push(format!("topic {topic}: a sample cannot be read: {damage}"));
-                }
-                framing.infer(&self.rules.told, topic);
+        let known = |topic: &Topic| {
+            TopicFraming::of(&self.rules.told, topic, |side| ids.named(&archive.catalog, topic, side).len())
+        };
+        let mut framings: Framings = topics.keys().map(|topic| ((*topic).clone(), known(topic))).collect();
+        // Headers are looked at whatever is said of payloads.
+        topics.retain(|topic, _| {
+            let framing = framings.get(*topic).copied().unwrap_or_default();
+            Side::ALL.iter().any(|side| framing.side(*side).how == Framing::Raw)
+        });
+        for (topic, Looked { counted, damaged }) in sampler.look(&topics).await? {
+            for damage in damaged {
+                warnings.push(format!("topic {topic}: a sample cannot be read: {damage}"));
             }
-            framings.insert(topic.clone(), framing);
+            let framing = framings.entry(topic.clone()).or_default();
+            framing.add(&counted);
+            framing.infer(&self.rules.told, topic);
         }
         Ok(framings)
     }

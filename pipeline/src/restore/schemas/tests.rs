@@ -1,6 +1,7 @@
 //! Which ids change, on what evidence, and that what was pinned is what counts.
 
 mod quarantine;
+mod samples;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
