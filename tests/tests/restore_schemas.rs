@@ -214,6 +214,41 @@ fn a_restore_that_dies_anywhere_comes_to_the_same_end_with_modes_and_levels_back
 }
 
 #[test]
+fn a_registry_that_a_dead_run_left_open_gets_its_modes_and_levels_back() {
+    let away = away("open", "6");
+    for (name, line, left) in [
+        ("forced", "force_ids: true", ["IMPORT", "FULL"]),
+        ("levels", "force_register: true", ["READWRITE", "NONE"]),
+    ] {
+        let registry = Registry::start();
+        if name == "levels" {
+            take_ids(&registry, 30);
+        }
+        ask(&registry, "PUT", "/config", &json!({ "compatibility": "FULL_TRANSITIVE" }));
+        ask(&registry, "PUT", "/config/open-avro-value", &json!({ "compatibility": "FULL" }));
+        let now = || {
+            let mode = ask(&registry, "GET", "/mode", &Value::Null)["mode"].clone();
+            let level = ask(&registry, "GET", "/config/open-avro-value", &Value::Null);
+            [mode, level["compatibilityLevel"].clone()]
+        };
+        let restore = away.restore(&registry, ("open", name), &[line]);
+        let died = restore.command(&[]).env("REPLEVIN_FAILPOINT", "before_schema_write:2").run();
+        assert!(died.code().is_none(), "{name}: was the binary built with failpoints?\n{}", died.stderr);
+        assert_eq!(now(), left, "{name}: what the run was about to put back");
+        let report = restore.run(0);
+        assert_eq!(report["verdict"], "proven", "{name}: {report:#}");
+        assert_eq!(now(), ["READWRITE", "FULL"], "{name}");
+        // An empty registry gets the level that the source had, one in use keeps its own.
+        let level = if name == "forced" { "BACKWARD" } else { "FULL_TRANSITIVE" };
+        assert_eq!(ask(&registry, "GET", "/config", &Value::Null)["compatibilityLevel"], level, "{name}");
+        for place in places(&registry) {
+            assert!(place[1]["mode"].as_str().is_none_or(|mode| mode == "READWRITE"), "{name}: {place}");
+        }
+        assert_eq!(travel(cluster(), "read", &registry.url(), name, &[]), away.before, "{name}");
+    }
+}
+
+#[test]
 fn a_schema_that_is_nowhere_stops_its_partition_or_stays_as_it_is_and_is_counted() {
     let (registry, scratch) = (Registry::start(), Scratch::new("nowhere"));
     let bootstrap = cluster().bootstrap();

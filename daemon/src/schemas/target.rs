@@ -12,7 +12,7 @@ use pipeline::restore::schemas::{
     ContextId, PayloadReader, SchemaMap, SchemaNotes, SchemaTarget, TargetPlan, TargetReport,
 };
 use pipeline::schemas::SchemaArchive;
-use pipeline::{Error, Result};
+use pipeline::{Error, Result, failpoint};
 use registry::client::Client;
 use registry::payload::Reader;
 use registry::transfer::restore::{Action, Given, Plan, Restore, Settings};
@@ -147,7 +147,12 @@ impl SchemaTarget for RegistryTarget {
         let Some(Planned { side, plan, mut journal, .. }) = planned else {
             return Err(Error::permanent("two restores of schemas go on in one process"));
         };
-        let stop = stopped(stop);
+        let is_stopped = stopped(stop);
+        let stop = || {
+            // Asked before anything is written, and before each version: from then on modes and levels are those of the restore.
+            failpoint::hit("before_schema_write");
+            is_stopped()
+        };
         let restore = self.restore(&side, &stop);
         let running = restore.run(&plan, &mut journal);
         let outcome = told(&self.progress, &self.client.name(), running).await.map_err(failed)?;
