@@ -228,8 +228,10 @@ fn is_midway(registry: &Registry, (first, last): (usize, usize)) -> bool {
 /// every death is one of a restore that has something left to do.
 #[test]
 fn a_restore_that_is_killed_at_any_instant_comes_to_the_same_end_with_modes_and_levels_back() {
-    const DEATHS: usize = 10;
-    const A_LIFE: usize = 6;
+    const A_LIFE: usize = 3;
+    // Of each kind of target; `REPLEVIN_CRASH_ROUNDS` tries more.
+    let rounds = std::env::var("REPLEVIN_CRASH_ROUNDS").ok().map(|rounds| rounds.parse().expect("a number"));
+    let wanted: usize = rounds.unwrap_or(3);
     let told = std::env::var("REPLEVIN_CRASH_SEED").ok().map(|seed| seed.parse().expect("a seed"));
     let seed: u64 = told.unwrap_or_else(rand::random);
     println!("REPLEVIN_CRASH_SEED={seed}");
@@ -240,8 +242,8 @@ fn a_restore_that_is_killed_at_any_instant_comes_to_the_same_end_with_modes_and_
     let mut length = None;
     for kind in ["empty", "taken", "some"] {
         let (mut own, mut life) = (0, 0);
-        while own < DEATHS {
-            assert!(life <= 2 * DEATHS, "{kind}: only {own} of {DEATHS} deaths: {instants:?}");
+        while own < wanted {
+            assert!(life <= 2 * wanted, "{kind}: only {own} of {wanted} deaths: {instants:?}");
             let (registry, name) = (Registry::start(), format!("{kind}-{life}"));
             match kind {
                 "taken" => take_ids(&registry, 30),
@@ -297,8 +299,8 @@ fn a_restore_that_is_killed_at_any_instant_comes_to_the_same_end_with_modes_and_
         deaths += own;
     }
     println!("{deaths} deaths, {midway} of them left the registry in the midst: {instants:?}");
-    assert!(deaths >= 3 * DEATHS);
-    assert!(midway >= 6, "only {midway} of {deaths} deaths fell among the schemas: {instants:?}");
+    assert!(deaths >= 3 * wanted);
+    assert!(midway >= wanted / 2, "only {midway} of {deaths} deaths fell among the schemas: {instants:?}");
 }
 
 #[test]
@@ -326,7 +328,9 @@ fn a_registry_that_a_dead_run_left_open_gets_its_modes_and_levels_back() {
         let report = restore.run(0);
         assert_eq!(report["verdict"], "proven", "{name}: {report:#}");
         assert_eq!(now(), ["READWRITE", "FULL"], "{name}");
-        assert_eq!(ask(&registry, "GET", "/config", &Value::Null)["compatibilityLevel"], "FULL_TRANSITIVE");
+        // An empty registry gets the level that the source had, one in use keeps its own.
+        let level = if name == "forced" { "BACKWARD" } else { "FULL_TRANSITIVE" };
+        assert_eq!(ask(&registry, "GET", "/config", &Value::Null)["compatibilityLevel"], level, "{name}");
         for place in places(&registry) {
             assert!(place[1]["mode"].as_str().is_none_or(|mode| mode == "READWRITE"), "{name}: {place}");
         }
