@@ -151,6 +151,8 @@ impl SchemaTarget for RegistryTarget {
         let restore = self.restore(&side, &stop);
         let running = restore.run(&plan, &mut journal);
         let outcome = told(&self.progress, &self.client.name(), running).await.map_err(failed)?;
+        // Before as much is said of what has become of each schema.
+        drop((side, plan));
         let mut map = SchemaMap::default();
         for (from, to) in &outcome.map.ids {
             map.ids.extend(pair(from, to.id));

@@ -149,15 +149,15 @@ pub(super) async fn prepare(
         Some(begin) => begin.schemas.clone(),
         None => archive.state().schemas.clone().filter(|_| settings.schemas.is_some()),
     };
-    let schemas = match (&settings.schemas, &snapshot_of_schemas) {
+    let (schemas, schema_plan) = match (&settings.schemas, &snapshot_of_schemas) {
         (Some(rules), Some(snapshot)) => {
             let id = notes_id(&rules.target.name());
             let notes = notes(journal(id)?, id, seam);
             let step = schemas::Step { rules, archive: &archive, notes, attempt: &attempt, budget };
-            let schemas = step.prepare(snapshot, state == PlanState::Complete, &sources).await?;
+            let (schemas, plan) = step.prepare(snapshot, state == PlanState::Complete, &sources).await?;
             warnings.extend(schemas.warnings.iter().cloned());
             problems.extend(schemas.problems.iter().cloned());
-            Some(schemas)
+            (Some(schemas), Some(plan))
         }
         (Some(_), None) => {
             problems.push(
@@ -165,7 +165,7 @@ pub(super) async fn prepare(
                  false` to restore records with the ids that they have"
                     .to_owned(),
             );
-            None
+            (None, None)
         }
         (None, _) => {
             if archive.state().schemas.is_some() && state == PlanState::New {
@@ -175,7 +175,7 @@ pub(super) async fn prepare(
                         .to_owned(),
                 );
             }
-            None
+            (None, None)
         }
     };
     // The records do not need it, and a complete restore has its topics' configs in the journal.
@@ -201,12 +201,12 @@ pub(super) async fn prepare(
         mode: OffsetMode::Translated,
         window: settings.window,
         journal: settings.journal,
-        schemas: schemas.as_ref().map(|schemas| schemas.plan.clone()),
         cpu_seconds: cpu_seconds(plans.iter().flat_map(|topic| {
-            let framing = schemas.as_ref().and_then(|schemas| schemas.plan.topics.get(&topic.source));
+            let framing = schema_plan.as_ref().and_then(|plan| plan.topics.get(&topic.source));
             let is_remapped = framing.is_some_and(TopicFraming::names_schemas);
             topic.partitions.iter().map(move |partition| (partition, is_remapped))
         })),
+        schemas: schema_plan,
         topics: plans,
         problems,
         warnings,

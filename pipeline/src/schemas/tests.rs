@@ -207,6 +207,19 @@ async fn settings_modes_labels_and_what_is_unknown_are_kept() {
 }
 
 #[tokio::test]
+async fn the_manifest_names_an_id_once_however_many_versions_have_it() {
+    let mut bench = Bench::new(SchemaSelection::all());
+    for subject in ["a", "b", ":.eu:c"] {
+        bench.shelf.put(subject, 1, 7, "\"int\"");
+    }
+    bench.walk(Depth::Versions).await;
+    let stored = bench.store.get("schema-registry/_schemas.json", 1 << 20).await.unwrap().unwrap();
+    let text = String::from_utf8(stored.into()).unwrap();
+    let named: Vec<&str> = text.lines().map(str::trim).filter(|line| line.contains("7\": ")).collect();
+    assert_eq!(named, [r#""7": "subjects/b/v1.avsc","#, r#"":.eu:7": "subjects/%3A.eu%3Ac/v1.avsc""#]);
+}
+
+#[tokio::test]
 async fn what_a_taken_schema_refers_to_is_taken_with_it() {
     let selection =
         |include: &[&str], exclude: &[&str]| SchemaSelection::new(include, exclude, &[], true).unwrap();

@@ -3,11 +3,13 @@
 //! `_schemas.json` (the schema manifest), `config/global.json` and `subjects/<subject>/metadata.json`, made again from the catalog
 //! whenever something has changed. A store that lets nothing be overwritten keeps the first ones.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, UNIX_EPOCH};
 
 use formats::paths::SCHEMA_REGISTRY;
 use formats::schemas::{Catalog, FileRef, VersionRow, VersionState, in_context, subject_folder};
 use futures::future::join_all;
+use serde::ser::{Serialize, SerializeMap as _, Serializer};
 use serde_json::{Map, Value, json};
 
 use crate::storage::Store;
@@ -29,7 +31,7 @@ pub(super) async fn write(
         size += join_all(writes).await.into_iter().sum::<usize>();
     }
     size += put(store, &format!("{SCHEMA_REGISTRY}config/global.json"), &global(catalog)).await;
-    size + put(store, &format!("{SCHEMA_REGISTRY}_schemas.json"), &manifest(catalog)).await
+    size + put(store, &format!("{SCHEMA_REGISTRY}_schemas.json"), &Manifest(catalog)).await
 }
 
 async fn put_metadata(store: &dyn Store, catalog: &Catalog, subject: &str) -> usize {
@@ -37,7 +39,7 @@ async fn put_metadata(store: &dyn Store, catalog: &Catalog, subject: &str) -> us
     put(store, &key, &metadata(catalog, subject)).await
 }
 
-async fn put(store: &dyn Store, key: &str, view: &Value) -> usize {
+async fn put(store: &dyn Store, key: &str, view: &impl Serialize) -> usize {
     let text = serde_json::to_vec_pretty(view).unwrap_or_default();
     let size = text.len();
     if let Err(error) = store.replace_view(key, text.into()).await {
@@ -68,37 +70,64 @@ fn root(subject: &str) -> String {
     }
 }
 
-fn manifest(catalog: &Catalog) -> Value {
-    let subject = |(name, rows): (&String, &Vec<VersionRow>)| {
-        let there: Vec<&VersionRow> = rows.iter().filter(|row| row.state != VersionState::Gone).collect();
-        let last = there.last()?;
-        let version = |row: &&VersionRow| {
-            let mut shown = Map::from_iter([
-                ("version".to_owned(), json!(row.version)),
-                ("id".to_owned(), json!(row.id)),
-                ("schema_file".to_owned(), json!(path(row, &row.text))),
-            ]);
-            if row.state == VersionState::Deleted {
-                shown.insert("deleted".to_owned(), json!(true));
-            }
-            Value::Object(shown)
-        };
-        Some(json!({
-            "name": name,
-            "schema_type": last.schema_type,
-            "compatibility": compatibility(catalog, name).or_else(|| compatibility(catalog, &root(name))),
-            "versions": there.iter().map(version).collect::<Vec<_>>(),
-        }))
+/// The schema manifest. Its subjects become values one after the other: all of them at once take more memory than the catalog does.
+struct Manifest<'a>(&'a Catalog);
+
+impl Serialize for Manifest<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self(catalog) = self;
+        let mut shown = serializer.serialize_map(None)?;
+        shown.serialize_entry("note", "a view; the truth is in snapshots/")?;
+        shown.serialize_entry("schema_registry", &catalog.registry)?;
+        shown.serialize_entry("schema_registry_version", &catalog.registry_version)?;
+        shown.serialize_entry("backup_timestamp", &utc(catalog.time_ms))?;
+        shown.serialize_entry("subjects", &Subjects(catalog))?;
+        shown.serialize_entry("id_mapping", &IdMapping(catalog))?;
+        shown.end()
+    }
+}
+
+/// The subjects that have a version.
+struct Subjects<'a>(&'a Catalog);
+
+impl Serialize for Subjects<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self(catalog) = self;
+        serializer.collect_seq(catalog.subjects.iter().filter_map(|(name, rows)| shown(catalog, name, rows)))
+    }
+}
+
+fn shown(catalog: &Catalog, name: &str, rows: &[VersionRow]) -> Option<Value> {
+    let there: Vec<&VersionRow> = rows.iter().filter(|row| row.state != VersionState::Gone).collect();
+    let last = there.last()?;
+    let version = |row: &&VersionRow| {
+        let mut shown = Map::from_iter([
+            ("version".to_owned(), json!(row.version)),
+            ("id".to_owned(), json!(row.id)),
+            ("schema_file".to_owned(), json!(path(row, &row.text))),
+        ]);
+        if row.state == VersionState::Deleted {
+            shown.insert("deleted".to_owned(), json!(true));
+        }
+        Value::Object(shown)
     };
-    let ids = catalog.versions().map(|row| (id_of(row), json!(path(row, &row.text))));
-    json!({
-        "note": "a view; the truth is in snapshots/",
-        "schema_registry": catalog.registry,
-        "schema_registry_version": catalog.registry_version,
-        "backup_timestamp": utc(catalog.time_ms),
-        "subjects": catalog.subjects.iter().filter_map(subject).collect::<Vec<_>>(),
-        "id_mapping": ids.collect::<Map<_, _>>(),
-    })
+    Some(json!({
+        "name": name,
+        "schema_type": last.schema_type,
+        "compatibility": compatibility(catalog, name).or_else(|| compatibility(catalog, &root(name))),
+        "versions": there.iter().map(version).collect::<Vec<_>>(),
+    }))
+}
+
+/// Each id once, with a file of its schema: several versions may have one.
+struct IdMapping<'a>(&'a Catalog);
+
+impl Serialize for IdMapping<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let rows: BTreeMap<(&str, u32), &VersionRow> =
+            self.0.versions().map(|row| ((in_context(&row.subject).0, row.id), row)).collect();
+        serializer.collect_map(rows.into_values().map(|row| (id_of(row), path(row, &row.text))))
+    }
 }
 
 fn global(catalog: &Catalog) -> Value {

@@ -54,7 +54,8 @@ pub(in crate::restore) struct Prepared {
     /// What an earlier run has pinned.
     pinned: Option<SchemaPin>,
     framings: Framings,
-    pub(in crate::restore) plan: SchemaPlan,
+    /// Nothing is left to do but to say so.
+    is_done: bool,
     pub(in crate::restore) problems: Vec<String>,
     pub(in crate::restore) warnings: Vec<String>,
 }
@@ -94,7 +95,7 @@ impl Step<'_> {
         (snapshot, covers): &(ObjectRef, u64),
         is_complete: bool,
         sources: &BTreeMap<TopicPartition, Source>,
-    ) -> Result<Prepared> {
+    ) -> Result<(Prepared, SchemaPlan)> {
         let archive = Arc::new(SchemaArchive::open(Arc::clone(self.archive.store()), snapshot).await?);
         let notes = Arc::clone(&self.notes);
         let pinned = self.attempt.schemas.clone();
@@ -139,7 +140,8 @@ impl Step<'_> {
             nowhere,
             topics: framings.clone(),
         };
-        Ok(Prepared { archive, notes, pinned, framings, plan, problems, warnings })
+        let is_done = plan.done;
+        Ok((Prepared { archive, notes, pinned, framings, is_done, problems, warnings }, plan))
     }
 
     /// What each topic's records are taken for.
@@ -249,7 +251,7 @@ impl Prepared {
         let mut report = TargetReport::default();
         let pin = match &self.pinned {
             Some(pin) => pin.clone(),
-            None if self.plan.done => SchemaPin::default(),
+            None if self.is_done => SchemaPin::default(),
             None => {
                 failpoint::hit("before_schemas");
                 report = rules.target.run(&self.archive, &self.notes, stop).await?;
@@ -263,7 +265,7 @@ impl Prepared {
         let TargetReport { lines, details, warnings, .. } = report;
         let report = SchemaReport {
             target: rules.target.name(),
-            done: self.plan.done,
+            done: self.is_done,
             lines,
             details,
             ids: pin.map.ids.iter().map(|(from, to)| (from.to_string(), to.number())).collect(),
