@@ -129,7 +129,8 @@ pub(crate) fn load_stamped(kind: Kind, megabytes: u64) -> Result<Loaded> {
 /// What a value becomes before it is produced, by the number of its record.
 pub(crate) type Frame<'a> = &'a dyn Fn(usize, &[u8]) -> Vec<u8>;
 
-fn plain(_: usize, value: &[u8]) -> Vec<u8> {
+/// It stays what it is.
+pub(crate) fn plain(_: usize, value: &[u8]) -> Vec<u8> {
     value.to_vec()
 }
 
@@ -159,9 +160,9 @@ pub(crate) struct Feed {
     /// Where the next batch begins.
     at: usize,
     /// Bytes of the batches sent.
-    pub(crate) bytes: u64,
+    bytes: u64,
     /// Their records.
-    pub(crate) records: u64,
+    records: u64,
 }
 
 impl Feed {

@@ -45,15 +45,25 @@ pub(crate) fn run(scale: &Scale) -> Result<()> {
         registries.push(registry);
     }
     let (cluster, scratch) = (load::broker(), Scratch::new("bench-fence"));
-    let frame = |_: usize, value: &[u8]| value.to_vec();
-    let mut feed = Feed::new(&cluster.bootstrap(), kind, &frame, PARTITIONS, &scratch)?;
+    let none = Backup::new(&cluster.bootstrap(), "");
+    let followers: Vec<_> = registries
+        .iter()
+        // At the pace that a backup has by default.
+        .map(|registry| {
+            let section = format!("schema_registry:\n  url: http://{}\n", registry.address);
+            Backup::new(&cluster.bootstrap(), &section)
+        })
+        .collect();
+    let mut feed = Feed::new(&cluster.bootstrap(), kind, &load::plain, PARTITIONS, &scratch)?;
     let (mut without, mut with) = (Runs::default(), [Runs::default(), Runs::default()]);
+    // Once, each schema is stored: that is no following.
+    for backup in followers.iter().chain([&none]) {
+        backup.store_schemas()?;
+    }
     for _ in 0..scale.runs {
-        without.push("no schemas", trickle(&cluster.bootstrap(), &mut feed, "")?);
-        for (registry, runs) in registries.iter().zip(&mut with) {
-            // At the pace that a backup has by default.
-            let section = format!("schema_registry:\n  url: http://{}", registry.address);
-            runs.push("schemas", trickle(&cluster.bootstrap(), &mut feed, &section)?);
+        without.push("no schemas", none.trickle(&mut feed)?);
+        for (backup, runs) in followers.iter().zip(&mut with) {
+            runs.push("schemas", backup.trickle(&mut feed)?);
         }
     }
     feed.finish()?;
@@ -78,26 +88,48 @@ pub(crate) fn run(scale: &Scale) -> Result<()> {
     Ok(())
 }
 
-/// A continuous backup into a new folder while batches trickle in: what it has cost in the time.
-fn trickle(broker: &str, feed: &mut Feed, section: &str) -> Result<Usage> {
-    let scratch = Scratch::new("bench-trickle");
-    let file = scratch.path().join("replevin.yaml");
-    let job = Job::new("bench", broker, &folder(scratch.path())).topics(&[TOPIC]).set("start_offset: latest");
-    std::fs::write(&file, job.top(section).file())?;
-    let mut command = process::command(ours::binary()?);
-    command.args(["backup", "--continuous", "--output", "json", "--config"]).arg(&file);
-    measure::warm();
-    let mut backup = Process::start("replevin backup", command, &scratch.path().join("log"));
-    let began = Instant::now();
-    let mut tick = began;
-    while began.elapsed() < Duration::from_secs(SECONDS) {
-        feed.send()?;
-        tick += TICK;
-        std::thread::sleep(tick.saturating_duration_since(Instant::now()));
+/// A backup into a folder of its own, which goes on from run to run.
+struct Backup {
+    scratch: Scratch,
+    job: Job,
+    section: String,
+}
+
+impl Backup {
+    fn new(broker: &str, section: &str) -> Self {
+        let scratch = Scratch::new("bench-trickle");
+        let job = Job::new("bench", broker, &folder(scratch.path())).topics(&[TOPIC]);
+        Self { scratch, job, section: section.to_owned() }
     }
-    let usage = measure::so_far(backup.pid())?;
-    if !backup.terminate(Duration::from_secs(30)) || backup.output().contains("could not be backed up") {
-        return Err(format!("the backup has failed: {}", backup.tail()).into());
+
+    /// A run that asks as fast as it is answered, and ends.
+    fn store_schemas(&self) -> Result<()> {
+        let fast = match self.section.as_str() {
+            "" => String::new(),
+            section => format!("{section}  connection: {{rate_limit_rps: 0}}"),
+        };
+        ours::run(&["backup", "--once", "--output", "json"], &self.job.clone().top(&fast).file()).map(drop)
     }
-    Ok(Usage { wall: began.elapsed().as_secs_f64(), ..usage })
+
+    /// A run of its own while batches trickle in: what it has cost in the time.
+    fn trickle(&self, feed: &mut Feed) -> Result<Usage> {
+        let file = self.scratch.path().join("replevin.yaml");
+        std::fs::write(&file, self.job.clone().top(&self.section).file())?;
+        let mut command = process::command(ours::binary()?);
+        command.args(["backup", "--continuous", "--output", "json", "--config"]).arg(&file);
+        measure::warm();
+        let mut backup = Process::start("replevin backup", command, &self.scratch.path().join("log"));
+        let began = Instant::now();
+        let mut tick = began;
+        while began.elapsed() < Duration::from_secs(SECONDS) {
+            feed.send()?;
+            tick += TICK;
+            std::thread::sleep(tick.saturating_duration_since(Instant::now()));
+        }
+        let usage = measure::so_far(backup.pid())?;
+        if !backup.terminate(Duration::from_secs(30)) || backup.output().contains("could not be backed up") {
+            return Err(format!("the backup has failed: {}", backup.tail()).into());
+        }
+        Ok(Usage { wall: began.elapsed().as_secs_f64(), ..usage })
+    }
 }

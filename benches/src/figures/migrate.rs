@@ -92,9 +92,8 @@ impl Copy<'_> {
         for record in client::read_partitions(self.target, self.topic, isolation, &first) {
             let value = record.value.unwrap_or_default();
             if self.registries.is_of_first(&value) != as_they_are {
-                return Err(
-                    format!("{}-{} begins with {:?}", self.topic, record.partition, &value[..5]).into()
-                );
+                let start = value.first_chunk::<5>();
+                return Err(format!("{}-{} begins with {start:?}", self.topic, record.partition).into());
             }
         }
         Ok(())
