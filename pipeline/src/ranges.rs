@@ -71,7 +71,8 @@ struct Reading<S> {
 /// What has become of partitions.
 pub(crate) type Read<S> = BTreeMap<TopicPartition, Result<S>>;
 type Left<S> = BTreeMap<TopicPartition, Reading<S>>;
-type Round<S> = Vec<(TopicPartition, Reading<S>, Option<Error>)>;
+/// What a round has come to: where a partition is now, or why it does not go on.
+type Round<S> = Vec<(TopicPartition, Result<Reading<S>>)>;
 
 /// Gives ranges of partitions to their sinks; `counter` grows with the records.
 ///
@@ -97,7 +98,8 @@ pub(crate) async fn read<S: Sink>(
         if left.is_empty() {
             return Ok(done);
         }
-        let before: i64 = left.values().map(|reading| reading.next).sum();
+        let before: BTreeMap<TopicPartition, i64> =
+            left.iter().map(|(partition, reading)| (partition.clone(), reading.next)).collect();
         let (by_leader, waiting) = by_leader(client, left).await;
         left = waiting;
         let rounds = by_leader
@@ -107,22 +109,26 @@ pub(crate) async fn read<S: Sink>(
             () = stop.cancelled() => return Err(interrupted()),
             results = join_all(rounds) => results,
         };
-        for (partition, reading, error) in results.into_iter().flatten() {
-            match error {
-                Some(error) if !error.is_retriable() => {
-                    done.insert(partition, Err(error));
-                }
-                _ => {
+        let mut has_moved = false;
+        for (partition, reading) in results.into_iter().flatten() {
+            match reading {
+                Ok(reading) => {
+                    has_moved |= before.get(&partition).is_some_and(|before| reading.next > *before);
                     left.insert(partition, reading);
+                }
+                Err(error) => {
+                    has_moved = true;
+                    done.insert(partition, Err(error));
                 }
             }
         }
-        if left.values().map(|reading| reading.next).sum::<i64>() > before {
+        if has_moved {
             progressed = Instant::now();
         } else if progressed.elapsed() > PATIENCE {
             for (partition, reading) in std::mem::take(&mut left) {
                 let text = format!("{partition} gave nothing at offset {} for {PATIENCE:?}", reading.next);
-                done.insert(partition, Err(Error::retry(text)));
+                let error = Error::retry(text).hint("look whether its leader is well, and run it again");
+                done.insert(partition, Err(error));
             }
         } else {
             sleep(Duration::from_millis(200)).await;
@@ -176,15 +182,15 @@ async fn read_from<S: Sink>(
         let outcome = match fetcher.receive().await {
             Ok(outcome) => outcome,
             Err(error) => {
-                let kind = error.kind();
-                let failed = |(partition, reading)| {
-                    (partition, reading, Some(Error::new(kind, error.message().to_owned())))
+                let kept = |reading| match error.is_retriable() {
+                    true => Ok(reading),
+                    false => Err(Error::new(error.kind(), error.message().to_owned())),
                 };
-                round.extend(partitions.into_iter().map(failed));
+                round.extend(partitions.into_iter().map(|(partition, reading)| (partition, kept(reading))));
                 return round;
             }
         };
-        if outcome.partitions.is_empty() && idle.elapsed() > PATIENCE / 4 {
+        if idle.elapsed() > PATIENCE / 4 {
             break;
         }
         for fetched in outcome.partitions {
@@ -194,15 +200,15 @@ async fn read_from<S: Sink>(
                 fetcher.remove(&partition);
                 let topic = format!("topic {}", partition.topic);
                 let error = code.to_error(format!("reading back {partition}"), None);
-                let mut error = needing(error, "READ", &topic);
-                if code.class() != ErrorClass::Fatal {
-                    error = Error::retry(error.message());
-                }
-                round.push((partition, reading, Some(error)));
+                let error = needing(error, "READ", &topic);
+                round.push((
+                    partition,
+                    if code.class() == ErrorClass::Fatal { Err(error) } else { Ok(reading) },
+                ));
                 continue;
             }
             let records = fetched.records.unwrap_or_default();
-            let (aborted, before) = (fetched.aborted, reading.sink.records());
+            let (aborted, before, from) = (fetched.aborted, reading.sink.records(), reading.next);
             let read = tokio::task::spawn_blocking(move || {
                 reading.sink.list_aborted(&aborted);
                 let result = give(&mut reading, &records);
@@ -210,19 +216,26 @@ async fn read_from<S: Sink>(
             });
             let (reading, result) = match read.await {
                 Ok(read) => read,
-                Err(_) => break,
+                Err(error) => {
+                    fetcher.remove(&partition);
+                    let error = Error::permanent("the decode stage panicked").caused_by(error);
+                    round.push((partition.clone(), Err(error.at(format!("reading {partition}")))));
+                    continue;
+                }
             };
             counter.fetch_add(reading.sink.records() - before, Relaxed);
-            idle = Instant::now();
+            if reading.next > from {
+                idle = Instant::now();
+            }
             match result {
                 Err(error) => {
                     fetcher.remove(&partition);
                     let error = error.at(format!("reading back {partition}"));
-                    round.push((partition, reading, Some(error)));
+                    round.push((partition, Err(error)));
                 }
                 Ok(()) if reading.next >= reading.end => {
                     fetcher.remove(&partition);
-                    round.push((partition, reading, None));
+                    round.push((partition, Ok(reading)));
                 }
                 Ok(()) => {
                     fetcher.seek(&partition, Position::at(reading.next));
@@ -231,7 +244,7 @@ async fn read_from<S: Sink>(
             }
         }
     }
-    round.extend(partitions.into_iter().map(|(partition, reading)| (partition, reading, None)));
+    round.extend(partitions.into_iter().map(|(partition, reading)| (partition, Ok(reading))));
     round
 }
 

@@ -124,6 +124,14 @@ impl GroupSelection {
         patterns.iter().map(pattern).collect::<Result<_>>().map(Self)
     }
 
+    /// The groups that are named literally.
+    pub fn named(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().filter_map(|pattern| match pattern {
+            Pattern::Literal(name) => Some(name.as_str()),
+            Pattern::Glob(_) | Pattern::Regex(_) => None,
+        })
+    }
+
     /// Whether the group is taken.
     pub fn matches(&self, group: &str) -> bool {
         self.0.is_empty() || self.0.iter().any(|pattern| pattern.matches(group))

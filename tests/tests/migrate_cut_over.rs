@@ -206,3 +206,42 @@ fn who_wants_neither_gets_neither() {
     assert_eq!((&report["groups"], verdicts(&report)), (&json!([]), vec![""; 2]));
     assert!(client::committed(&new.bootstrap(), "neither", "neither-new", 1).is_empty());
 }
+
+#[test]
+fn what_the_target_had_before_and_what_it_has_lost_since_are_said() {
+    let (old, new) = clusters();
+    let (here, there) = (old.bootstrap(), new.bootstrap());
+    let (topic, target) = ("behind", "behind-new");
+    for (bootstrap, name) in [(&here, topic), (&there, target)] {
+        client::create_topic(bootstrap, name, 2, 1, &[]);
+        Producer::new(bootstrap, &[]).send(name, &records("of its own", 30));
+    }
+    // In the target it has not read to the end what was there before; another one has, a third one comes anew.
+    for group in ["unread", "read", "new"] {
+        client::commit(&here, group, topic, &[(0, 6, "")]);
+    }
+    client::commit(&there, "unread", target, &[(0, 4, "")]);
+    client::commit(&there, "read", target, &[(0, 20, "")]);
+    let settings = "  into_non_empty: append\n  consumer_groups: [unread, read, new, nobody]\n";
+    let report = json(&migrate(topic, settings).run().expect_code(3));
+    let why = outcome(&report, "unread")["why"].as_str().unwrap_or_default();
+    assert!(why.contains("at offset 4") && why.contains("let it read up to 20"), "{report:#}");
+    assert_eq!(client::committed(&there, "unread", target, 2)[&0].0, 4);
+    for group in ["read", "new"] {
+        assert_eq!(outcome(&report, group)["outcome"], "committed", "{report:#}");
+        assert_eq!(client::committed(&there, group, target, 2)[&0].0, 26);
+    }
+    let warnings = report["warnings"].to_string();
+    assert!(warnings.contains("group nobody has committed nothing"), "{warnings}");
+    assert_eq!(verdicts(&report), ["equal"; 2], "{report:#}");
+
+    // What the target has deleted meanwhile no group can go on at.
+    client::delete_records(&there, target, 0, 29);
+    client::commit(&here, "late", topic, &[(0, 7, "")]);
+    let settings = "  into_non_empty: append\n  consumer_groups: [late]\n";
+    let report = json(&migrate(topic, settings).run().expect_code(0));
+    let late = outcome(&report, "late");
+    assert_eq!((&late["target_offset"], &late["outcome"]), (&json!(29), &json!("committed")), "{report:#}");
+    assert!(late["why"].as_str().is_some_and(|why| why.contains("has deleted 2")), "{report:#}");
+    assert_eq!(verdicts(&report), ["equal_where_both_have", "equal"], "{report:#}");
+}

@@ -56,6 +56,7 @@ pub(crate) async fn run(args: MigrateArgs, output: &Output) -> Result<u8> {
     let report = result?;
     let code = match () {
         () if report.differs() => exit::MISMATCH,
+        () if report.interrupted => exit::INTERRUPTED,
         () if report.is_partial() => exit::PARTIAL,
         () if settings.until_caught_up && !report.caught_up => exit::INTERRUPTED,
         () => exit::DONE,
@@ -131,6 +132,7 @@ fn as_text(job: &MigrateJob, report: &MigrateReport) -> String {
             schemas.target
         ));
         lines.extend(schemas.failed.iter().map(|why| format!("schemas failed: {why}")));
+        lines.extend(schemas.not_taken.iter().map(|what| format!("left out: {what}")));
         lines.extend(schemas.warnings.iter().map(|warning| format!("warning: {warning}")));
     }
     for partition in &report.partitions {

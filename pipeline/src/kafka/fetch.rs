@@ -43,6 +43,8 @@ pub struct FetchSettings {
     pub partition_max_bytes: i32,
     /// What is seen of transactions.
     pub isolation: Isolation,
+    /// Whether the client's rack is told. A leader may name a nearer replica then, and gives nothing itself.
+    pub from_rack: bool,
 }
 
 impl Default for FetchSettings {
@@ -53,6 +55,7 @@ impl Default for FetchSettings {
             max_bytes: 16 << 20,
             partition_max_bytes: 4 << 20,
             isolation: Isolation::ReadCommitted,
+            from_rack: false,
         }
     }
 }
@@ -209,7 +212,7 @@ impl Fetcher {
             }
         };
         let version = self.session.version(connection.version::<FetchRequest>()?);
-        let rack = self.client.config().client_rack.as_deref();
+        let rack = self.client.config().client_rack.as_deref().filter(|_| self.settings.from_rack);
         let request = self.session.request(version, &self.settings, rack);
         let wait = self.settings.max_wait;
         self.in_flight = Some(connection.send_charged(&request, version, wait, Some(&self.budget)).await?);

@@ -24,7 +24,7 @@ use crate::{Error, Result};
 const GROUP: i8 = 0;
 
 /// A group, as the broker that coordinates it sees it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ListedGroup {
     /// `Empty`, `Stable`, `PreparingRebalance` and so on; empty where the broker is too old to tell (before Kafka 2.6).
     pub state: String,

@@ -8,10 +8,10 @@ use super::report::MigrateReport;
 use super::schemas::Schemas;
 use super::targets::Targets;
 use super::{MigrateProgress, MigrateSettings};
-use crate::Result;
 use crate::budget::Budget;
 use crate::kafka::Client;
 use crate::restore::topics;
+use crate::{Error, ErrorKind, Result};
 
 /// What a cut-over needs.
 pub(super) struct CutOver<'a> {
@@ -27,7 +27,15 @@ pub(super) struct CutOver<'a> {
 impl CutOver<'_> {
     /// All of it; what could not be done is in the report.
     pub(super) async fn run(&self, report: &mut MigrateReport, targets: &Targets) {
-        if let Err(error) = self.in_order(report, targets).await {
+        let done = tokio::select! {
+            biased;
+            () = self.stop.cancelled() => {
+                Err(Error::new(ErrorKind::Interrupted, "it was stopped").hint("run the migration again"))
+            }
+            done = self.in_order(report, targets) => done,
+        };
+        if let Err(error) = done {
+            report.interrupted = error.kind() == ErrorKind::Interrupted;
             let why = topics::with_hint(&error);
             tracing::error!(why, "the cut-over is not complete");
             report.unfinished = Some(why);

@@ -191,6 +191,8 @@ pub(super) struct Flow {
     /// What the journal knows.
     entry: Option<Entry>,
     history: Option<History>,
+    /// Where it began first in this run: `latest` is later at each attempt.
+    began: Option<i64>,
     state: State,
     /// Taken while the producer has the partition.
     feed: Option<mpsc::Sender<Result<Prepared>>>,
@@ -232,6 +234,7 @@ impl Flow {
             shared,
             entry,
             history: None,
+            began: None,
             state: State::Waiting,
             feed: None,
             is_producing: false,
@@ -362,9 +365,11 @@ impl Flow {
             (self.feed, self.state) = (None, State::Waiting);
             return Ok(());
         }
-        let history = match (&self.entry, &begin.begins) {
-            (Some(entry), _) => entry.source.clone(),
-            (None, begins) => History {
+        let history = match (&self.entry, &begin.begins, self.history.take()) {
+            (Some(entry), ..) => entry.source.clone(),
+            // It is begun once more, at the place that it was told.
+            (None, None, Some(history)) => history,
+            (None, begins, _) => History {
                 cluster_id: self.common.cluster_id.clone(),
                 topic_id: begins.as_ref().map(|begins| begins.topic_id).unwrap_or_default(),
                 lineage: begin.lineage,
@@ -372,6 +377,10 @@ impl Flow {
             },
         };
         self.history = Some(history);
+        match &begin.begins {
+            Some(_) => self.began = Some(begin.next),
+            None => self.began = self.began.or(Some(begin.next)),
+        }
         let looks = Arc::clone(&self.common.looks);
         let look = looks.acquire().await;
         let (claim, max_batch) = self.claim(begin.next).await?;
@@ -718,9 +727,10 @@ impl Flow {
                 place.map(Some).ok_or_else(|| self.unknown(&entry.notes, present))
             }),
             // Nothing of it is on the target.
-            None => Ok(None),
+            None => Ok(self.began.map(|next| Place { next, last: None })),
         };
-        let known = self.entry.as_ref().zip(place?).map(|(entry, place)| known(&entry.source, place));
+        let source = self.entry.as_ref().map(|entry| &entry.source).or(self.history.as_ref());
+        let known = source.zip(place?).map(|(source, place)| known(source, place));
         let _ = self.common.to_source.send(SourceCommand::Rewind(self.source.clone(), known));
         Ok(())
     }

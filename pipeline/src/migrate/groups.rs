@@ -11,7 +11,8 @@ use serde::Serialize;
 
 use super::MigrateSettings;
 use super::cut_over::CutOver;
-use super::report::MigrateReport;
+use super::report::{MigrateReport, Standing};
+use super::translate::To;
 use crate::kafka::{Client, CommittedOffset, KafkaErrorCode, ListedGroup, Refusal};
 use crate::restore::topics;
 use crate::{Error, ErrorKind, Result, failpoint};
@@ -43,7 +44,7 @@ pub struct GroupOffset {
     pub target_offset: Option<i64>,
     /// What was done.
     pub outcome: OffsetOutcome,
-    /// Why it was not committed, where it was not.
+    /// Why it was not committed, where it was not; what is not there for the group, where that is so.
     pub why: Option<String>,
 }
 
@@ -68,8 +69,8 @@ impl GroupReport {
 
 /// What a group has committed, by partition.
 pub(super) type Committed = BTreeMap<TopicPartition, CommittedOffset>;
-/// A partition of the source, that of the target, what the group has committed, and what that is in the target.
-type Place<'a> = (&'a TopicPartition, &'a TopicPartition, &'a CommittedOffset, Option<&'a Result<i64>>);
+/// A partition of the source, what of it is in the target, what the group has committed, and what that is in the target.
+type Place<'a> = (&'a TopicPartition, &'a Standing, &'a CommittedOffset, Option<&'a Result<To>>);
 
 impl CutOver<'_> {
     /// Commits in the target what groups have committed at the source.
@@ -93,7 +94,7 @@ impl CutOver<'_> {
         let groups = groups.iter().map(|(name, committed)| {
             let places = committed.iter().map(|(place, committed)| {
                 let to = translated.get(&(place.clone(), committed.offset));
-                (place, &standings[place].target, committed, to)
+                (place, &standings[place], committed, to)
             });
             self.commit(name, places.collect())
         });
@@ -113,16 +114,24 @@ impl CutOver<'_> {
             }
         };
         let mut new = Committed::new();
-        for (source, target, committed, to) in offsets {
-            let (target_offset, why) = match to {
-                Some(Ok(offset)) => (Some(*offset), None),
+        for (source, Standing { target, start, .. }, committed, to) in offsets {
+            let (target_offset, mut why) = match to {
+                Some(Ok(To { offset, why })) => (Some(*offset), why.clone()),
                 Some(Err(error)) => (None, Some(topics::with_hint(error))),
-                None => (None, None),
+                None => (None, Some("nobody knows what it is in the target".to_owned())),
             };
-            let is_kept = there.get(target).zip(target_offset).is_some_and(|(there, to)| there.offset >= to);
+            let there = there.get(target).map(|there| there.offset);
             let outcome = match target_offset {
                 None => OffsetOutcome::Failed,
-                Some(_) if is_kept => OffsetOutcome::Kept,
+                Some(offset) if there.is_some_and(|there| there >= offset) => OffsetOutcome::Kept,
+                Some(_) if there.is_some_and(|there| there < *start) => {
+                    why = Some(format!(
+                        "in the target the group is at offset {}, among records that were there before this migration's: let it read up to \
+                         {start}, or delete its offsets there, and run the migration again",
+                        there.unwrap_or_default()
+                    ));
+                    OffsetOutcome::Failed
+                }
                 Some(offset) => {
                     new.insert(target.clone(), CommittedOffset { offset, ..committed.clone() });
                     OffsetOutcome::Committed
@@ -206,6 +215,10 @@ pub(super) async fn ask(
         _ => error,
     })?;
     taken.retain(|name, _| selection.matches(name));
+    // Whoever may not see a group is not told of it: one that is named is asked for all the same.
+    for name in selection.named().filter(|name| !taken.contains_key(*name)).collect::<Vec<_>>() {
+        taken.insert(name.to_owned(), ListedGroup::default());
+    }
     let is_share = |group: &ListedGroup| group.kind.eq_ignore_ascii_case("share");
     if let Some((first, _)) = taken.iter().find(|(_, group)| is_share(group)) {
         asked.warnings.push(format!(
@@ -228,6 +241,9 @@ pub(super) async fn ask(
         };
         committed.retain(|place, _| is_wanted(place));
         if committed.is_empty() {
+            if selection.named().any(|named| *named == name) {
+                asked.warnings.push(format!("group {name} has committed nothing for what is migrated"));
+            }
             continue;
         }
         if group.has_members() {
@@ -237,6 +253,13 @@ pub(super) async fn ask(
             ));
         }
         asked.groups.insert(name, committed);
+    }
+    if asked.groups.is_empty() && asked.refused.is_empty() {
+        asked.warnings.push(
+            "no group that this client may see has committed an offset for what is migrated; to see groups it needs DESCRIBE on them \
+             (kafka-acls)"
+                .to_owned(),
+        );
     }
     Ok(asked)
 }

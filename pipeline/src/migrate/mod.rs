@@ -287,7 +287,7 @@ pub async fn run(
         // Where it is told to stop, stages end too.
         biased;
         () = stop.cancelled() => Ok(None),
-        caught_up = monitor.run() => caught_up.map(Some),
+        watched = monitor.run() => Ok(Some(watched)),
         Some(stage) = stages.join_next() => Err(ended_early(stage)),
     };
     work.cancel();

@@ -9,7 +9,6 @@ use formats::ids::TopicPartition;
 use tokio::time::{Instant, sleep};
 
 use super::{Flows, MigrateSettings};
-use crate::Result;
 use crate::kafka::{At, Client, Isolation};
 use crate::source::{SourceProgress, cluster};
 use crate::target::TargetProgress;
@@ -79,7 +78,7 @@ pub(super) struct Monitor {
 impl Monitor {
     /// Ends where it was asked for, and the target holds everything up to ends that have not moved between two looks, or nothing has
     /// moved for long.
-    pub(super) async fn run(self) -> Result<Watched> {
+    pub(super) async fn run(self) -> Watched {
         let pause = if self.settings.until_caught_up { SHORT_PAUSE } else { PAUSE };
         let (mut before, mut said) = (Ends::new(), Instant::now());
         let (mut reached, mut moved) = (0, Instant::now());
@@ -96,9 +95,9 @@ impl Monitor {
                 (reached, moved) = (now, Instant::now());
             }
             let is_still = moved.elapsed() > self.settings.give_up_after;
-            let is_over = is_done && ends == before;
-            if self.settings.until_caught_up && (is_still || (is_over && self.has_all().await?)) {
-                return Ok(Watched { ends, caught_up: is_over });
+            let is_over = self.settings.until_caught_up && is_done && ends == before && self.has_all().await;
+            if self.settings.until_caught_up && (is_still || is_over) {
+                return Watched { ends, caught_up: is_over };
             }
             before = ends;
         }
@@ -112,10 +111,16 @@ impl Monitor {
     }
 
     /// Whether every partition that the source has by now has begun.
-    async fn has_all(&self) -> Result<bool> {
-        let selected = cluster::select(&self.source, &self.settings.topics).await?;
+    async fn has_all(&self) -> bool {
+        let selected = match cluster::select(&self.source, &self.settings.topics).await {
+            Ok(selected) => selected,
+            Err(error) => {
+                tracing::warn!(%error, "whether the source has new partitions is not known");
+                return false;
+            }
+        };
         let flows = self.flows.lock().unwrap_or_else(PoisonError::into_inner);
-        Ok(selected.partitions().all(|partition| flows.contains_key(&partition)))
+        selected.partitions().all(|partition| flows.contains_key(&partition))
     }
 
     fn say(&self) {

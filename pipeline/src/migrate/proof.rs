@@ -12,8 +12,9 @@ use serde::Serialize;
 use super::cut_over::CutOver;
 use super::report::{MigrateReport, Standing};
 use super::reread::SourceSide;
+use super::translate::{compacts, firsts, firsts_of_targets};
 use crate::Result;
-use crate::kafka::{At, Isolation};
+use crate::kafka::Isolation;
 use crate::ranges::{Read, Sink};
 use crate::restore::proof::ReadBack;
 use crate::restore::topics;
@@ -41,7 +42,7 @@ pub enum ProofVerdict {
     Equal,
     /// All records that both sides still have are the same; the older ones are gone from one of them.
     EqualWhereBothHave,
-    /// The source has compacted since: it has fewer records than were brought.
+    /// One side has compacted since: it has fewer records than were brought.
     Compacted,
     /// They are not the same. Exit code 4.
     Differs,
@@ -50,7 +51,7 @@ pub enum ProofVerdict {
 }
 
 impl PartitionProof {
-    fn unread(why: String) -> Self {
+    pub(super) fn unread(why: String) -> Self {
         Self {
             verdict: ProofVerdict::Unread,
             records: 0,
@@ -113,17 +114,26 @@ impl CutOver<'_> {
     /// It was stopped; a cluster cannot be asked.
     pub(super) async fn prove(&self, report: &mut MigrateReport) -> Result<()> {
         let standings = report.standings();
-        let firsts = self.firsts(standings.keys().cloned()).await?;
-        let targets = standings.values().map(|standing| standing.target.clone());
-        let mut there = self.target.list_offsets(targets, At::Earliest, Isolation::ReadUncommitted).await;
-        let mut compared = BTreeMap::new();
+        let mut here = firsts(self.source, standings.keys().cloned()).await;
+        let mut there = firsts_of_targets(self.target, &standings, standings.keys()).await;
+        let (mut proofs, mut compared) = (Proofs::new(), BTreeMap::new());
         for (place, standing) in standings {
-            let first = there.remove(&standing.target).and_then(|first| first.ok()?.offset);
-            let target_first = first.unwrap_or(standing.start);
-            compared.insert(place.clone(), Compared { source_first: firsts[&place], target_first, standing });
+            match (here.remove(&place), there.remove(&place)) {
+                (Some(Ok(source_first)), Some(Ok(target_first))) => {
+                    compared.insert(place, Compared { source_first, target_first, standing });
+                }
+                (Some(Err(error)), _) | (_, Some(Err(error))) => {
+                    proofs.insert(place, PartitionProof::unread(topics::with_hint(&error)));
+                }
+                _ => {}
+            }
         }
-        let topics = compared.keys().map(|place| place.topic.clone()).collect();
-        let compacted = self.compacted(topics).await?;
+        let here = compacts(self.source, compared.keys().map(|place| place.topic.clone())).await?;
+        let targets = compared.values().map(|one| one.standing.target.topic.clone());
+        let there = compacts(self.target, targets).await?;
+        let compacted = |place: &TopicPartition, one: &Compared| {
+            [here.get(&place.topic), there.get(&one.standing.target.topic)].map(|is_so| is_so == Some(&true))
+        };
         // Of a log whose beginning is gone nobody knows how many records that were.
         let skips =
             compared.iter().map(|(place, one)| (place.clone(), if one.is_cut() { 0 } else { one.skip() }));
@@ -135,8 +145,7 @@ impl CutOver<'_> {
         });
         let longer = longer.collect();
         read.extend(self.read_sources(&compared, longer).await?);
-        let (mut proofs, mut sources) = (Proofs::new(), BTreeMap::new());
-        let mut ranges = BTreeMap::new();
+        let (mut sources, mut ranges) = (BTreeMap::new(), BTreeMap::new());
         for (place, side) in read {
             let side = match side {
                 Ok(side) => side,
@@ -158,9 +167,7 @@ impl CutOver<'_> {
         for (place, digests) in sources {
             let one = &compared[&place];
             let proof = match read.remove(&one.standing.target) {
-                Some(Ok(ReadBack { digest, .. })) => {
-                    one.compare(digests, digest, compacted.contains(&place.topic))
-                }
+                Some(Ok(ReadBack { digest, .. })) => one.compare(digests, digest, compacted(&place, one)),
                 Some(Err(error)) => PartitionProof::unread(topics::with_hint(&error.at("the target"))),
                 None => continue,
             };
@@ -173,12 +180,12 @@ impl CutOver<'_> {
 
 impl Compared {
     /// `sources` are the digests with the ids of the source and with those of the target: where records have passed before it was
-    /// known that they name schemas, they have kept their ids.
+    /// known that they name schemas, they have kept their ids. `compacted`: whether the source's topic is compacted, and the target's.
     fn compare(
         &self,
         sources: [ContentDigest; 2],
         target: ContentDigest,
-        is_compacted: bool,
+        compacted: [bool; 2],
     ) -> PartitionProof {
         let [plain, landed] = sources;
         let source = if plain == target { plain } else { landed };
@@ -192,18 +199,21 @@ impl Compared {
                 );
                 (ProofVerdict::EqualWhereBothHave, Some(why))
             }
-            () if is_compacted && source.records() < brought => {
-                let why = format!(
-                    "the source holds {} of {brought} records that were brought: it has compacted the log since",
-                    source.records()
-                );
-                (ProofVerdict::Compacted, Some(why))
+            () if compacted[0] && source.records() < brought => {
+                (ProofVerdict::Compacted, Some(shrunk("the source", source.records(), brought)))
+            }
+            () if compacted[1] && target.records() < brought => {
+                (ProofVerdict::Compacted, Some(shrunk("the target", target.records(), brought)))
             }
             () => (ProofVerdict::Differs, Some("the content digests are not the same".to_owned())),
         };
         let records = target.records().min(source.records());
         PartitionProof { verdict, records, source_digest: Some(source), target_digest: Some(target), why }
     }
+}
+
+fn shrunk(side: &str, records: u64, brought: u64) -> String {
+    format!("{side} holds {records} of {brought} records that were brought: it has compacted the log since")
 }
 
 /// What came of each partition.
@@ -230,7 +240,7 @@ mod tests {
     fn what_is_not_the_same_is_never_called_so() {
         let whole = compared(10, 0, 0);
         let verdict =
-            |one: &Compared, source, target, compacts| one.compare(source, target, compacts).verdict;
+            |one: &Compared, source, target, compacts| one.compare(source, target, [compacts, false]).verdict;
         let ten = digest(0, 10);
         assert_eq!(verdict(&whole, [ten; 2], ten, false), ProofVerdict::Equal);
         // With other ids, or as they were.
@@ -242,6 +252,8 @@ mod tests {
         assert_eq!(verdict(&whole, [digest(0, 11); 2], ten, true), ProofVerdict::Differs);
         // Only a log that is compacted may have fewer.
         assert_eq!(verdict(&whole, [digest(0, 9); 2], ten, true), ProofVerdict::Compacted);
+        let in_target = whole.compare([ten; 2], digest(0, 8), [false, true]);
+        assert_eq!(in_target.verdict, ProofVerdict::Compacted, "{in_target:?}");
         let cut = compared(10, 4, 0);
         assert_eq!(verdict(&cut, [digest(4, 6); 2], digest(4, 6), false), ProofVerdict::EqualWhereBothHave);
         assert_eq!(verdict(&cut, [digest(4, 6); 2], digest(5, 5), false), ProofVerdict::Differs);

@@ -32,6 +32,8 @@ pub struct MigrateReport {
     pub groups: Vec<GroupReport>,
     /// Why the cut-over is not complete, where it has caught up.
     pub unfinished: Option<String>,
+    /// Whether that is because it was stopped.
+    pub interrupted: bool,
     /// Target topics that have their own configs now.
     pub finished_topics: Vec<Topic>,
     /// What the reader should know.
@@ -97,7 +99,10 @@ impl MigrateReport {
     pub fn is_partial(&self) -> bool {
         self.stalled
             || self.unfinished.is_some()
-            || self.schemas.as_ref().is_some_and(|schemas| schemas.failed.is_some())
+            || self
+                .schemas
+                .as_ref()
+                .is_some_and(|schemas| schemas.failed.is_some() || !schemas.not_taken.is_empty())
             || self.groups.iter().any(GroupReport::is_partial)
             || self.partitions.iter().any(|partition| {
                 partition.failure.is_some()
@@ -129,9 +134,13 @@ impl MigrateReport {
         self.partitions.iter().filter_map(standing).collect()
     }
 
+    /// Of what is on the target, whatever has no proof was not compared.
     pub(super) fn set_proofs(&mut self, mut proofs: Proofs) {
-        for partition in &mut self.partitions {
-            partition.proof = proofs.remove(&partition.source);
+        let standings = self.standings();
+        for partition in self.partitions.iter_mut().filter(|one| standings.contains_key(&one.source)) {
+            let proof = proofs.remove(&partition.source);
+            partition.proof =
+                Some(proof.unwrap_or_else(|| PartitionProof::unread("nobody has read it".to_owned())));
         }
     }
 

@@ -210,6 +210,8 @@ pub struct SchemaReport {
     pub failed: Option<String>,
     /// By its name at the source, which topic's records name schemas, and how that is known.
     pub topics: BTreeMap<Topic, TopicFraming>,
+    /// Versions that the target takes for no schemas, and those that refer to them, with the reasons.
+    pub not_taken: BTreeSet<String>,
     /// What the reader should know.
     pub warnings: BTreeSet<String>,
 }
@@ -377,7 +379,7 @@ impl Follower {
             report.ids = done.map.ids.iter().map(|(from, to)| (from.to_string(), to.number())).collect();
             report.warnings.extend(plan.warnings);
             report.warnings.extend(done.warnings);
-            report.warnings.extend(done.not_taken.iter().map(|what| format!("schemas: left out: {what}")));
+            report.not_taken.extend(done.not_taken);
         });
         Ok(Some(Arc::new(Remap::live(&self.settings.rules, archive, &done.map))))
     }

@@ -13,14 +13,19 @@ use crate::restore::topics::{self, Facts};
 use crate::{Error, Result};
 
 /// What must hold while a migration writes, so that batches stay as they are.
-const MIRROR: [&str; 6] = [
+const MIRROR: [&str; 8] = [
     "compression.type",
     "message.timestamp.type",
     "message.timestamp.before.max.ms",
     "message.timestamp.after.max.ms",
     "message.timestamp.difference.max.ms",
     "max.message.bytes",
+    COMPACTION[0],
+    COMPACTION[1],
 ];
+
+/// Until the cut-over nothing is compacted: both sides are to be compared then.
+const COMPACTION: [&str; 2] = ["min.compaction.lag.ms", "max.compaction.lag.ms"];
 
 /// A topic that is there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -190,7 +195,9 @@ impl Targets {
         let mut changes = BTreeMap::new();
         let known: BTreeSet<String> = {
             let facts = topics::facts(&self.target, &BTreeSet::new()).await?;
-            mirror(&facts, &BTreeMap::new()).map(|(name, _)| name).collect()
+            let none = BTreeMap::new();
+            let guarded = mirror(&facts, &none).map(|(name, _)| name);
+            guarded.chain(COMPACTION.map(str::to_owned)).collect::<BTreeSet<_>>()
         };
         for source in sources {
             let carried = self.carried(source).await?;
@@ -206,7 +213,10 @@ impl Targets {
 fn mirror(facts: &Facts, carried: &BTreeMap<String, String>) -> impl Iterator<Item = (String, String)> {
     let largest = carried.get("max.message.bytes").and_then(|bytes| bytes.parse().ok());
     let guard = guard::guard(&facts.brokers, carried, 0, largest);
-    guard.into_iter().filter(|(name, _)| MIRROR.contains(&name.as_str()))
+    let compacts = carried.get("cleanup.policy").is_some_and(|policy| policy.contains("compact"));
+    let never = COMPACTION.into_iter().filter(move |_| compacts);
+    let never = never.map(|name| (name.to_owned(), i64::MAX.to_string()));
+    guard.into_iter().filter(|(name, _)| MIRROR.contains(&name.as_str())).chain(never)
 }
 
 /// The error of a topic that is not the one that the migration has written to.

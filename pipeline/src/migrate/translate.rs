@@ -12,13 +12,21 @@ use formats::ids::{OffsetRange, Topic, TopicPartition};
 use super::cut_over::CutOver;
 use super::report::Standing;
 use super::reread::{Ids, Mark, Search, SourceSide};
-use crate::kafka::{At, ConfigResource, Isolation};
+use crate::kafka::{At, Client, ConfigEntry, ConfigResource, Isolation, Refusal};
 use crate::ranges::{self, Sink};
 use crate::restore::topics;
 use crate::{Error, Result};
 
+/// What an offset of the source is in the target.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct To {
+    pub(super) offset: i64,
+    /// What a consumer that goes on there will not see, where there is such.
+    pub(super) why: Option<String>,
+}
+
 /// What offsets of the source are in the target.
-pub(super) type Translated = BTreeMap<(TopicPartition, i64), Result<i64>>;
+pub(super) type Translated = BTreeMap<(TopicPartition, i64), Result<To>>;
 
 impl CutOver<'_> {
     /// What offsets of the source are in the target.
@@ -31,18 +39,30 @@ impl CutOver<'_> {
         wanted: BTreeMap<TopicPartition, BTreeSet<i64>>,
     ) -> Result<Translated> {
         let mut translated = Translated::new();
-        let firsts = self.firsts(wanted.keys().cloned()).await?;
-        let compacted = self.compacted(wanted.keys().map(|place| place.topic.clone()).collect()).await?;
+        let firsts = firsts(self.source, wanted.keys().cloned()).await;
+        let targets = firsts_of_targets(self.target, standings, wanted.keys()).await;
+        let policies = compacts(self.source, wanted.keys().map(|place| place.topic.clone())).await?;
+        // Where nobody says so it may be.
+        let is_compacted = |topic: &Topic| policies.get(topic) != Some(&false);
         let (mut ranges, mut asked) = (BTreeMap::new(), BTreeMap::new());
         for (place, offsets) in wanted {
-            let Standing { position, end, .. } = standings[&place];
+            let Standing { position, end, from, .. } = standings[&place];
             let (open, done): (Vec<i64>, Vec<i64>) =
                 offsets.into_iter().partition(|offset| *offset < position);
             // Behind what was brought: the next record that comes.
-            translated.extend(done.into_iter().map(|offset| ((place.clone(), offset), Ok(end))));
+            let behind = |offset| ((place.clone(), offset), Ok(To { offset: end, why: None }));
+            translated.extend(done.into_iter().map(behind));
             let Some(least) = open.first() else { continue };
-            let range = OffsetRange::new((*least).max(firsts[&place]).min(position), position);
-            let named = compacted.contains(&place.topic);
+            let first = match firsts.get(&place) {
+                Some(Ok(first)) => *first,
+                Some(Err(error)) => {
+                    fail(&mut translated, &place, &open, error);
+                    continue;
+                }
+                None => position,
+            };
+            let range = OffsetRange::new((*least).max(first).max(from).min(position), position);
+            let named = is_compacted(&place.topic);
             let ids = if named { self.ids(&place.topic)? } else { None };
             ranges.insert(place.clone(), (range, SourceSide::counting(open.iter().copied(), named, ids)));
             asked.insert(place, open);
@@ -50,7 +70,7 @@ impl CutOver<'_> {
         let read = self.read(self.source, ranges, Isolation::ReadCommitted).await?;
         let (mut searches, mut marked) = (BTreeMap::new(), BTreeMap::new());
         for (place, read) in read {
-            let Standing { start, end, .. } = standings[&place];
+            let Standing { start, end, from, .. } = standings[&place];
             let side = match read {
                 Ok(side) => side,
                 Err(error) => {
@@ -60,16 +80,24 @@ impl CutOver<'_> {
             };
             let total = side.records();
             let marks = side.marks();
-            if !compacted.contains(&place.topic) {
+            let there = match targets.get(&place) {
+                Some(Ok(there)) => (*there).clamp(start, end),
+                Some(Err(error)) => {
+                    fail(&mut translated, &place, &asked[&place], error);
+                    continue;
+                }
+                None => start,
+            };
+            if !is_compacted(&place.topic) {
                 for Mark { offset, before, .. } in marks {
                     let behind = i64::try_from(total - before).unwrap_or(i64::MAX);
-                    // What lies before the migration's beginning has not come.
-                    let to = end.saturating_sub(behind).max(start);
+                    let wanted = end.saturating_sub(behind);
+                    let to = To { offset: wanted.max(there), why: unseen(offset, from, wanted, there) };
                     translated.insert((place.clone(), offset), Ok(to));
                 }
                 continue;
             }
-            let range = OffsetRange::new(start, end);
+            let range = OffsetRange::new(there, end);
             let search = Search::of(marks.iter().filter_map(|mark| mark.first));
             searches.insert(standings[&place].target.clone(), (range, search));
             marked.insert(place, marks);
@@ -82,20 +110,13 @@ impl CutOver<'_> {
     async fn search(
         &self,
         standings: &BTreeMap<TopicPartition, Standing>,
-        mut searches: BTreeMap<TopicPartition, (OffsetRange, Search)>,
+        searches: BTreeMap<TopicPartition, (OffsetRange, Search)>,
         marked: BTreeMap<TopicPartition, Vec<Mark>>,
         translated: &mut Translated,
     ) -> Result<()> {
-        let first =
-            self.target.list_offsets(searches.keys().cloned(), At::Earliest, Isolation::ReadUncommitted);
-        for (place, first) in first.await {
-            if let (Some((range, _)), Some(first)) = (searches.get_mut(&place), first?.offset) {
-                range.first = range.first.max(first).min(range.end);
-            }
-        }
         let mut searched = self.read(self.target, searches, Isolation::ReadUncommitted).await?;
         for (place, marks) in marked {
-            let Standing { target, end, .. } = &standings[&place];
+            let Standing { target, end, from, .. } = &standings[&place];
             let search = match searched.remove(target) {
                 Some(Ok(search)) => search,
                 Some(Err(error)) => {
@@ -108,38 +129,17 @@ impl CutOver<'_> {
             for Mark { offset, first, .. } in marks {
                 let to = match first.map(|first| search.found(first)) {
                     // Whatever was behind it is gone from the source.
-                    None => Ok(*end),
-                    Some(Some(found)) => Ok(found),
+                    None => Ok(To { offset: *end, why: None }),
+                    Some(Some(found)) => Ok(To { offset: found, why: unseen(offset, *from, found, found) }),
                     Some(None) => Err(Error::permanent(format!(
-                        "the record of {place} at or behind offset {offset} is not in {target}"
+                        "the record of {place} at or behind offset {offset} is not in {target} any more"
                     ))
-                    .hint("run with `migrate.proof: true`, and see what it says of this partition")),
+                    .hint("the target's own retention or compaction may have taken it: set the group's offset there by hand (kafka-consumer-groups)")),
                 };
                 translated.insert((place.clone(), offset), to);
             }
         }
         Ok(())
-    }
-
-    /// Topics of the source that are compacted, or may be.
-    pub(super) async fn compacted(&self, topics: BTreeSet<Topic>) -> Result<BTreeSet<Topic>> {
-        let resources: Vec<_> = topics.into_iter().map(ConfigResource::Topic).collect();
-        let described = self.source.describe_configs(&resources, Some(&["cleanup.policy"])).await?;
-        let compacts = described.into_iter().filter_map(|(resource, configs)| {
-            let ConfigResource::Topic(topic) = resource else { return None };
-            let policy = configs.ok().and_then(|configs| configs.into_iter().next()?.value);
-            policy.is_none_or(|policy| policy.contains("compact")).then_some(topic)
-        });
-        Ok(compacts.collect())
-    }
-
-    /// The first offsets of partitions of the source.
-    pub(super) async fn firsts(
-        &self,
-        places: impl Iterator<Item = TopicPartition>,
-    ) -> Result<BTreeMap<TopicPartition, i64>> {
-        let first = self.source.list_offsets(places, At::Earliest, Isolation::ReadUncommitted).await;
-        first.into_iter().map(|(place, first)| Ok((place, first?.offset.unwrap_or(0)))).collect()
     }
 
     /// What becomes of ids in a topic; none where nothing does.
@@ -150,11 +150,62 @@ impl CutOver<'_> {
     /// Reads ranges of partitions.
     pub(super) async fn read<S: Sink>(
         &self,
-        client: &crate::kafka::Client,
+        client: &Client,
         ranges: BTreeMap<TopicPartition, (OffsetRange, S)>,
         isolation: Isolation,
     ) -> Result<ranges::Read<S>> {
         ranges::read(client, ranges, isolation, self.budget, &self.progress.records_compared, self.stop).await
+    }
+}
+
+/// Which topics of a cluster are compacted; of those whose configs may not be read nothing is said.
+pub(super) async fn compacts(
+    client: &Client,
+    topics: impl Iterator<Item = Topic>,
+) -> Result<BTreeMap<Topic, bool>> {
+    let topics: BTreeSet<Topic> = topics.collect();
+    let resources: Vec<_> = topics.into_iter().map(ConfigResource::Topic).collect();
+    let described = client.describe_configs(&resources, Some(&["cleanup.policy"])).await?;
+    let policy = |(resource, configs): (ConfigResource, std::result::Result<Vec<ConfigEntry>, Refusal>)| {
+        let ConfigResource::Topic(topic) = resource else { return None };
+        let policy = configs.ok()?.into_iter().next()?.value?;
+        Some((topic, policy.contains("compact")))
+    };
+    Ok(described.into_iter().filter_map(policy).collect())
+}
+
+/// The first offsets of partitions.
+pub(super) async fn firsts(
+    client: &Client,
+    places: impl IntoIterator<Item = TopicPartition>,
+) -> BTreeMap<TopicPartition, Result<i64>> {
+    let first = client.list_offsets(places, At::Earliest, Isolation::ReadUncommitted).await;
+    first.into_iter().map(|(place, first)| (place, first.map(|first| first.offset.unwrap_or(0)))).collect()
+}
+
+/// The first offsets of the targets of partitions, by partition of the source.
+pub(super) async fn firsts_of_targets(
+    client: &Client,
+    standings: &BTreeMap<TopicPartition, Standing>,
+    places: impl Iterator<Item = &TopicPartition>,
+) -> BTreeMap<TopicPartition, Result<i64>> {
+    let targets: BTreeMap<&TopicPartition, &TopicPartition> =
+        places.filter_map(|place| Some((&standings.get(place)?.target, place))).collect();
+    let first = firsts(client, targets.keys().map(|target| (*target).clone())).await;
+    first.into_iter().filter_map(|(target, first)| Some(((*targets.get(&target)?).clone(), first))).collect()
+}
+
+/// What a consumer at `offset` of the source will not see in the target, where the migration began at `from`; it would go on at
+/// `wanted`, and the target begins at `there`.
+fn unseen(offset: i64, from: i64, wanted: i64, there: i64) -> Option<String> {
+    match () {
+        () if offset < from => Some(format!(
+            "records of the source before offset {from}, where the migration began, are not in the target"
+        )),
+        () if wanted < there => {
+            Some(format!("the target's own retention has deleted {} of its records", there - wanted))
+        }
+        () => None,
     }
 }
 

@@ -516,6 +516,7 @@ impl Coordinator {
             max_bytes,
             partition_max_bytes: max_bytes.min(4 << 20),
             isolation: self.settings.isolation,
+            from_rack: true,
             ..FetchSettings::default()
         };
         let fetcher = Fetcher::new(self.client.clone(), broker, settings, self.budget.clone());

@@ -129,7 +129,7 @@ impl Follower {
         }
         memory.looks = memory.looks.wrapping_add(1);
         // Before the walk: what has such an id is seen by it, or gone.
-        let next_ids = self.next_ids().await?;
+        let (next_ids, lost) = self.next_ids().await?;
         let heads = live.contexts().into_iter().map(|context| {
             let head = live.read(&context, ContextState::head);
             (context, head)
@@ -153,7 +153,8 @@ impl Follower {
         if doubted.is_empty() {
             self.settings(&mut part, &mut found).await?;
         }
-        let strange = self.raise_ids(next_ids, memory.whole, &mut part, &mut found).await?;
+        let raised = self.raise_ids(next_ids, memory.whole, &mut part, &mut found).await?;
+        let strange = raised + if memory.whole { 0 } else { lost };
         let waiting = memory.held.iter().filter(|key| !found.left_out.contains_key(*key)).count();
         let behind = doubted.len() as u64 + waiting as u64 + strange;
         memory.doubted = doubted;
@@ -474,21 +475,25 @@ impl Follower {
         places
     }
 
-    /// What the leader would give as the next id of each context that has a schema here, where it tells that.
-    async fn next_ids(&self) -> Result<BTreeMap<Context, SchemaId>, Trouble> {
+    /// What the leader would give as the next id of each context that has a version here, where it tells that; and of how many it does
+    /// not have the schema that was asked for: that version is gone, or its number another schema's.
+    async fn next_ids(&self) -> Result<(BTreeMap<Context, SchemaId>, u64), Trouble> {
         let live = self.live();
-        let mut next = BTreeMap::new();
+        let (mut next, mut lost) = (BTreeMap::new(), 0);
         for context in live.contexts() {
-            let any = live.read(&context, |state| state.any_schema().map(|row| row.key.id));
+            let any = live.read(&context, |state| {
+                let (_, versions) = state.subjects().find(|(_, versions)| !versions.is_empty())?;
+                versions.first().map(|version| version.schema.id)
+            });
             let Some(id) = any else { continue };
             let at = Subject::new(context.clone(), "");
             match self.client().highest_id(id, &at).await {
                 Ok(highest) => next.extend(highest.map(|highest| (context, highest.saturating_add(1)))),
-                Err(error) if error.is_absent() => {}
+                Err(error) if error.is_absent() => lost += 1,
                 Err(error) => return Err(Trouble::Leader(error.into())),
             }
         }
-        Ok(next)
+        Ok((next, lost))
     }
 
     /// Sees to it that no id is given here that the leader has given, though its schema is gone. Such an id may also be that of a version

@@ -221,8 +221,8 @@ impl Remap {
 
     /// The rules of a topic, by its name in the backup; nothing where its records need not be looked at.
     pub(crate) fn topic(&self, topic: &Topic) -> Option<Arc<TopicRemap>> {
-        // Whoever wants records apart wants them found where no id changes, too.
-        self.rules(topic, true).filter(|_| self.ids.change() || self.unknown == UnknownIds::Quarantine)
+        // Where no id changes there may be some that nobody knows all the same.
+        self.rules(topic, true).filter(|_| self.ids.change() || self.unknown != UnknownIds::Keep)
     }
 
     fn rules(&self, topic: &Topic, is_fresh: bool) -> Option<Arc<TopicRemap>> {

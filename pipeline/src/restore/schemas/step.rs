@@ -120,7 +120,7 @@ impl Step<'_> {
         let framings = match &pinned {
             Some(pin) => pin.framings.clone(),
             None if is_complete || !self.rules.rewrite => Framings::new(),
-            None if !ids.change() && !ids.has_guids() && self.rules.unknown != UnknownIds::Quarantine => {
+            None if !ids.change() && !ids.has_guids() && self.rules.unknown == UnknownIds::Keep => {
                 Framings::new()
             }
             None => self.framings(&archive, &ids, sources, &mut warnings).await?,
