@@ -88,6 +88,7 @@ fn as_json(backup_id: &formats::ids::BackupId, report: &BackupReport, code: u8) 
             "left_out": schemas.left_out,
             "failed": schemas.failed,
             "settings_failed": schemas.settings_failed,
+            "keys_failed": schemas.keys_failed,
             "unknown_ids": schemas.unknown_ids.as_ref().map(|ids| ids.iter().map(unknown_id).collect::<Vec<_>>()),
         })),
     })
@@ -142,6 +143,9 @@ fn as_text(backup_id: &formats::ids::BackupId, report: &BackupReport) -> String 
         }
         if let Some(why) = schemas.settings_failed.as_ref().filter(|_| schemas.failed.is_none()) {
             lines.push(format!("settings of subjects are as they were read before: {why}"));
+        }
+        if let Some(why) = &schemas.keys_failed {
+            lines.push(format!("keys of encryption are as they were read before: {why}"));
         }
         if let Some(why) = &schemas.failed {
             lines.push(format!(

@@ -26,7 +26,11 @@ impl RegistrySource {
                 }
                 give(found, Found::AllOthers(FROM_TOPIC)).await
             }
-            None => self.keys(found).await,
+            // Whatever is wrong with keys, schemas and settings are read.
+            None => match self.keys(found).await {
+                Err(error) if !found.is_closed() => give(found, Found::KeysFailed(error.to_string())).await,
+                done => done,
+            },
         }
     }
 

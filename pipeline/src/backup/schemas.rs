@@ -70,6 +70,8 @@ pub struct SchemaReport {
     pub failed: Option<String>,
     /// Why settings and modes could not be read when they were asked for last: those in the backup may be older.
     pub settings_failed: Option<String>,
+    /// Why keys of encryption could not be read when they were asked for last: some may not be in the backup.
+    pub keys_failed: Option<String>,
     /// Schemas that records of this run name and that the backup does not have although the registry was looked at after them; none
     /// where records are not scanned, or the last walk failed.
     pub unknown_ids: Option<Vec<UnknownId>>,
@@ -251,7 +253,13 @@ impl Follower {
             self.settings_due = Instant::now() + SETTINGS_INTERVAL.max(began.elapsed() * SHARE);
             self.report.settings_failed = walked.as_ref().err().map(ToString::to_string);
             match walked {
-                Ok(walked) => return Ok(self.note(walked, head)),
+                Ok(walked) => {
+                    if let Some(why) = &walked.keys_failed {
+                        tracing::warn!(why, registry = source.name(), "keys of encryption could not be read");
+                    }
+                    self.report.keys_failed.clone_from(&walked.keys_failed);
+                    return Ok(self.note(walked, head));
+                }
                 // Perhaps it is only settings that cannot be read. What records need are the versions.
                 Err(error) => {
                     tracing::warn!(%error, registry = source.name(), "settings and modes could not be read; versions are read without them");

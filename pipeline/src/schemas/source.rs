@@ -53,6 +53,8 @@ pub enum Found {
     /// Everything of this source of [`OtherRow`]s was given: what else is known of it is there no more. Of a source of which this is
     /// not said nothing is removed, because perhaps nobody could be asked.
     AllOthers(&'static str),
+    /// Why keys of encryption could not be read, or not all of them; everything else was.
+    KeysFailed(String),
     /// The registry's own version.
     RegistryVersion(String),
 }

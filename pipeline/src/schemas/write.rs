@@ -73,6 +73,8 @@ pub struct Walked {
     pub seen: u64,
     /// Subjects of which something is left out by the selection.
     pub left_out: BTreeSet<String>,
+    /// Why keys of encryption could not be read, where they were asked for.
+    pub keys_failed: Option<String>,
 }
 
 impl SchemaWriter {
@@ -119,7 +121,7 @@ impl SchemaWriter {
         let before = self.newest.clone();
         let mut pass = Pass::new(self, source, self.seam.clock.now_ms());
         pass.run(depth).await?;
-        let Pass { changes, new, gone, seen, left_out, .. } = pass;
+        let Pass { changes, new, gone, seen, left_out, keys_failed, .. } = pass;
         let left_out = left_out.into_iter().map(|(subject, _)| subject).collect();
         self.seq = self.seq.max(covers + 1);
         if !changes.is_empty() {
@@ -130,7 +132,7 @@ impl SchemaWriter {
             let after = before.filter(|_| is_new).map(|before| before.key);
             Op::Schemas { object, after, covers }
         });
-        Ok(Walked { op, new, gone, seen: seen.len() as u64, left_out })
+        Ok(Walked { op, new, gone, seen: seen.len() as u64, left_out, keys_failed })
     }
 
     /// Writes what has changed as one snapshot or several.
@@ -275,6 +277,7 @@ struct Pass<'a> {
     others: HashSet<(String, String)>,
     /// Sources of others of which everything was given.
     all_others: HashSet<&'static str>,
+    keys_failed: Option<String>,
     /// Versions that the selection leaves out.
     left_out: HashSet<Numbered>,
     /// What taken schemas refer to.
@@ -297,6 +300,7 @@ impl<'a> Pass<'a> {
             places: HashSet::new(),
             others: HashSet::new(),
             all_others: HashSet::new(),
+            keys_failed: None,
             left_out: HashSet::new(),
             referred: HashSet::new(),
             new: 0,
@@ -404,6 +408,7 @@ impl<'a> Pass<'a> {
                 self.others.insert(key);
             }
             Found::AllOthers(source) => drop(self.all_others.insert(source)),
+            Found::KeysFailed(why) => self.keys_failed = Some(why),
             Found::RegistryVersion(version) => {
                 self.changes.registry_version =
                     Some(version).filter(|version| catalog.registry_version.as_ref() != Some(version));

@@ -297,7 +297,7 @@ impl Prepared {
                 report = rules.target.run(&self.archive, &self.notes, stop).await?;
                 failpoint::hit("after_schemas");
                 let (map, framings) = (report.map.clone(), self.framings.clone());
-                let not_taken = report.not_taken.iter().take(MOST_NAMED).cloned().collect();
+                let not_taken = report.not_taken.iter().take(MOST_NAMED).map(|what| short(what)).collect();
                 let pin = SchemaPin { map, framings, settings: rules.settings.clone(), not_taken };
                 let pin = entries.pin_schemas(number, &pin).await?;
                 failpoint::hit("after_schema_pin");
@@ -327,5 +327,14 @@ impl Prepared {
         let (archive, framings) = (Arc::clone(&self.archive), pin.framings);
         let remap = Remap { ids, readers, keys: rules.keys, unknown: rules.unknown, archive, framings };
         Ok((remap, report, warnings))
+    }
+}
+
+/// The beginning of a reason: a registry may answer with the whole schema, and an entry of the journal has a limit.
+fn short(what: &str) -> String {
+    const MOST: usize = 500;
+    match what.char_indices().nth(MOST) {
+        Some((end, _)) => format!("{}…", &what[..end]),
+        None => what.to_owned(),
     }
 }
