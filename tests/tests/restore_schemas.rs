@@ -307,11 +307,11 @@ fn a_restore_that_is_killed_at_any_instant_comes_to_the_same_end_with_modes_and_
 fn a_registry_that_a_dead_run_left_open_gets_its_modes_and_levels_back() {
     let away = away("open", "6");
     for (name, line, left) in [
-        ("forced", "force_ids: true", ["IMPORT", "FULL"]),
-        ("levels", "force_register: true", ["READWRITE", "NONE"]),
+        ("shut-forced", "force_ids: true", ["IMPORT", "FULL"]),
+        ("shut-levels", "force_register: true", ["READWRITE", "NONE"]),
     ] {
         let registry = Registry::start();
-        if name == "levels" {
+        if name == "shut-levels" {
             take_ids(&registry, 30);
         }
         ask(&registry, "PUT", "/config", &json!({ "compatibility": "FULL_TRANSITIVE" }));
@@ -329,7 +329,7 @@ fn a_registry_that_a_dead_run_left_open_gets_its_modes_and_levels_back() {
         assert_eq!(report["verdict"], "proven", "{name}: {report:#}");
         assert_eq!(now(), ["READWRITE", "FULL"], "{name}");
         // An empty registry gets the level that the source had, one in use keeps its own.
-        let level = if name == "forced" { "BACKWARD" } else { "FULL_TRANSITIVE" };
+        let level = if name == "shut-forced" { "BACKWARD" } else { "FULL_TRANSITIVE" };
         assert_eq!(ask(&registry, "GET", "/config", &Value::Null)["compatibilityLevel"], level, "{name}");
         for place in places(&registry) {
             assert!(place[1]["mode"].as_str().is_none_or(|mode| mode == "READWRITE"), "{name}: {place}");
