@@ -199,7 +199,7 @@ mod tests {
                 assert_eq!(row.record_bytes().expect("bytes"), (key.to_vec(), value.to_vec()));
             }
         }
-        let row = OtherRow::record(odd[0], b"{}");
+        let row = OtherRow::record(odd[1], b"{}");
         assert_eq!(row.read().expect("read"), Other::Record(Some("ENCRYPTION".to_owned())));
         let broken = OtherRow { key: json!({ "hex": "0" }), ..row };
         assert_eq!(broken.read().expect_err("half a byte").kind(), ErrorKind::Corrupt);
