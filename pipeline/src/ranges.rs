@@ -29,7 +29,7 @@ const PATIENCE: Duration = Duration::from_secs(120);
 const FETCH: usize = 8 << 20;
 const SHARE: usize = 4;
 /// The most that one batch may decompress to.
-const CAP: usize = 512 << 20;
+pub(crate) const CAP: usize = 512 << 20;
 
 /// Takes what is read of one partition.
 pub(crate) trait Sink: Send + 'static {
@@ -41,6 +41,10 @@ pub(crate) trait Sink: Send + 'static {
     /// # Errors
     /// It cannot be read. Nothing more of the partition is.
     fn take(&mut self, batch: &RecordBatch<'_>, keep: OffsetRange, scratch: &mut Scratch) -> Result<()>;
+
+    /// The batches of an answer are over, and the next may be long in coming: what codecs need in memory is let go of, so that it does not
+    /// grow with the number of partitions.
+    fn rest(&mut self) {}
 
     /// How many records it has taken.
     fn records(&self) -> u64;
@@ -190,16 +194,13 @@ async fn read_from<S: Sink>(
                 return round;
             }
         };
-        if idle.elapsed() > PATIENCE / 4 {
-            break;
-        }
         for fetched in outcome.partitions {
             let partition = fetched.partition;
             let Some(mut reading) = partitions.remove(&partition) else { continue };
             if let Some(code) = fetched.error {
                 fetcher.remove(&partition);
                 let topic = format!("topic {}", partition.topic);
-                let error = code.to_error(format!("reading back {partition}"), None);
+                let error = code.to_error(format!("reading {partition}"), None);
                 let error = needing(error, "READ", &topic);
                 round.push((
                     partition,
@@ -212,6 +213,7 @@ async fn read_from<S: Sink>(
             let read = tokio::task::spawn_blocking(move || {
                 reading.sink.list_aborted(&aborted);
                 let result = give(&mut reading, &records);
+                reading.sink.rest();
                 (reading, result)
             });
             let (reading, result) = match read.await {
@@ -230,7 +232,7 @@ async fn read_from<S: Sink>(
             match result {
                 Err(error) => {
                     fetcher.remove(&partition);
-                    let error = error.at(format!("reading back {partition}"));
+                    let error = error.at(format!("reading {partition}"));
                     round.push((partition, Err(error)));
                 }
                 Ok(()) if reading.next >= reading.end => {
@@ -242,6 +244,10 @@ async fn read_from<S: Sink>(
                     partitions.insert(partition, reading);
                 }
             }
+        }
+        // Only now: what was long in coming is taken all the same.
+        if idle.elapsed() > PATIENCE / 4 {
+            break;
         }
     }
     round.extend(partitions.into_iter().map(|(partition, reading)| (partition, Ok(reading))));

@@ -1,7 +1,8 @@
 //! Clusters of several brokers: leaders that die and come back under a running backup (B1, B2), and the closest replica.
 
+use sandbox::binary::Replevin;
 use sandbox::client::{self, Compared, Isolation, NewRecord, Producer};
-use sandbox::job::{Job, folder};
+use sandbox::job::{Job, folder, json};
 use sandbox::kafka::{KafkaCluster, KafkaVersion};
 use sandbox::process::wait_until;
 use sandbox::proxy::{Direction, Toxic, Toxiproxy};
@@ -111,5 +112,17 @@ fn the_replica_in_the_own_rack_is_read() {
         &job.dump_all("near", Isolation::ReadCommitted),
         Compared::Everything,
     );
+
+    // What is read back is the leader's, which names the nearer replica to whoever tells a rack, and gives it nothing itself.
+    let servers = direct.replace(',', "\", \"");
+    let cluster_and_rack =
+        format!("  bootstrap_servers: [\"{servers}\"]\n  connection: {{client_rack: rack-{other}}}\n");
+    let file = format!(
+        "mode: migrate\nmigration_id: near\nsource:\n{cluster_and_rack}  topics: {{include: [near]}}\ntarget:\n{cluster_and_rack}migrate:\n  \
+         topic_mapping: {{near: near-too}}\n"
+    );
+    let migrate = Replevin::new(&["migrate", "--until-caught-up", "--output", "json"]).config(file);
+    let report = json(&migrate.limit(Duration::from_secs(90)).run().expect_code(0));
+    assert_eq!(report["partitions"][0]["proof"]["verdict"], "equal", "{report:#}");
     cluster.stop();
 }

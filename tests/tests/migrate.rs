@@ -329,6 +329,28 @@ fn new_partitions_and_topics_are_found_and_a_source_made_anew_is_refused() {
 }
 
 #[test]
+fn nothing_is_compacted_in_the_target_before_the_cut_over() {
+    let (old, new) = clusters();
+    let configs = [("cleanup.policy", "compact"), ("max.compaction.lag.ms", "60000")];
+    client::create_topic(&old.bootstrap(), "uncompacted", 1, 1, &configs);
+    Producer::new(&old.bootstrap(), &[]).send("uncompacted", &records("some", 10));
+    let migration = Migration::new("uncompacted", &["uncompacted"]);
+    let lags = || {
+        let configs = client::configs(&new.bootstrap(), "uncompacted");
+        ["min.compaction.lag.ms", "max.compaction.lag.ms"].map(|name| configs.get(name).cloned())
+    };
+    let live = migration.live();
+    until("it to come", || client::topics(&new.bootstrap()).iter().any(|topic| topic == "uncompacted"));
+    let never = Some(i64::MAX.to_string());
+    assert_eq!(lags(), [never.clone(), never]);
+    live.signal("TERM");
+    live.wait().expect_code(0);
+    migration.catch_up();
+    let [least, most] = lags();
+    assert!(least.is_none_or(|least| least == "0") && most.as_deref() == Some("60000"), "{most:?}");
+}
+
+#[test]
 fn a_partition_keeps_the_beginning_that_it_had_when_it_died() {
     let (old, new) = clusters();
     client::create_topic(&old.bootstrap(), "latest", 1, 1, &[]);

@@ -104,6 +104,10 @@ fn whatever_the_target_registry_holds_the_same_objects_are_read_while_producers_
         assert_eq!(topics["here-text"]["value"]["how"], "raw", "{name}: {topics:#}");
         assert_eq!(topics["here-raw"]["value"]["how"], "raw", "{name}: {topics:#}");
     }
+    // A run that brings nothing knows all of that as well.
+    let again = caught_up(&migrations[0]);
+    let how = |kind: &str| again["schemas"]["topics"][format!("here-{kind}")]["value"]["how"].clone();
+    assert_eq!(["avro", "copy", "text", "raw"].map(how), ["named", "inferred", "raw", "raw"], "{again:#}");
 }
 
 #[test]

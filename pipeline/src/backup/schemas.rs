@@ -350,6 +350,7 @@ mod tests {
     use super::*;
     use crate::archive::samples::Sample;
     use crate::schemas::shelf::Shelf;
+    use formats::schemas::PlaceRow;
 
     async fn follower(sample: &Sample, shelf: &Arc<Shelf>) -> Follower {
         let settings = SchemaSettings {
@@ -380,6 +381,22 @@ mod tests {
         assert!(report.settings_failed.is_some_and(|why| why.contains("403")));
         assert_eq!((report.failed, report.versions, report.covers), (None, 1, 1));
         assert_eq!(*shelf.asked.lock().unwrap(), [Depth::Everything, Depth::Versions]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn keys_that_cannot_be_read_hold_no_settings_back() {
+        let mut sample = Sample::new().await;
+        let shelf = Arc::new(Shelf::default());
+        shelf.put("s", 1, 1, "\"int\"");
+        let place = PlaceRow { place: "s".into(), config: None, mode: Some("READONLY".into()) };
+        *shelf.places.lock().unwrap() = vec![place.clone()];
+        *shelf.keys_fail.lock().unwrap() = Some("GET /dek-registry/v1/keks: 403".into());
+        let mut follower = follower(&sample, &shelf).await;
+        follower.walk(1).await.unwrap();
+        assert_eq!(follower.writer.catalog().places.get("s"), Some(&place));
+        let report = follower.finish(&mut sample.log, false, BTreeMap::new()).await.unwrap();
+        assert_eq!((report.failed, report.settings_failed), (None, None));
+        assert!(report.keys_failed.is_some_and(|why| why.contains("403")));
     }
 
     #[tokio::test(start_paused = true)]

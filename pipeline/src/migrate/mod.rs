@@ -307,9 +307,6 @@ pub async fn run(
     let mut report = report::report(settings, &flows, &progress.lags(), watched.as_ref());
     report.schemas =
         report_of_schemas.map(|said| said.lock().unwrap_or_else(PoisonError::into_inner).clone());
-    if let (Some(said), Some(known)) = (&mut report.schemas, &schemas) {
-        said.topics = known.taken_for();
-    }
     report.warnings.extend(refused.iter().map(|(topic, why)| format!("topic {topic} is left out: {why}")));
     if report.caught_up {
         let cut_over = CutOver {
@@ -322,6 +319,10 @@ pub async fn run(
             stop: &stop,
         };
         cut_over.run(&mut report, &targets).await;
+    }
+    if let (Some(said), Some(known)) = (&mut report.schemas, &schemas) {
+        // Only now: of a topic that came in an earlier run, the comparison has told it.
+        said.topics = known.taken_for();
     }
     report.duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
     Ok(report)

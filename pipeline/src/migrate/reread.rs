@@ -11,11 +11,8 @@ use formats::transactions::{self, Fate, TransactionTracker};
 use super::schemas::{Current, Schemas};
 use crate::Result;
 use crate::kafka::AbortedTransaction;
-use crate::ranges::{Scratch, Sink};
-use crate::restore::schemas::Remapper;
-
-/// The most that one batch may decompress to.
-pub(super) const CAP: usize = 512 << 20;
+use crate::ranges::{CAP, Scratch, Sink};
+use crate::restore::schemas::{Remapper, TopicRemap};
 
 /// An offset of the source that is looked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,6 +35,8 @@ pub(super) struct SourceSide {
     /// Whether the first record behind each mark is wanted.
     named: bool,
     ids: Option<Ids>,
+    /// For batches with the ids of the target; for as long as an answer lasts.
+    more: Scratch,
     digests: Option<Digests>,
 }
 
@@ -52,30 +51,44 @@ struct Digests {
 /// What ids become.
 #[derive(Debug)]
 pub(super) struct Ids {
-    pub(super) schemas: Arc<Schemas>,
-    pub(super) current: Current,
-    pub(super) topic: Topic,
-    pub(super) remapper: Option<Remapper>,
+    schemas: Arc<Schemas>,
+    current: Current,
+    topic: Topic,
+    /// None: nothing is to be changed, as far as is known.
+    rules: Option<Arc<TopicRemap>>,
     /// Whether the topic's records are still looked at to find out what it is taken for.
-    pub(super) is_open: bool,
+    is_open: bool,
+    /// For as long as an answer lasts.
+    remapper: Option<Remapper>,
 }
 
 impl Ids {
+    /// Of a topic; `rules` where it is known what it is taken for, otherwise its records tell that once more.
+    pub(super) fn new(
+        schemas: Arc<Schemas>,
+        current: Current,
+        topic: Topic,
+        rules: Option<Option<Arc<TopicRemap>>>,
+    ) -> Self {
+        let is_open = rules.is_none();
+        Self { schemas, current, topic, rules: rules.flatten(), is_open, remapper: None }
+    }
+
     /// The batch with the ids of the target; empty where none of them changes.
     fn remapped(&mut self, batch: &RecordBatch<'_>) -> Result<Vec<u8>> {
         if self.is_open {
             let rules = self.schemas.topic(&self.current, &self.topic, Some(i64::MAX), batch.bytes())?;
-            match (&mut self.remapper, rules.and_then(|rules| rules.settled)) {
-                (Some(remapper), Some(rules)) => remapper.follow(rules),
-                (_, rules) => {
-                    self.remapper = rules.map(|rules| Remapper::new(rules, CAP)).transpose()?;
-                }
+            self.rules = rules.and_then(|rules| rules.settled);
+        }
+        let Some(rules) = &self.rules else { return Ok(Vec::new()) };
+        let remapper = match &mut self.remapper {
+            Some(remapper) => {
+                remapper.follow(Arc::clone(rules));
+                remapper
             }
-        }
-        match &mut self.remapper {
-            Some(remapper) => Ok(remapper.remap(batch)?.bytes),
-            None => Ok(Vec::new()),
-        }
+            none => none.insert(Remapper::new(Arc::clone(rules), CAP)?),
+        };
+        Ok(remapper.remap(batch)?.bytes)
     }
 }
 
@@ -90,6 +103,7 @@ impl SourceSide {
             passed: 0,
             named,
             ids,
+            more: Scratch::default(),
             digests: None,
         }
     }
@@ -194,7 +208,17 @@ impl Sink for SourceSide {
             None => Vec::new(),
         };
         let other = if other.is_empty() { None } else { Some(RecordBatch::parse(&other)?) };
-        self.decoded(batch, other.as_ref(), keep, [scratch, &mut Scratch::default()])
+        let mut more = std::mem::take(&mut self.more);
+        let decoded = self.decoded(batch, other.as_ref(), keep, [scratch, &mut more]);
+        self.more = more;
+        decoded
+    }
+
+    fn rest(&mut self) {
+        self.more = Scratch::default();
+        if let Some(ids) = &mut self.ids {
+            ids.remapper = None;
+        }
     }
 
     fn records(&self) -> u64 {

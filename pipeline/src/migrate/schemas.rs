@@ -16,12 +16,12 @@ use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
-use super::reread::{CAP, Ids};
+use super::reread::Ids;
 use crate::budget::Budget;
 use crate::kafka::Client;
 use crate::restore::journal::{TopicJournal, notes, notes_id};
 use crate::restore::schemas::{
-    Framing, Remap, Remapper, SchemaNotes, SchemaRules, TopicFraming, TopicRemap, UnknownIds,
+    Framing, Remap, SchemaNotes, SchemaRules, TopicFraming, TopicRemap, UnknownIds,
 };
 use crate::schemas::{Depth, SchemaArchive, SchemaSelection, SchemaSource, SchemaWriter};
 use crate::seam::backoff;
@@ -153,20 +153,15 @@ impl Schemas {
     }
 
     /// What becomes of ids in a topic whose records are read once more.
-    pub(super) fn reread(self: &Arc<Self>, topic: &Topic) -> Result<Ids> {
+    pub(super) fn reread(self: &Arc<Self>, topic: &Topic) -> Ids {
         let current = self.current();
         // Where this run has brought nothing of it, the records tell once more what it is taken for.
-        let (known, _) = self.framings().get(topic).copied().unzip();
-        let rules = known.and_then(|framing| current.remap.of(topic, framing, self.rules.unknown, true));
-        let remapper =
-            rules.filter(|_| self.rules.rewrite).map(|rules| Remapper::new(rules, CAP)).transpose()?;
-        Ok(Ids {
-            schemas: Arc::clone(self),
-            current,
-            topic: topic.clone(),
-            remapper,
-            is_open: known.is_none(),
-        })
+        let known = self.framings().get(topic).copied();
+        let rules = known.map(|(framing, _)| {
+            let rules = current.remap.of(topic, framing, self.rules.unknown, true);
+            rules.filter(|_| self.rules.rewrite)
+        });
+        Ids::new(Arc::clone(self), current, topic.clone(), rules)
     }
 
     /// What the topics are taken for.

@@ -63,7 +63,7 @@ impl CutOver<'_> {
             };
             let range = OffsetRange::new((*least).max(first).max(from).min(position), position);
             let named = is_compacted(&place.topic);
-            let ids = if named { self.ids(&place.topic)? } else { None };
+            let ids = if named { self.ids(&place.topic) } else { None };
             ranges.insert(place.clone(), (range, SourceSide::counting(open.iter().copied(), named, ids)));
             asked.insert(place, open);
         }
@@ -143,8 +143,8 @@ impl CutOver<'_> {
     }
 
     /// What becomes of ids in a topic; none where nothing does.
-    pub(super) fn ids(&self, topic: &Topic) -> Result<Option<Ids>> {
-        self.schemas.map(|schemas| schemas.reread(topic)).transpose()
+    pub(super) fn ids(&self, topic: &Topic) -> Option<Ids> {
+        self.schemas.map(|schemas| schemas.reread(topic))
     }
 
     /// Reads ranges of partitions.

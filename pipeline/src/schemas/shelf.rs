@@ -20,6 +20,8 @@ pub(crate) struct Shelf {
     pub(crate) others: Mutex<Vec<OtherRow>>,
     /// The sources of those that are not served for now.
     pub(crate) silent_others: Mutex<Vec<&'static str>>,
+    /// Why keys of encryption cannot be read.
+    pub(crate) keys_fail: Mutex<Option<String>>,
     /// Things that are given before the walk fails.
     pub(crate) breaks_after: Mutex<Option<usize>>,
     /// A version that no list shows.
@@ -95,6 +97,7 @@ impl SchemaSource for Shelf {
             let sources =
                 [FROM_TOPIC, FROM_DEK_REGISTRY].into_iter().filter(|source| !silent.contains(source));
             all.extend(sources.map(Found::AllOthers));
+            all.extend(self.keys_fail.lock().unwrap().clone().map(Found::KeysFailed));
             all.push(Found::RegistryVersion("7.5.0".into()));
         }
         let breaks_after = *self.breaks_after.lock().unwrap();

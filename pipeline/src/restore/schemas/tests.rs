@@ -274,6 +274,19 @@ async fn keys_can_be_kept_and_a_topic_without_evidence_is_not_looked_at() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn where_no_id_changes_foreign_ones_are_looked_for_unless_they_are_kept() {
+    let framings = [("t", framing(Framing::Raw, Framing::Named))];
+    let unchanged = catalog(&[("t-value", 1, 5, None)]);
+    let mut remap = remap(unchanged, &map(&[("5", 5)]), &framings, Letters::default());
+    let items = vec![(None, framed(5, b"v"), None), (None, framed(99, b"v"), None)];
+    let (after, unknown, counts) = remapped(&remap, "t", items).await.unwrap();
+    assert_eq!((after[0].1.clone(), after[1].1.clone()), (framed(5, b"v"), framed(99, b"v")));
+    assert_eq!((unknown.len(), counts.unknown, counts.values), (1, 1, 0));
+    remap.unknown = UnknownIds::Keep;
+    assert!(remap.topic(&topic("t")).is_none(), "nothing is to be done to it");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_schema_that_cannot_be_read_now_is_no_proof_of_anything() {
     let catalog = catalog(&[("some-x", 1, 5, None)]);
     let framings = [("t", framing(Framing::Raw, Framing::Inferred))];
