@@ -6,7 +6,7 @@ mod target;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Arc, Once};
+use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -34,6 +34,8 @@ pub(crate) struct RegistrySource {
     place: Place,
     /// That no keys are served is said once.
     is_keyless: Once,
+    /// Has heard the lists of the last walk that reached its end.
+    heard: Mutex<Option<Arc<Client>>>,
 }
 
 impl fmt::Debug for RegistrySource {
@@ -45,7 +47,7 @@ impl fmt::Debug for RegistrySource {
 impl RegistrySource {
     /// A source that is asked by this client; `place` says where.
     pub(crate) fn new(client: Arc<Client>, place: Place) -> Self {
-        Self { client, place, is_keyless: Once::new() }
+        Self { client, place, is_keyless: Once::new(), heard: Mutex::new(None) }
     }
 
     async fn settings(&self, found: &Sender<Found>) -> Result<()> {
@@ -73,6 +75,27 @@ impl RegistrySource {
         }
         Ok(())
     }
+
+    /// All that is no version: which of those that were listed are deleted, settings and modes, what is only carried.
+    async fn settings_and_others(&self, listed: Vec<(Subject, i32)>, found: &Sender<Found>) -> Result<()> {
+        if !listed.is_empty() {
+            // Afterwards: what was deleted since it was listed is deleted.
+            let live = self.client.live_versions().await.map_err(asked)?;
+            for (subject, version) in listed.into_iter().filter(|key| !live.contains(key)) {
+                give(found, Found::Deleted(subject.to_string(), version)).await?;
+            }
+        }
+        // Nobody needs it, and not every registry has the path.
+        if let Ok(Some(version)) = self.client.registry_version().await {
+            give(found, Found::RegistryVersion(version)).await?;
+        }
+        self.settings(found).await?;
+        self.others(found).await
+    }
+
+    fn heard(&self) -> MutexGuard<'_, Option<Arc<Client>>> {
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 #[async_trait]
@@ -82,30 +105,28 @@ impl SchemaSource for RegistrySource {
     }
 
     async fn walk(&self, depth: Depth, found: Sender<Found>) -> Result<()> {
-        let mut listed = Vec::new();
-        let mut schemas = std::pin::pin!(self.client.all_schemas());
+        *self.heard() = None;
+        let (mut listed, lists) = (Vec::new(), Arc::new(self.client.listening()));
+        let mut schemas = std::pin::pin!(lists.all_schemas());
         while let Some(schema) = schemas.try_next().await.map_err(asked)? {
             if depth == Depth::Everything && schema.deleted.is_none() {
                 listed.push((Subject::parse(&schema.subject), schema.version));
             }
             give(&found, Found::Version(version(schema)?)).await?;
         }
-        if depth == Depth::Versions {
-            return Ok(());
+        if depth == Depth::Everything {
+            self.settings_and_others(listed, &found).await?;
         }
-        if !listed.is_empty() {
-            // Afterwards: what was deleted since it was listed is deleted.
-            let live = self.client.live_versions().await.map_err(asked)?;
-            for (subject, version) in listed.into_iter().filter(|key| !live.contains(key)) {
-                give(&found, Found::Deleted(subject.to_string(), version)).await?;
-            }
+        *self.heard() = Some(Arc::clone(&lists));
+        Ok(())
+    }
+
+    async fn is_unchanged(&self) -> Result<bool> {
+        let lists = self.heard().clone();
+        match lists {
+            Some(lists) => lists.is_answered_the_same().await.map_err(asked),
+            None => Ok(false),
         }
-        // Nobody needs it, and not every registry has the path.
-        if let Ok(Some(version)) = self.client.registry_version().await {
-            give(&found, Found::RegistryVersion(version)).await?;
-        }
-        self.settings(&found).await?;
-        self.others(&found).await
     }
 
     async fn version(&self, subject: &str, number: i32) -> Result<Option<FoundVersion>> {

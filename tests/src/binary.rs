@@ -160,9 +160,10 @@ impl Running {
         line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok()).unwrap_or(0) * 1024
     }
 
-    /// Kills it at once (SIGKILL); [`Running::wait`] then tells what it had written.
+    /// Kills it at once (SIGKILL), and waits until its ports and files are free; [`Running::wait`] then tells what it had written.
     pub fn kill9(&mut self) {
         let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 
     /// Sends a signal by name: `TERM`, `INT`, `STOP`, `CONT`.

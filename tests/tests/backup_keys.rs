@@ -4,6 +4,7 @@ use sandbox::client::{self, Compared, Isolation, NewRecord, Producer, Rec};
 use sandbox::fixtures;
 use sandbox::job::{Job, folder, json, lineages};
 use sandbox::kafka::{KafkaCluster, KafkaVersion};
+use sandbox::kafka_tools::TOPICS;
 use sandbox::process::wait_until;
 use sandbox::scratch::Scratch;
 use serde_json::{Value, json};
@@ -79,7 +80,42 @@ fn a_backup_that_begins_at_the_end_takes_what_comes_and_calls_nothing_lost() {
     let expected: Vec<Rec> =
         read("latest").into_iter().filter(|record| record.partition == 1 || record.offset >= 20).collect();
     same("latest", &expected, &job.dump_all("latest", Isolation::ReadCommitted));
-    // A topic that appears later begins at its end as well, as it is when it is first seen.
+    job.verify();
+}
+
+#[test]
+fn what_comes_after_a_backup_began_at_the_end_is_taken_from_its_first_offset() {
+    let scratch = Scratch::new("latest-new");
+    client::create_topic(&bootstrap(), "latest-new", 1, 1, &[]);
+    write("latest-new", 0, "before", 20);
+    let job = job("latest-new", &scratch, &["latest-new*"]).set("start_offset: latest");
+    assert_eq!(job.back_up(0)["records"], 0);
+    // While nobody looks, the topic grows.
+    let grow = ["--alter", "--topic", "latest-new", "--partitions", "2"];
+    assert!(cluster().tool(TOPICS, &grow).status.success());
+    write("latest-new", 1, "grown", 10);
+    assert_eq!(job.back_up(0)["records"], 10);
+    // A topic comes while a daemon runs, with records before that has seen it.
+    let daemon = job.clone().set("refresh_interval: 3s").continuous().start();
+    let at = |topic: &'static str, end: i64| {
+        let there = wait_until(Duration::from_secs(60), || match job.position(topic, 0) {
+            position if position == end => Ok(()),
+            position => Err(format!("{topic} is backed up to {position}, not to {end}")),
+        });
+        there.unwrap_or_else(|error| panic!("{error}"));
+    };
+    write("latest-new", 0, "while", 10);
+    at("latest-new", 30);
+    client::create_topic(&bootstrap(), "latest-new-too", 1, 1, &[]);
+    write("latest-new-too", 0, "first", 10);
+    at("latest-new-too", 10);
+    daemon.signal("TERM");
+    daemon.wait().expect_code(0);
+    same(
+        "latest-new-too",
+        &read("latest-new-too"),
+        &job.dump_all("latest-new-too", Isolation::ReadCommitted),
+    );
     job.verify();
 }
 

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 
 use formats::codec::{Codec, Compressor};
+use sandbox::binary::Replevin;
 use sandbox::client::{self, Compared, Isolation, NewRecord, Producer, Rec, TimestampKind};
 use sandbox::fixtures;
 use sandbox::job::{Job, folder, json};
@@ -146,7 +147,7 @@ fn a_topic_that_may_not_be_read_for_a_while_is_caught_up() {
     let cluster = KafkaCluster::start(KafkaVersion::V4, 1, &authorizer);
     let bootstrap = cluster.bootstrap();
     for topic in ["shut", "free"] {
-        client::create_topic(&bootstrap, topic, 1, 1, &[]);
+        client::create_topic(&bootstrap, topic, 1, 1, &[("retention.ms", "98765432100")]);
     }
     let write = |topic: &str| {
         Producer::new(&bootstrap, &[]).send(topic, &[NewRecord::new("k", "v")]);
@@ -184,6 +185,29 @@ fn a_topic_that_may_not_be_read_for_a_while_is_caught_up() {
     assert_eq!(report["failed"], json!([]), "{report}");
     assert_eq!(job.back_up(0)["records"], 0);
     job.verify();
+
+    // A migration that may not know a topic's configs says so, and does not take what it does not know for nothing.
+    rule("--add", "--deny-principal", "DescribeConfigs");
+    let file = format!(
+        "mode: migrate\nmigration_id: denied\nsource:\n  bootstrap_servers: [\"{bootstrap}\"]\n  topics: {{include: [shut]}}\n\
+         target:\n  bootstrap_servers: [\"{bootstrap}\"]\nmigrate:\n  topic_mapping: {{shut: shut-too}}\n"
+    );
+    let migrate = || {
+        let run = Replevin::new(&["migrate", "--until-caught-up", "--output", "json"]).config(file.clone());
+        json(&run.limit(LIMIT).run().expect_code(0))
+    };
+    let retention = || client::configs(&bootstrap, "shut-too").get("retention.ms").cloned();
+    let report = migrate();
+    let warnings = report["warnings"].to_string();
+    assert!(
+        warnings.contains("keeps the configs of the migration") && warnings.contains("DESCRIBE_CONFIGS"),
+        "{report:#}"
+    );
+    assert_eq!(retention().as_deref(), Some("-1"));
+    rule("--remove", "--deny-principal", "DescribeConfigs");
+    let report = migrate();
+    assert_eq!(report["warnings"], json!([]), "{report:#}");
+    assert_eq!(retention().as_deref(), Some("98765432100"));
 }
 
 /// What a backup that read uncommitted data cannot know is left out of a restore, counted, and makes it partial.

@@ -20,7 +20,7 @@ pub(crate) static BACKUP: Table = Table {
     keys: &[
         oso("continuous", Kind::Bool, "follow the topics for ever; otherwise stop at the offsets seen at start").default("false"),
         oso("stop_at_current_offsets", Kind::Bool, "what a job that is not continuous does anyway; not together with continuous").default("false"),
-        oso("start_offset", Kind::StartOffset, "where a partition without a position begins: `earliest`, `latest`, or `specific: {topic: {partition: offset}}` (also as the tag `!specific`; partitions not named begin at the earliest)")
+        oso("start_offset", Kind::StartOffset, "where a partition without a position begins: `earliest`, `latest` (what comes later begins at its first offset: topics that a running job finds, partitions by which a topic grows), or `specific: {topic: {partition: offset}}` (also as the tag `!specific`; partitions not named begin at the earliest)")
             .default("earliest"),
         ours("isolation", Kind::Choice(&["read_committed", "read_uncommitted"]), "how far to read: up to the last stable offset, or the high watermark")
             .default("read_committed"),

@@ -81,7 +81,7 @@ pub(crate) static MIGRATE: Table = Table {
             .default("{}")
             .example("{0: 2}"),
         ours("into_non_empty", Kind::Choice(&["refuse", "append"]), "what to do where a target partition holds records that are not this migration's").default("refuse"),
-        ours("start_offset", Kind::StartOffset, "where a partition begins: `earliest`, `latest`, or `specific: {topic: {partition: offset}}` (partitions not named begin at the earliest)")
+        ours("start_offset", Kind::StartOffset, "where a partition begins: `earliest`, `latest` (what comes later begins at its first offset: topics that a running job finds, partitions by which a topic grows), or `specific: {topic: {partition: offset}}` (partitions not named begin at the earliest)")
             .default("earliest"),
         ours("include_internal_topics", Kind::Bool, "take internal topics too: those that topics.include takes").default("false"),
         ours("refresh_interval", Kind::Duration { plain: None, min: 1_000 }, "how often to look for new topics and partitions").default("30s"),

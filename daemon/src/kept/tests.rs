@@ -25,6 +25,10 @@ impl SchemaSource for Shelf {
         Ok(())
     }
 
+    async fn is_unchanged(&self) -> Result<bool> {
+        Ok(false)
+    }
+
     async fn version(&self, _: &str, _: i32) -> Result<Option<FoundVersion>> {
         Ok(None)
     }

@@ -410,6 +410,7 @@ mod tests {
         let run = tokio::spawn(run);
         assert_eq!(covers(told.recv().await), 1);
         // While it looks for 2, 3 comes: that look covers 2 and no more, and there is another one.
+        shelf.put("s", 2, 2, "\"long\"");
         shelf.hangs.store(true, Ordering::Relaxed);
         data.send_replace(2);
         sleep(Duration::from_secs(5)).await;

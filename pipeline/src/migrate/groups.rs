@@ -98,8 +98,12 @@ impl CutOver<'_> {
             });
             self.commit(name, places.collect())
         });
-        report.groups.extend(stream::iter(groups).buffer_unordered(AT_ONCE).collect::<Vec<_>>().await);
-        report.groups.sort_by(|a, b| a.group.cmp(&b.group));
+        // One by one: what was committed is told also where the cut-over is stopped in the middle.
+        let mut committed = std::pin::pin!(stream::iter(groups).buffer_unordered(AT_ONCE));
+        while let Some(group) = committed.next().await {
+            let at = report.groups.partition_point(|before| before.group < group.group);
+            report.groups.insert(at, group);
+        }
         Ok(())
     }
 

@@ -9,7 +9,7 @@ use tokio::sync::{Mutex, OwnedMutexGuard};
 use super::MigrateSettings;
 use crate::kafka::{Client, ConfigResource, ConfigSource, NewTopic, Placement, Topics};
 use crate::restore::guard;
-use crate::restore::topics::{self, Facts};
+use crate::restore::topics::{self, Facts, needing};
 use crate::{Error, Result};
 
 /// What must hold while a migration writes, so that batches stay as they are.
@@ -166,17 +166,24 @@ impl Targets {
         Ok(())
     }
 
-    /// The configs that the source has set on a topic, as far as another cluster takes them.
+    /// The configs that a topic is made with: where those of the source may not be read, the target's defaults.
     async fn carried(&self, source: &Topic) -> Result<BTreeMap<String, String>> {
+        Ok(self.configs_of(source).await?.unwrap_or_else(|error| {
+            tracing::warn!(%error, "the topic gets the target's defaults");
+            BTreeMap::new()
+        }))
+    }
+
+    /// The configs that the source has set on a topic, as far as another cluster takes them; inside, why it does not tell them.
+    async fn configs_of(&self, source: &Topic) -> Result<Result<BTreeMap<String, String>>> {
         let resource = ConfigResource::Topic(source.clone());
         let answer =
             self.source.describe_configs(std::slice::from_ref(&resource), None).await?.remove(&resource);
         let entries = match answer {
             Some(Ok(entries)) => entries,
             Some(Err(refusal)) => {
-                let error = refusal.to_error(format!("configs of topic {source}"));
-                tracing::warn!(%error, "the topic gets the target's defaults");
-                Vec::new()
+                let error = refusal.to_error(format!("the configs of topic {source} in the source"));
+                return Ok(Err(needing(error, "DESCRIBE_CONFIGS", &format!("topic {source}"))));
             }
             None => Vec::new(),
         };
@@ -187,12 +194,13 @@ impl Targets {
         if !dropped.is_empty() {
             tracing::warn!(topic = %source, ?dropped, "configs that are not carried over");
         }
-        Ok(carried)
+        Ok(Ok(carried))
     }
 
-    /// Gives topics that were made here the configs of their sources. What was refused, by target topic.
+    /// Gives topics that were made here the configs of their sources. What was refused, by target topic; nothing is changed where the
+    /// source does not tell what its topic has.
     pub(super) async fn finish(&self, sources: &BTreeSet<Topic>) -> Result<BTreeMap<Topic, Error>> {
-        let mut changes = BTreeMap::new();
+        let (mut changes, mut refused) = (BTreeMap::new(), BTreeMap::new());
         let known: BTreeSet<String> = {
             let facts = topics::facts(&self.target, &BTreeSet::new()).await?;
             let none = BTreeMap::new();
@@ -200,12 +208,18 @@ impl Targets {
             guarded.chain(COMPACTION.map(str::to_owned)).collect::<BTreeSet<_>>()
         };
         for source in sources {
-            let carried = self.carried(source).await?;
-            let own = |name: &&str| ((*name).to_owned(), carried.get(*name).cloned());
-            let of = MIRROR.iter().filter(|name| known.contains(**name)).map(own).collect();
-            changes.insert(self.settings.target_topic(source).clone(), of);
+            let name = self.settings.target_topic(source).clone();
+            match self.configs_of(source).await? {
+                Ok(carried) => {
+                    let own = |name: &&str| ((*name).to_owned(), carried.get(*name).cloned());
+                    changes
+                        .insert(name, MIRROR.iter().filter(|name| known.contains(**name)).map(own).collect());
+                }
+                Err(error) => drop(refused.insert(name, error)),
+            }
         }
-        topics::alter(&self.target, changes, false).await
+        refused.extend(topics::alter(&self.target, changes, false).await?);
+        Ok(refused)
     }
 }
 

@@ -32,6 +32,8 @@ pub(crate) struct Shelf {
     pub(crate) refuses_settings: bool,
     /// Whether nothing is ever answered.
     pub(crate) hangs: AtomicBool,
+    /// What nobody has changed since a walk ended.
+    pub(crate) told: Mutex<Option<BTreeMap<(String, i32), FoundVersion>>>,
     /// How deep it was walked through.
     pub(crate) asked: Mutex<Vec<Depth>>,
 }
@@ -61,6 +63,14 @@ impl Shelf {
         self.versions.lock().unwrap().remove(&(subject.into(), version));
     }
 
+    fn listed(&self) -> BTreeMap<(String, i32), FoundVersion> {
+        let mut all = self.versions.lock().unwrap().clone();
+        if let Some(hidden) = &*self.hidden.lock().unwrap() {
+            all.remove(hidden);
+        }
+        all
+    }
+
     pub(crate) fn get(&self, subject: &str, version: i32) -> FoundVersion {
         self.versions.lock().unwrap()[&(subject.to_owned(), version)].clone()
     }
@@ -77,12 +87,9 @@ impl SchemaSource for Shelf {
         if self.hangs.load(Ordering::Relaxed) {
             std::future::pending::<()>().await;
         }
-        let mut all = Vec::new();
-        let hidden = self.hidden.lock().unwrap().clone();
-        for (key, version) in self.versions.lock().unwrap().iter() {
-            if hidden.as_ref() == Some(key) {
-                continue;
-            }
+        *self.told.lock().unwrap() = None;
+        let (mut all, listed) = (Vec::new(), self.listed());
+        for version in listed.values() {
             let deleted = version.deleted.filter(|_| !self.is_silent);
             all.push(Found::Version(FoundVersion { deleted, ..version.clone() }));
             if self.is_silent && depth == Depth::Everything && version.deleted == Some(true) {
@@ -110,7 +117,12 @@ impl SchemaSource for Shelf {
         if depth == Depth::Everything && self.refuses_settings {
             return Err(Error::new(ErrorKind::Credentials, "GET /config: 403"));
         }
+        *self.told.lock().unwrap() = Some(listed);
         Ok(())
+    }
+
+    async fn is_unchanged(&self) -> Result<bool> {
+        Ok(self.told.lock().unwrap().as_ref() == Some(&self.listed()))
     }
 
     async fn version(&self, subject: &str, version: i32) -> Result<Option<FoundVersion>> {

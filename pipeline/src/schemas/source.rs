@@ -22,6 +22,13 @@ pub trait SchemaSource: fmt::Debug + Send + Sync {
     /// [`crate::ErrorKind::Retry`] where it may answer later. What was given before the error stands.
     async fn walk(&self, depth: Depth, found: mpsc::Sender<Found>) -> Result<()>;
 
+    /// Whether a walk would find the same versions as the last one whose end was reached: for less than a walk costs, or never. Who
+    /// does not know says no.
+    ///
+    /// # Errors
+    /// As [`SchemaSource::walk`].
+    async fn is_unchanged(&self) -> Result<bool>;
+
     /// One version; nothing where there is none. For what a selection leaves out and a schema refers to.
     ///
     /// # Errors

@@ -103,6 +103,42 @@ async fn what_is_unchanged_is_stored_once() {
 }
 
 #[tokio::test]
+async fn what_nobody_has_changed_is_not_read_again() {
+    let selection = SchemaSelection::new(&["kept*"], &[], &[], true).unwrap();
+    let mut bench = Bench::new(selection);
+    bench.shelf.put("kept", 1, 1, "\"int\"");
+    bench.shelf.put("other", 1, 2, "\"long\"");
+    let mut writer = bench.writer().await;
+    let looks = |bench: &Bench| bench.shelf.asked.lock().unwrap().len();
+    let first = writer.walk(&bench.shelf, Depth::Everything, 5).await.unwrap();
+    let again = writer.walk(&bench.shelf, Depth::Versions, 6).await.unwrap();
+    assert_eq!(looks(&bench), 1);
+    assert_eq!((again.new, again.gone, again.seen, &again.left_out), (0, 0, 2, &first.left_out));
+    assert_eq!(first.left_out.len(), 1);
+    let (Some(Op::Schemas { object, .. }), Some(Op::Schemas { object: same, after, covers })) =
+        (first.op, again.op)
+    else {
+        panic!("nothing to commit");
+    };
+    assert_eq!((same, after, covers), (object, None, 6));
+    // What is new, what is gone, and what a list only leaves out, as soon as it is.
+    bench.shelf.put("kept", 2, 3, "\"bytes\"");
+    assert_eq!(writer.walk(&bench.shelf, Depth::Versions, 7).await.unwrap().new, 1);
+    *bench.shelf.hidden.lock().unwrap() = Some(("kept".into(), 2));
+    for _ in 0..2 {
+        assert!(writer.walk(&bench.shelf, Depth::Versions, 8).await.is_err(), "it is there and not listed");
+    }
+    bench.shelf.remove("kept", 2);
+    for (gone, walks) in [(1, 5), (0, 6), (0, 6)] {
+        let walked = writer.walk(&bench.shelf, Depth::Versions, 9).await.unwrap();
+        assert_eq!((walked.gone, looks(&bench)), (gone, walks));
+    }
+    // Settings are no part of that.
+    writer.walk(&bench.shelf, Depth::Everything, 9).await.unwrap();
+    assert_eq!(looks(&bench), 7);
+}
+
+#[tokio::test]
 async fn nothing_that_was_there_is_lost_to_later_walks() {
     for is_silent in [false, true] {
         let mut bench = Bench::new(SchemaSelection::all());

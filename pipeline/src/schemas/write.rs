@@ -55,9 +55,18 @@ pub struct SchemaWriter {
     chain: usize,
     /// The number of the next snapshot's key.
     seq: u64,
+    /// What the last walk came to, where everything that it found is in the catalog and nothing was missing.
+    settled: Option<Settled>,
     /// Subjects whose view is old.
     stale: BTreeSet<String>,
     is_stale: bool,
+}
+
+/// What a walk comes to once more where nothing has changed since.
+#[derive(Debug)]
+struct Settled {
+    seen: u64,
+    left_out: BTreeSet<String>,
 }
 
 /// What a walk came to.
@@ -104,7 +113,20 @@ impl SchemaWriter {
             known.map_or_else(Default::default, |archive| (archive.catalog, archive.chain));
         let newest = newest.cloned();
         let (stale, is_stale) = (BTreeSet::new(), false);
-        Ok(Self { store, seam, incarnation, selection, catalog, newest, chain, seq: 0, stale, is_stale })
+        let (seq, settled) = (0, None);
+        Ok(Self {
+            store,
+            seam,
+            incarnation,
+            selection,
+            catalog,
+            newest,
+            chain,
+            seq,
+            settled,
+            stale,
+            is_stale,
+        })
     }
 
     /// What the backup holds, and what the last walk added.
@@ -118,21 +140,32 @@ impl SchemaWriter {
     /// # Errors
     /// What the source or the store says.
     pub async fn walk(&mut self, source: &dyn SchemaSource, depth: Depth, covers: u64) -> Result<Walked> {
+        if let Some(Settled { seen, left_out }) = self.settled.take()
+            && depth == Depth::Versions
+            && source.is_unchanged().await?
+        {
+            let op = self.newest.clone().map(|object| Op::Schemas { object, after: None, covers });
+            self.settled = Some(Settled { seen, left_out: left_out.clone() });
+            return Ok(Walked { op, seen, left_out, ..Walked::default() });
+        }
         let before = self.newest.clone();
         let mut pass = Pass::new(self, source, self.seam.clock.now_ms());
         pass.run(depth).await?;
         let Pass { changes, new, gone, seen, left_out, keys_failed, .. } = pass;
-        let left_out = left_out.into_iter().map(|(subject, _)| subject).collect();
+        let left_out: BTreeSet<String> = left_out.into_iter().map(|(subject, _)| subject).collect();
+        let seen = seen.len() as u64;
         self.seq = self.seq.max(covers + 1);
         if !changes.is_empty() {
             self.store(changes).await?;
         }
+        // What is missing is asked for by itself, which no later look at the lists would do.
+        self.settled = (gone == 0).then(|| Settled { seen, left_out: left_out.clone() });
         let op = self.newest.clone().map(|object| {
             let is_new = before.as_ref() != Some(&object);
             let after = before.filter(|_| is_new).map(|before| before.key);
             Op::Schemas { object, after, covers }
         });
-        Ok(Walked { op, new, gone, seen: seen.len() as u64, left_out, keys_failed })
+        Ok(Walked { op, new, gone, seen, left_out, keys_failed })
     }
 
     /// Writes what has changed as one snapshot or several.

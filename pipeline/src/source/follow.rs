@@ -34,6 +34,7 @@ pub(crate) struct Plan {
     placed: Vec<Placed>,
     failed: Vec<(TopicPartition, String)>,
     pending: Vec<(Option<Known>, TopicPartition)>,
+    came: BTreeSet<TopicPartition>,
     absent: BTreeMap<TopicPartition, Known>,
 }
 
@@ -61,7 +62,20 @@ pub(crate) async fn plan(
         selected.partitions().map(|partition| (absent.remove(&partition), partition)).collect();
     let mut asked: BTreeMap<_, _> =
         partitions.iter().map(|(known, partition)| (partition.clone(), known.clone())).collect();
-    let (placed, mut failed) = place::place(settings, client, &selected, partitions, false).await;
+    let of_known: BTreeSet<Topic> = partitions
+        .iter()
+        .filter_map(|(known, partition)| known.as_ref().map(|_| partition.topic.clone()))
+        .collect();
+    let came = |known: &Option<Known>, partition: &TopicPartition| {
+        known.is_none() && of_known.contains(&partition.topic)
+    };
+    let (new, partitions): (Vec<_>, Vec<_>) =
+        partitions.into_iter().partition(|(known, partition)| came(known, partition));
+    let came: BTreeSet<_> = new.iter().map(|(_, partition)| partition.clone()).collect();
+    let (mut placed, mut failed) = place::place(settings, client, &selected, partitions, false).await;
+    let (placed_new, failed_new) = place::place(&settings.of_new(), client, &selected, new, false).await;
+    placed.extend(placed_new);
+    failed.extend(failed_new);
     let mut pending = Vec::new();
     if settings.continuous {
         // A partition without a leader just now will have one again.
@@ -70,7 +84,7 @@ pub(crate) async fn plan(
             pending.push((asked.remove(&partition).flatten(), partition));
         }
     }
-    Plan { selected, placed, failed, pending, absent }
+    Plan { selected, placed, failed, pending, came, absent }
 }
 
 /// Where snapshots of the topics' settings are kept.
@@ -123,6 +137,8 @@ pub(crate) struct Coordinator {
     active: BTreeMap<TopicPartition, (i32, usize)>,
     /// Partitions that wait to be looked at again, with what is known of them.
     pending: Vec<(Option<Known>, TopicPartition)>,
+    /// Partitions that have come since the job began, and begin at their first offset.
+    came: BTreeSet<TopicPartition>,
     /// Partitions that are known and that the source does not have, or not now: they may come, or come back.
     absent: BTreeMap<TopicPartition, Known>,
     held: BTreeMap<TopicPartition, Held>,
@@ -178,6 +194,7 @@ impl Coordinator {
             from_fetch,
             active: BTreeMap::new(),
             pending: plan.pending,
+            came: plan.came,
             absent: plan.absent,
             held: BTreeMap::new(),
             commands,
@@ -396,7 +413,14 @@ impl Coordinator {
         }
         let again: BTreeMap<_, _> =
             there.iter().map(|(known, partition)| (partition.clone(), known.clone())).collect();
-        let (placed, failed) = place::place(&self.settings, &self.client, &self.selected, there, false).await;
+        let (new, there): (Vec<_>, Vec<_>) =
+            there.into_iter().partition(|(_, partition)| self.came.contains(partition));
+        let (client, selected) = (&self.client, &self.selected);
+        let (mut placed, mut failed) = place::place(&self.settings, client, selected, there, false).await;
+        let (placed_new, failed_new) =
+            place::place(&self.settings.of_new(), client, selected, new, false).await;
+        placed.extend(placed_new);
+        failed.extend(failed_new);
         for placed in placed {
             self.report.failed.retain(|(partition, _)| *partition != placed.assignment.partition);
             self.start(placed).await?;
@@ -431,9 +455,14 @@ impl Coordinator {
             .map(|partition| (self.absent.remove(&partition), partition))
             .collect();
         for (_, partition) in &new {
-            match self.report.failed.iter().any(|(failed, _)| failed == partition) {
-                true => tracing::info!(%partition, "trying again"),
-                false => tracing::info!(%partition, "a new partition"),
+            let is_refused = |failed: &TopicPartition| {
+                failed == partition || failed.topic == partition.topic && failed.partition < 0
+            };
+            if self.report.failed.iter().any(|(failed, _)| is_refused(failed)) {
+                tracing::info!(%partition, "trying again");
+            } else {
+                tracing::info!(%partition, "a new partition");
+                self.came.insert(partition.clone());
             }
         }
         // A topic that was refused, and is not any more.

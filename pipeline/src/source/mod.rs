@@ -43,12 +43,24 @@ pub(crate) struct SourceSettings {
     pub(crate) refresh_interval: Duration,
 }
 
+impl SourceSettings {
+    /// The same for partitions that have come since the job began: all that they hold is new.
+    fn of_new(&self) -> Self {
+        let start = match &self.start {
+            StartOffset::Latest => StartOffset::Earliest,
+            other => other.clone(),
+        };
+        Self { start, ..self.clone() }
+    }
+}
+
 /// Where a partition of which nothing is known begins.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StartOffset {
     /// At the first offset that is left.
     Earliest,
-    /// At the end, as it is when the partition is first seen.
+    /// At the end, as it is when the partition is first seen. One that came later begins at its first offset, so that nothing of it is
+    /// missed: one that a running job finds to be new, and one by which a topic has grown of which others are known.
     Latest,
     /// At these offsets; partitions that are not named begin at the first offset that is left.
     Specific(BTreeMap<Topic, BTreeMap<i32, i64>>),

@@ -67,6 +67,9 @@ pub(crate) async fn place(
     partitions: Vec<(Option<Known>, TopicPartition)>,
     differs: bool,
 ) -> (Vec<Placed>, Vec<(TopicPartition, String)>) {
+    if partitions.is_empty() {
+        return Default::default();
+    }
     let names: Vec<_> = partitions.iter().map(|(_, partition)| partition.clone()).collect();
     let (mut earliest, mut stable, mut high) = tokio::join!(
         client.list_offsets(names.clone(), At::Earliest, Isolation::ReadUncommitted),

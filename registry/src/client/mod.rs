@@ -5,10 +5,12 @@
 //!     list (page after page)              token (OAuth)   pace (a second, pauses)
 //! ```
 //! It promises that memory and time are bounded whatever is answered, that no credentials are in what it says, and that nothing it
-//! repeats is done twice. It keeps nothing: what it was answered is the caller's.
+//! repeats is done twice. It keeps nothing: what it was answered is the caller's. Who wants to know whether that is still so has a
+//! client that listens ([`Client::listening`]), which keeps hashes.
 
 mod bulk;
 mod error;
+mod heard;
 mod keys;
 mod list;
 mod pace;
@@ -32,15 +34,19 @@ use crate::names::Subject;
 use crate::service::Deletion;
 use crate::settings::Mode;
 use bytes::Bytes;
+use heard::Heard;
 use place::segment;
 use reqwest::Method;
 use send::{Sender, excerpt};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+use std::sync::Arc;
 
 /// Asks one registry.
 pub struct Client {
-    sender: Sender,
+    sender: Arc<Sender>,
+    /// What is answered is noted here, where somebody wants to know.
+    heard: Option<Arc<Heard>>,
 }
 
 /// Parameters of a request.
@@ -74,7 +80,7 @@ fn flag(name: &'static str) -> (&'static str, String) {
 impl Client {
     /// A client of a registry; it connects when it is first asked something. `random` spreads the pauses between attempts.
     pub fn new(settings: ClientSettings, random: Random) -> Result<Self> {
-        Ok(Self { sender: Sender::new(settings, random)? })
+        Ok(Self { sender: Arc::new(Sender::new(settings, random)?), heard: None })
     }
 
     /// The registry for messages and reports: its first URL, without credentials.
@@ -264,7 +270,15 @@ impl Client {
     }
 
     async fn get<T: DeserializeOwned>(&self, path: &str, query: &Query<'_>) -> Result<T> {
-        self.ask(Method::GET, path, query, None).await
+        let sent = self.sender.send(Method::GET, path, query, None).await;
+        if let Some(heard) = &self.heard {
+            match &sent {
+                Ok(sent) => heard.note(path, query, Some(&sent.body)),
+                Err(error) if error.is_absent() => heard.note(path, query, None),
+                Err(_) => {}
+            }
+        }
+        self.read(&Method::GET, path, &sent?.body)
     }
 
     async fn ask<T: DeserializeOwned>(
@@ -275,11 +289,15 @@ impl Client {
         body: Option<Bytes>,
     ) -> Result<T> {
         let sent = self.sender.send(method.clone(), path, query, body).await?;
-        serde_json::from_slice(&sent.body).map_err(|error| {
+        self.read(&method, path, &sent.body)
+    }
+
+    fn read<T: DeserializeOwned>(&self, method: &Method, path: &str, answer: &[u8]) -> Result<T> {
+        serde_json::from_slice(answer).map_err(|error| {
             let text = format!(
                 "{method} {}{path}: the answer is not that of a registry ({error}): {}",
                 self.name(),
-                excerpt(&sent.body)
+                excerpt(answer)
             );
             Error::new(ErrorKind::Strange, text)
                 .hint("check the URL: a log-in page or a proxy may be answering in the registry's place")

@@ -423,3 +423,51 @@ async fn everything_is_had_from_one_list_in_pages_as_large_as_they_may_be_and_fr
         assert_eq!(found, wanted, "{number}");
     }
 }
+
+#[tokio::test]
+async fn who_listens_knows_whether_the_same_would_be_heard_again() {
+    // Whole lists; pages; and a registry without a list, whose versions are asked for one by one.
+    for (number, page) in [(0, 1000), (1, 2), (2, 1000)] {
+        let server = Server::registry(move |_, asked| match number {
+            2 if asked.path == "/schemas" => Some(json(404, "{}")),
+            _ => None,
+        })
+        .await;
+        let mut settings = ClientSettings::new([server.url.as_str()]);
+        settings.limits.page = page;
+        let client = Client::new(settings, Arc::new(|| 0)).expect("a client");
+        let register = async |subject: &str, text: &str| {
+            let schema = Schema {
+                subject: subject.into(),
+                schema: text.into(),
+                schema_type: "AVRO".into(),
+                ..Schema::default()
+            };
+            client.register(&schema, Placed::Next).await.expect("registered");
+        };
+        let listen = async || {
+            let lists = client.listening();
+            let all: Vec<Schema> = lists.all_schemas().try_collect().await.expect("all of them");
+            assert!(all.len() > 3, "{number}");
+            lists
+        };
+        for subject in ["a", "b", "c", "d"] {
+            register(subject, "\"int\"").await;
+        }
+        let same = async |lists: &Client| lists.is_answered_the_same().await.expect("an answer");
+        let lists = listen().await;
+        assert!(same(&lists).await && same(&lists).await, "{number}");
+        assert!(!same(&client).await, "it has not listened");
+        for change in 0..4 {
+            let lists = listen().await;
+            let c = Subject::parse("c");
+            match change {
+                0 => register("b2", "\"int\"").await,
+                1 => register(":.new:a", "\"int\"").await,
+                2 => client.delete_version(&c, 1, Deletion::Soft).await.expect("deleted"),
+                _ => client.delete_version(&c, 1, Deletion::Permanent).await.expect("deleted"),
+            }
+            assert!(!same(&lists).await, "{number}: {change}");
+        }
+    }
+}
