@@ -150,7 +150,8 @@ impl SchemaTarget for RegistryTarget {
         }
         let mut details = json(plan)?;
         details["keys"] = json(keys)?;
-        Ok(TargetPlan { lines, details, problems, warnings: warnings(&plan.warnings, keys), map, new })
+        let warnings = warnings(plan.warnings.iter().chain(&keys.warnings));
+        Ok(TargetPlan { lines, details, problems, warnings, map, new })
     }
 
     async fn run(
@@ -181,7 +182,8 @@ impl SchemaTarget for RegistryTarget {
         let put = put.map_err(failed)?;
         let running = restore.run(plan, &mut journal);
         let outcome = told(&self.progress, &name, running).await.map_err(failed)?;
-        let (stays, warnings) = (stays.clone(), warnings(&outcome.warnings, keys));
+        // What is to be known of keys was told with the plan.
+        let (stays, warnings) = (stays.clone(), warnings(&outcome.warnings));
         // Before as much is said of what has become of each schema.
         drop((side, plans));
         let mut map = SchemaMap::default();
@@ -233,8 +235,8 @@ impl SchemaTarget for RegistryTarget {
 }
 
 /// What is to be known of schemas and keys.
-fn warnings(schemas: &[String], keys: &KeyPlan) -> Vec<String> {
-    schemas.iter().chain(&keys.warnings).map(|warning| format!("schemas: {warning}")).collect()
+fn warnings<'a>(told: impl IntoIterator<Item = &'a String>) -> Vec<String> {
+    told.into_iter().map(|warning| format!("schemas: {warning}")).collect()
 }
 
 /// Says every now and then how far it has come.
