@@ -29,7 +29,12 @@ struct Front {
     double: Arc<Mutex<Double>>,
     /// Method and path of everything that was asked.
     asked: Arc<Mutex<Vec<String>>>,
+    /// What becomes of an answer about keys.
+    other: Arc<Mutex<Other>>,
 }
+
+/// Path, status and text of an answer as it is, and as it is given.
+type Other = fn(&str, u16, String) -> (u16, String);
 
 impl Front {
     fn start() -> Self {
@@ -37,14 +42,17 @@ impl Front {
         let address = listener.local_addr().expect("an address").to_string();
         let (double, asked): (Arc<Mutex<Double>>, Arc<Mutex<Vec<String>>>) = Default::default();
         let upstream = registry.url().trim_start_matches("http://").to_owned();
-        let (keys, log) = (Arc::clone(&double), Arc::clone(&asked));
+        let as_it_is: Other = |_, status, text| (status, text);
+        let other = Arc::new(Mutex::new(as_it_is));
+        let (keys, log, change) = (Arc::clone(&double), Arc::clone(&asked), Arc::clone(&other));
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 let (keys, log, upstream) = (Arc::clone(&keys), Arc::clone(&log), upstream.clone());
-                thread::spawn(move || serve(stream, &upstream, &keys, &log));
+                let change = Arc::clone(&change);
+                thread::spawn(move || serve(stream, &upstream, (&keys, &change), &log));
             }
         });
-        Self { registry, address, double, asked }
+        Self { registry, address, double, asked, other }
     }
 
     fn url(&self) -> String {
@@ -72,6 +80,10 @@ impl Front {
         self.ask("POST", &format!("/dek-registry/v1/keks/{kek}/deks"), &dek);
     }
 
+    fn answers(&self, other: Other) {
+        *self.other.lock().expect("unpoisoned") = other;
+    }
+
     fn held(&self) -> Value {
         self.double.lock().expect("unpoisoned").held()
     }
@@ -84,7 +96,12 @@ impl Front {
 }
 
 /// Answers requests until the connection ends.
-fn serve(stream: TcpStream, upstream: &str, keys: &Mutex<Double>, log: &Mutex<Vec<String>>) -> Option<()> {
+fn serve(
+    stream: TcpStream,
+    upstream: &str,
+    (keys, change): (&Mutex<Double>, &Mutex<Other>),
+    log: &Mutex<Vec<String>>,
+) -> Option<()> {
     let mut stream = BufReader::new(stream);
     loop {
         let mut line = String::new();
@@ -109,6 +126,8 @@ fn serve(stream: TcpStream, upstream: &str, keys: &Mutex<Double>, log: &Mutex<Ve
         log.lock().expect("unpoisoned").push(format!("{method} {path}"));
         let (status, body) = if path.starts_with("/dek-registry/v1") {
             let (status, text) = keys.lock().expect("unpoisoned").answer(&method, path, query, &body);
+            let change = *change.lock().expect("unpoisoned");
+            let (status, text) = change(path, status, text);
             (status, text.into_bytes())
         } else {
             let headers = [("Content-Type", content.as_str())];
@@ -246,6 +265,32 @@ fn keys_of_encryption_go_there_and_back_wrapped_as_they_are() {
         let asked = front.asked.lock().expect("unpoisoned");
         assert!(!asked.iter().any(|what| what.ends_with("/test")), "{asked:?}");
     }
+}
+
+#[test]
+fn a_page_in_the_place_of_keys_is_no_registry_without_any() {
+    let page: Other = |_, _, _| (404, "<html><body>404 Not Found</body></html>".to_owned());
+    let (from, scratch, bootstrap) = (furnished(), Scratch::new("schema-keys-page"), cluster().bootstrap());
+    client::create_topic(&bootstrap, "paged", 1, 1, &[]);
+    let job = Job::new("paged", &bootstrap, &folder(scratch.path())).topics(&["paged"]);
+    let job = job.top(&section(&from.url()));
+    assert_eq!(job.back_up(0)["schemas"]["keys_failed"], Value::Null);
+    from.answers(page);
+    let report = job.back_up(0);
+    let failed = report["schemas"]["keys_failed"].as_str().unwrap_or_default();
+    assert!(failed.contains("/dek-registry/v1/keks") && failed.contains("404 Not Found"), "{report:#}");
+    let counted = &job.describe()["schema_registry"];
+    assert_eq!((&counted["keks_count"], &counted["deks_count"]), (&json!(3), &json!(5)), "nothing is gone");
+    // Nor is a target taken for one without keys.
+    let to = Front::start();
+    to.answers(page);
+    let restore = job.restore(&bootstrap).set("topic_mapping: {paged: unpaged}").top(&section(&to.url()));
+    let refused = restore.command(&[]).run().expect_code(1);
+    assert!(refused.stderr.contains("404 Not Found"), "{}", refused.stderr);
+    // A registry that says so itself keeps none, and what is known of them stays.
+    from.answers(|_, _, _| (404, "\"Not Found\"".to_owned()));
+    assert_eq!(job.back_up(0)["schemas"]["keys_failed"], Value::Null);
+    assert_eq!(job.describe()["schema_registry"]["keks_count"], 3);
 }
 
 #[test]

@@ -42,7 +42,7 @@ impl RegistrySource {
             let name = match names.try_next().await {
                 Ok(Some(name)) => name,
                 Ok(None) => break,
-                Err(error) if error.is_absent() => {
+                Err(error) if error.is_no_path() => {
                     let registry = pipeline::schemas::SchemaSource::name(self);
                     self.is_keyless.call_once(|| {
                         tracing::debug!(

@@ -31,13 +31,15 @@ pub struct Error {
     message: String,
     status: Option<u16>,
     code: Option<u32>,
+    /// The answer was a page, and nothing that a registry says.
+    is_page: bool,
     next_step: Option<String>,
 }
 
 impl Error {
     /// An error of a kind.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), status: None, code: None, next_step: None }
+        Self { kind, message: message.into(), status: None, code: None, is_page: false, next_step: None }
     }
 
     /// With what to do next.
@@ -49,6 +51,12 @@ impl Error {
     /// With the HTTP status and the number that the registry gave.
     pub(super) fn answered(mut self, status: u16, code: Option<u32>) -> Self {
         (self.status, self.code) = (Some(status), code);
+        self
+    }
+
+    /// The answer was a page.
+    pub(super) fn of_page(mut self, is_page: bool) -> Self {
+        self.is_page = is_page;
         self
     }
 
@@ -86,6 +94,11 @@ impl Error {
     /// There is no such thing, and that is all.
     pub fn is_absent(&self) -> bool {
         self.kind == ErrorKind::Absent
+    }
+
+    /// The registry serves no such path. A page does not say that: it is of whoever stands before the registry, which may serve it.
+    pub fn is_no_path(&self) -> bool {
+        self.is_absent() && !self.is_page
     }
 
     /// What was to be deleted is not there. A registry that does not know the request (405) has deleted nothing either, and says so;

@@ -38,7 +38,8 @@ fn algorithm(name: &str) -> (&'static str, String) {
 }
 
 impl Client {
-    /// Names of KEKs, softly deleted ones too. A registry that serves no keys answers the first with 404 (`is_absent`).
+    /// Names of KEKs, softly deleted ones too. A registry that serves no keys answers the first with 404
+    /// ([`is_no_path`](Error::is_no_path)).
     pub fn kek_names(&self) -> impl Stream<Item = Result<String>> + Send + '_ {
         self.all(ROOT.to_owned(), vec![flag("deleted")], String::clone)
     }
@@ -46,7 +47,7 @@ impl Client {
     /// Whether keys are served at all.
     pub async fn has_keys(&self) -> Result<bool> {
         match std::pin::pin!(self.kek_names()).try_next().await {
-            Err(error) if error.is_absent() => Ok(false),
+            Err(error) if error.is_no_path() => Ok(false),
             names => names.map(|_| true),
         }
     }

@@ -14,6 +14,7 @@ use bytes::Bytes;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 use reqwest::{Method, Response, StatusCode, Url};
 use serde::Deserialize;
+use serde_json::Value;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::sync::Semaphore;
@@ -272,13 +273,21 @@ impl Failed {
             500.. => (ErrorKind::Away, Some("look at the registry's log")),
             _ => (ErrorKind::Refused, None),
         };
-        let mut error = Error::new(kind, message).answered(number, code);
+        let mut error = Error::new(kind, message).answered(number, code).of_page(is_page(body));
         if let Some(next) = next {
             error = error.hint(next);
         }
         let again = matches!(number, 408 | 429 | 500 | 502..=599);
         Self { error, again, unknown: number >= 500, asked }
     }
+}
+
+/// Whether a bad answer is nothing that a registry says. They say JSON, which for Karapace may be a mere text, or nothing; and older
+/// releases of Karapace leave paths that they do not serve to their web server, which has words of its own for that.
+fn is_page(body: &[u8]) -> bool {
+    let body = body.trim_ascii();
+    let is_json = || matches!(serde_json::from_slice(body), Ok(Value::Object(_) | Value::String(_)));
+    !body.is_empty() && body != b"404: Not Found" && !is_json()
 }
 
 /// Why an answer could not be read whole.

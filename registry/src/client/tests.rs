@@ -162,6 +162,31 @@ async fn who_answers_with_pages_is_no_registry() {
 }
 
 #[tokio::test]
+async fn only_a_registry_says_that_it_keeps_no_keys() {
+    let bodies = [
+        (r#"{"error_code":404,"message":"HTTP 404 Not Found"}"#, true),
+        (r#"{"detail":"Not Found"}"#, true),
+        ("\"Not Found\"", true),
+        ("404: Not Found", true),
+        ("", true),
+        ("<html><body>404 Not Found</body></html>", false),
+        ("no route", false),
+        ("404", false),
+    ];
+    for (body, is_said) in bodies {
+        let server = Server::replying(move |_, _| Reply::Full(404, "", body.as_bytes().to_vec())).await;
+        match client(settings(&[&server.url])).has_keys().await {
+            Ok(has) => assert!(is_said && !has, "{body}"),
+            Err(error) => {
+                assert!(!is_said, "{body}: {error}");
+                assert!(error.to_string().contains("/dek-registry/v1/keks"), "{error}");
+                assert!(error.next_step().is_some_and(|next| next.contains("URL")), "{error:?}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
 async fn answers_are_bounded_in_size_and_time() {
     let server = Server::replying(|_, _| Reply::Full(200, "", vec![b' '; 2000])).await;
     let mut small = settings(&[&server.url]);
