@@ -294,6 +294,40 @@ fn a_page_in_the_place_of_keys_is_no_registry_without_any() {
 }
 
 #[test]
+fn a_key_that_is_none_stays_in_the_backup_and_is_named_by_every_run() {
+    let (from, scratch, bootstrap) = (furnished(), Scratch::new("schema-keys-odd"), cluster().bootstrap());
+    client::create_topic(&bootstrap, "odd", 1, 1, &[]);
+    // No registry answers that of a KEK, but whoever stands before one may.
+    from.answers(|path, status, text| match path.ends_with("/keks/shared") {
+        true => (status, text.replacen('{', r#"{"keyMaterial":"bare","#, 1)),
+        false => (status, text),
+    });
+    let job =
+        Job::new("odd", &bootstrap, &folder(scratch.path())).topics(&["odd"]).top(&section(&from.url()));
+    assert_eq!(job.back_up(0)["schemas"]["keys_failed"], Value::Null);
+    let to = Front::start();
+    let restore = job.restore(&bootstrap).set("topic_mapping: {odd: even}").top(&section(&to.url()));
+    let planned = restore.text_command(&["--plan"]).run().expect_code(0).stdout;
+    assert!(planned.contains(r#"left in the backup key {"kek":"shared"}"#), "{planned}");
+    for what in ["first", "again"] {
+        let report = restore.run(3);
+        assert_eq!(report["verdict"], "partial", "{what}: {report:#}");
+        let left: Vec<&str> =
+            report["schemas"]["not_taken"].as_array().expect("some").iter().flat_map(Value::as_str).collect();
+        assert!(
+            left[0].contains(r#"key {"kek":"shared"}: it holds a key that is not wrapped"#),
+            "{what}: {left:?}"
+        );
+    }
+    let held = to.held();
+    let names = |what: &str, name: &str| {
+        held[what].as_array().expect("keys").iter().map(|key| key[name].clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(names("keks", "name"), ["old", "payments"]);
+    assert_eq!(names("deks", "encryptedKeyMaterial").len(), 4);
+}
+
+#[test]
 fn records_of_unknown_kinds_are_carried_out_of_a_topic_and_counted() {
     let (scratch, bootstrap) = (Scratch::new("foreign"), cluster().bootstrap());
     client::create_topic(&bootstrap, "foreign", 1, 1, &[]);

@@ -298,7 +298,7 @@ fn report_text(report: &RestoreReport) -> String {
             schemas.target
         ));
         lines.extend(schemas.lines.iter().map(|line| format!("  {line}")));
-        lines.extend(schemas.not_taken.iter().map(|what| format!("schema left out: {what}")));
+        lines.extend(schemas.not_taken.iter().map(|what| format!("left out: {what}")));
     }
     lines.extend(ids_text(partitions.iter().map(|(_, partition)| &partition.lanes.schema_ids)));
     lines.extend(quarantine_text(report));

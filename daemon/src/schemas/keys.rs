@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use formats::schemas::{FROM_DEK_REGISTRY, FROM_TOPIC, Other, OtherRow};
 use futures::TryStreamExt;
-use pipeline::schemas::{Found, SchemaArchive};
+use pipeline::schemas::Found;
 use pipeline::{Error, Result};
 use registry::client::{Dek, Kek};
 use registry::transfer::restore::keys::Keys;
@@ -82,20 +82,29 @@ pub(super) struct Carried {
     pub(super) keys: Keys,
     /// Records of a registry's topic, by their kinds.
     pub(super) records: BTreeMap<String, u64>,
+    /// Rows that are not what they should be, with what is wrong with them. All others are restored without them.
+    pub(super) odd: Vec<String>,
 }
 
 impl Carried {
-    pub(super) fn of(archive: &SchemaArchive) -> Result<Self> {
+    pub(super) fn of<'a>(rows: impl IntoIterator<Item = &'a OtherRow>) -> Self {
         let mut carried = Self::default();
-        for row in archive.catalog.others.values() {
-            match row.read().map_err(damaged)? {
-                Other::Kek(_) => carried.keys.keks.push(key::<Kek>(row)?),
-                Other::Dek { .. } => carried.keys.deks.push(key::<Dek>(row)?),
-                Other::Record(kind) => *carried.records.entry(kind.unwrap_or_default()).or_default() += 1,
-                Other::Unknown => *carried.records.entry(row.source.clone()).or_default() += 1,
+        for row in rows {
+            if let Err(error) = carried.take(row) {
+                carried.odd.push(format!("{error}; it stays in the backup"));
             }
         }
-        Ok(carried)
+        carried
+    }
+
+    fn take(&mut self, row: &OtherRow) -> formats::Result<()> {
+        match row.read()? {
+            Other::Kek(_) => self.keys.keks.push(key::<Kek>(row)?),
+            Other::Dek { .. } => self.keys.deks.push(key::<Dek>(row)?),
+            Other::Record(kind) => *self.records.entry(kind.unwrap_or_default()).or_default() += 1,
+            Other::Unknown => *self.records.entry(row.source.clone()).or_default() += 1,
+        }
+        Ok(())
     }
 
     /// What no registry takes, and so stays in the backup.
@@ -114,12 +123,46 @@ impl Carried {
     }
 }
 
-fn key<T: DeserializeOwned>(row: &OtherRow) -> Result<T> {
+fn key<T: DeserializeOwned>(row: &OtherRow) -> formats::Result<T> {
     // The error would show what it stumbled over, and these are keys.
     serde_json::from_value(row.value.clone())
-        .map_err(|_| damaged(formats::Error::corrupt(format!("key {}: it is none of a registry", row.key))))
+        .map_err(|_| formats::Error::corrupt(format!("key {}: it is none of a registry", row.key)))
 }
 
-fn damaged(error: formats::Error) -> Error {
-    Error::from(error).at("what the backup carries beside schemas")
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn an_odd_row_is_named_without_its_value_and_all_others_are_taken() {
+        let kek = |name: &str, more: Value| {
+            let mut value = json!({ "name": name, "kmsType": "aws-kms", "kmsKeyId": "arn" });
+            value.as_object_mut().expect("members").extend(more.as_object().cloned().expect("members"));
+            OtherRow::kek(name, value)
+        };
+        let dek = json!({
+            "kekName": "good", "subject": "s", "version": 1, "algorithm": "AES256_GCM", "encryptedKeyMaterial": "w",
+        });
+        let half = OtherRow { key: json!({ "hex": "0" }), ..OtherRow::record(b"{}", b"{}") };
+        let rows = [
+            kek("bare", json!({ "keyMaterial": "secret" })),
+            kek("good", json!({})),
+            kek("strange", json!({ "shared": "secret" })),
+            half,
+            OtherRow::dek("good", ("s", 1, "AES256_GCM"), dek),
+            OtherRow::record(br#"{"keytype":"ENCRYPTION"}"#, b"{}"),
+        ];
+        let carried = Carried::of(&rows);
+        let keks: Vec<&str> = carried.keys.keks.iter().map(|kek| kek.name.as_str()).collect();
+        assert_eq!((keks, carried.keys.deks.len(), carried.records["ENCRYPTION"]), (vec!["good"], 1, 1));
+        let [bare, strange, half] = &carried.odd[..] else { panic!("{:?}", carried.odd) };
+        assert!(bare.contains(r#"{"kek":"bare"}"#) && bare.contains("not wrapped"), "{bare}");
+        assert!(
+            strange.contains(r#"{"kek":"strange"}"#) && strange.contains("none of a registry"),
+            "{strange}"
+        );
+        assert!(half.contains(r#"record {"hex":"0"}"#), "{half}");
+        assert!(!format!("{:?}", carried.odd).contains("secret"));
+    }
 }

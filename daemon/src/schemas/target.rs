@@ -55,6 +55,8 @@ struct Plans {
     keys: KeyPlan,
     /// What stays in the backup whatever the target is.
     stays: Option<String>,
+    /// What of the backup is not what it should be, and stays there for that.
+    odd: Vec<String>,
 }
 
 impl fmt::Debug for RegistryTarget {
@@ -93,10 +95,10 @@ impl RegistryTarget {
         let restore = self.restore(&side, &stop);
         let name = self.client.name();
         let schemas = told(&self.progress, &name, restore.plan(&journal)).await.map_err(failed)?;
-        let carried = Carried::of(archive)?;
+        let carried = Carried::of(archive.catalog.others.values());
         let planning = KeyPlan::of(&carried.keys, &self.client, &self.settings, &journal, &stop);
         let keys = told(&self.progress, &name, planning).await.map_err(failed)?;
-        let plans = Arc::new(Plans { schemas, keys, stays: carried.line() });
+        let plans = Arc::new(Plans { schemas, keys, stays: carried.line(), odd: carried.odd });
         let snapshot = archive.newest.key.clone();
         *planned = Some(Planned { snapshot, side, plans: Arc::clone(&plans), journal });
         Ok(plans)
@@ -125,7 +127,7 @@ impl SchemaTarget for RegistryTarget {
 
     async fn plan(&self, archive: &Arc<SchemaArchive>, notes: &Arc<dyn SchemaNotes>) -> Result<TargetPlan> {
         let plans = self.planned(archive, notes).await?;
-        let Plans { schemas: plan, keys, stays } = &*plans;
+        let Plans { schemas: plan, keys, stays, odd } = &*plans;
         if !plan.obstacles.is_empty() || !keys.obstacles.is_empty() {
             // Somebody may take them out of the way.
             *self.planned.lock().await = None;
@@ -136,6 +138,7 @@ impl SchemaTarget for RegistryTarget {
         lines.retain(|line| !["note: ", "in the way: ", "  -> "].iter().any(|said| line.starts_with(said)));
         lines.extend(keys.lines());
         lines.extend(stays.clone());
+        lines.extend(odd.iter().map(|what| format!("  left in the backup {what}")));
         let problems = plan.obstacles.iter().map(|obstacle| {
             let version = obstacle.version.map_or(String::new(), |version| format!(" version {version}"));
             let subject = if obstacle.subject.is_empty() { "the registry" } else { &*obstacle.subject };
@@ -172,7 +175,7 @@ impl SchemaTarget for RegistryTarget {
             failpoint::hit("before_schema_write");
             is_stopped()
         };
-        let Plans { schemas: plan, keys, stays } = &*plans;
+        let Plans { schemas: plan, keys, stays, odd } = &*plans;
         let (restore, name) = (self.restore(&side, &stop), self.client.name());
         // Where the schemas are refused nothing is written, and what an earlier run has borrowed goes back.
         let put = match plan.obstacles.is_empty() {
@@ -184,6 +187,7 @@ impl SchemaTarget for RegistryTarget {
         let outcome = told(&self.progress, &name, running).await.map_err(failed)?;
         // What is to be known of keys was told with the plan.
         let (stays, warnings) = (stays.clone(), warnings(&outcome.warnings));
+        let not_taken = [&outcome.not_taken, odd].into_iter().flatten().cloned().collect();
         // Before as much is said of what has become of each schema.
         drop((side, plans));
         let mut map = SchemaMap::default();
@@ -213,7 +217,7 @@ impl SchemaTarget for RegistryTarget {
         lines.extend(stays);
         let mut details = outcome.map.to_json();
         details["keys"] = json(&put)?;
-        Ok(TargetReport { lines, details, map, warnings, not_taken: outcome.not_taken })
+        Ok(TargetReport { lines, details, map, warnings, not_taken })
     }
 
     async fn put_back(&self, notes: &Arc<dyn SchemaNotes>) -> Result<bool> {

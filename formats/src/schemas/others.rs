@@ -74,7 +74,8 @@ impl OtherRow {
     pub fn read(&self) -> Result<Other<'_>> {
         match self.source.as_str() {
             FROM_TOPIC => {
-                let (key, _) = self.record_bytes()?;
+                let read = self.record_bytes();
+                let (key, _) = read.map_err(|error| error.at(format_args!("record {}", self.key)))?;
                 let key: Option<Value> = serde_json::from_slice(&key).ok();
                 let kind = key.as_ref().and_then(|key| key.get("keytype")?.as_str());
                 Ok(Other::Record(kind.map(str::to_owned)))
