@@ -255,7 +255,13 @@ fn keys_of_encryption_go_there_and_back_wrapped_as_they_are() {
     assert_eq!((taken.held(), taken.changes()), before);
     // A registry that keeps none is named, with what stays in the backup.
     let plain = &to.registry;
-    let report = restore(&plain.url(), "fourth").run(0);
+    let report = restore(&plain.url(), "fourth").run(3);
+    let again = restore(&plain.url(), "fourth").run(3);
+    for report in [&report, &again] {
+        let left = report["schemas"]["not_taken"].as_array().expect("some");
+        assert_eq!((left.len(), &report["verdict"]), (8, &json!("partial")), "{report:#}");
+        assert!(left[0].as_str().is_some_and(|left| left.starts_with("KEK old: ")), "{report:#}");
+    }
     let warnings = report["warnings"].to_string();
     assert_eq!(warnings.matches("3 KEKs and 5 DEKs stay in the backup").count(), 1, "{report:#}");
     let planned = restore(&plain.url(), "fifth").text_command(&["--plan"]).run().expect_code(0).stdout;
@@ -317,6 +323,11 @@ fn a_key_that_is_none_stays_in_the_backup_and_is_named_by_every_run() {
         assert!(
             left[0].contains(r#"key {"kek":"shared"}: it holds a key that is not wrapped"#),
             "{what}: {left:?}"
+        );
+        assert_eq!(
+            left[1..],
+            ["DEK keys-value version 1 (AES128_GCM) of KEK shared: the KEK is not restored"],
+            "{what}"
         );
     }
     let held = to.held();

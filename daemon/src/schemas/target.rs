@@ -187,7 +187,8 @@ impl SchemaTarget for RegistryTarget {
         let outcome = told(&self.progress, &name, running).await.map_err(failed)?;
         // What is to be known of keys was told with the plan.
         let (stays, warnings) = (stays.clone(), warnings(&outcome.warnings));
-        let not_taken = [&outcome.not_taken, odd].into_iter().flatten().cloned().collect();
+        let not_taken = [&outcome.not_taken, odd, &keys.not_taken, &put.not_taken];
+        let not_taken = not_taken.into_iter().flatten().cloned().collect();
         // Before as much is said of what has become of each schema.
         drop((side, plans));
         let mut map = SchemaMap::default();

@@ -205,7 +205,8 @@ pub struct SchemaReport {
     pub failed: Option<String>,
     /// By its name at the source, which topic's records name schemas, and how that is known.
     pub topics: BTreeMap<Topic, TopicFraming>,
-    /// Versions that the target takes for no schemas, and those that refer to them, with the reasons.
+    /// Versions that the target takes for no schemas, and those that refer to them; and what is kept beside schemas and the target does
+    /// not take. With the reasons.
     pub not_taken: BTreeSet<String>,
     /// What the reader should know.
     pub warnings: BTreeSet<String>,

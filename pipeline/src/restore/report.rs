@@ -61,8 +61,8 @@ pub enum Verdict {
     /// An earlier run did it all, and the partitions still hold what it left. Exit code 0.
     AlreadyRestored,
     /// Not all that was asked for: partitions that could not be restored, losses that the archive knows of, records whose
-    /// transactions nobody decided, quarantined records, schemas that the target did not take, topics without their own configs. Exit
-    /// code 3.
+    /// transactions nobody decided, quarantined records, schemas and keys of encryption that the target did not take, topics without
+    /// their own configs. Exit code 3.
     Partial,
     /// The archive is damaged, or the target does not hold what the archive holds. Exit code 4.
     Different,

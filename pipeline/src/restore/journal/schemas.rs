@@ -32,7 +32,7 @@ pub(crate) struct SchemaPin {
     /// The settings that it came of, [`SchemaRules::settings`](crate::restore::schemas::SchemaRules::settings); none where an earlier
     /// release has pinned it.
     pub(crate) settings: BTreeMap<String, String>,
-    /// Versions that the target did not take, with the reasons; no more than fit.
+    /// What the target did not take, with the reasons; no more than fit.
     pub(crate) not_taken: Vec<String>,
 }
 

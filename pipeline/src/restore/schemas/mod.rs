@@ -192,8 +192,8 @@ pub struct TargetReport {
     pub map: SchemaMap,
     /// What the reader should know.
     pub warnings: Vec<String>,
-    /// Versions that are not there, because the target takes them for no schemas, or what they refer to; with the reasons. Their ids are
-    /// nowhere.
+    /// Versions that are not there, because the target takes them for no schemas, or what they refer to; their ids are nowhere. And what
+    /// is kept beside schemas and the target does not take. With the reasons.
     pub not_taken: Vec<String>,
 }
 

@@ -22,7 +22,7 @@ use crate::restore::journal::{Attempt, Entries, SchemaPin};
 use crate::schemas::SchemaArchive;
 use crate::{Error, Result, failpoint};
 
-/// Versions that are named where the target did not take them.
+/// Versions and keys that are named where the target did not take them.
 const MOST_NAMED: usize = 1000;
 
 /// What a restore would do with schemas, and with ids in records.
@@ -85,7 +85,8 @@ pub struct SchemaReport {
     pub lines: Vec<String>,
     /// What was done, for programs.
     pub details: Value,
-    /// Versions of the backup that are not there, because the target takes them for no schemas, or what they refer to; with the reasons.
+    /// Versions of the backup that are not there, because the target takes them for no schemas, or what they refer to; and what is kept
+    /// beside schemas and the target does not take. With the reasons.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub not_taken: Vec<String>,
     /// What ids of the backup are in the target: `5`, or `:.context:5` in another context than the default one. It can be given to

@@ -6,7 +6,8 @@
 //! ```
 //! They come before the schemas: rules name KEKs, and a registry that is closed by the archive's modes takes no keys any more. A key that
 //! the target has is left as it is, whatever the strategy for schemas: another key under its name is in the way, because what either
-//! has encrypted could not be told apart. Keys themselves are never seen: a DEK is moved as it is wrapped.
+//! has encrypted could not be told apart. Keys themselves are never seen: a DEK is moved as it is wrapped. What stays in the archive
+//! though it is asked for is named by every run: what it encrypts cannot be read with the target.
 
 #[cfg(any(test, feature = "suite"))]
 pub mod double;
@@ -99,6 +100,8 @@ pub struct KeyPlan {
     pub obstacle_count: u64,
     /// What whoever decides should know.
     pub warnings: Vec<String>,
+    /// Keys that are asked for and stay in the archive, with the reasons.
+    pub not_taken: Vec<String>,
     #[serde(skip)]
     steps: Vec<Step>,
     /// Keys that are made to be softly deleted again.
@@ -131,6 +134,17 @@ fn dek_name(dek: &Dek) -> String {
 
 fn is_deleted(deleted: Option<bool>) -> bool {
     deleted == Some(true)
+}
+
+impl Settings {
+    /// Keys in this state are asked for.
+    fn takes(&self, deleted: Option<bool>) -> bool {
+        self.deleted == Choice::Restored || !is_deleted(deleted)
+    }
+
+    fn takes_dek(&self, dek: &Dek) -> bool {
+        self.takes(dek.deleted) && self.subjects.matches(&Subject::parse(&dek.subject).to_string())
+    }
 }
 
 /// A key that is the same, and whether both are softly deleted.
@@ -193,14 +207,7 @@ impl KeyPlan {
         }
         let settings = settings.settled();
         if !to.has_keys().await? {
-            let (keks, deks) = (keys.keks.len() as u64, keys.deks.len() as u64);
-            plan.keks.insert(KeyAction::Stays, keks);
-            plan.deks.insert(KeyAction::Stays, deks);
-            plan.warnings.push(format!(
-                "{} keeps no keys of encryption (it serves no /dek-registry/v1): {keks} KEKs and {deks} DEKs stay in the backup, and what \
-                 they encrypt cannot be read with it",
-                to.name()
-            ));
+            plan.none_taken(keys, &settings, &to.name());
             return Ok(plan);
         }
         let mut families = plan.keks(keys, to, &settings, stop).await?;
@@ -247,6 +254,26 @@ impl KeyPlan {
         }
     }
 
+    /// All stay where they are: the target keeps none.
+    fn none_taken(&mut self, keys: &Keys, settings: &Settings, to: &str) {
+        for (counts, number) in [(&mut self.keks, keys.keks.len()), (&mut self.deks, keys.deks.len())] {
+            counts.insert(KeyAction::Stays, number as u64);
+        }
+        let keks = keys.keks.iter().filter(|kek| settings.takes(kek.deleted)).map(|kek| kek_name(&kek.name));
+        let keks: Vec<String> = keks.collect();
+        let deks: Vec<String> =
+            keys.deks.iter().filter(|dek| settings.takes_dek(dek)).map(dek_name).collect();
+        let why = format!("{to} keeps no keys of encryption (it serves no /dek-registry/v1)");
+        if !keks.is_empty() || !deks.is_empty() {
+            self.warnings.push(format!(
+                "{why}: {} KEKs and {} DEKs stay in the backup, and what they encrypt cannot be read with it",
+                keks.len(),
+                deks.len()
+            ));
+        }
+        self.not_taken.extend(keks.into_iter().chain(deks).map(|name| format!("{name}: {why}")));
+    }
+
     /// The KEKs that are wanted, with what the target has of them. Those that differ are not among them.
     async fn keks(
         &mut self,
@@ -256,10 +283,8 @@ impl KeyPlan {
         stop: &(dyn Fn() -> bool + Sync),
     ) -> Result<BTreeMap<String, Family>> {
         let mut families = BTreeMap::new();
-        let (wanted, left): (Vec<&Kek>, Vec<&Kek>) = keys
-            .keks
-            .iter()
-            .partition(|kek| !is_deleted(kek.deleted) || settings.deleted == Choice::Restored);
+        let (wanted, left): (Vec<&Kek>, Vec<&Kek>) =
+            keys.keks.iter().partition(|kek| settings.takes(kek.deleted));
         if !left.is_empty() {
             self.keks.insert(KeyAction::Stays, left.len() as u64);
         }
@@ -287,8 +312,7 @@ impl KeyPlan {
         let (mut names, mut left_out) = (BTreeSet::new(), 0);
         for dek in &keys.deks {
             let subject = Subject::parse(&dek.subject).to_string();
-            let is_chosen = settings.deleted == Choice::Restored || !is_deleted(dek.deleted);
-            if !is_chosen || !settings.subjects.matches(&subject) {
+            if !settings.takes_dek(dek) {
                 left_out += 1;
             } else if !families.contains_key(&dek.kek_name) {
                 orphans.push(dek_name(dek));
@@ -305,15 +329,16 @@ impl KeyPlan {
             }
         }
         let staying = [
-            (orphans, "their KEK is not restored"),
+            (orphans, "the KEK is not restored"),
             // From nothing a registry would make a key of its own, which reads nothing.
-            (bare, "the backup has them without their wrapped keys"),
+            (bare, "the backup does not have the wrapped key"),
         ];
         for (names, why) in staying {
             left_out += names.len() as u64;
             if let Some(first) = names.first() {
                 self.warn(format!("{} DEKs, as {first}, stay in the backup: {why}", names.len()));
             }
+            self.not_taken.extend(names.iter().map(|name| format!("{name}: {why}")));
         }
         if left_out > 0 {
             self.deks.insert(KeyAction::Stays, left_out);

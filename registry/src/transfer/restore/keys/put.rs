@@ -1,5 +1,5 @@
 //! Brings keys to a registry as a plan says. Each is read back: a registry may make a key of its own in place of the one it was given,
-//! and nothing could be read with that.
+//! and nothing could be read with that. A key that it takes for none is left out, and named.
 
 use super::{KeyPlan, Step, dek_name, is_deleted, kek_differs, kek_name};
 use crate::client::{self, Client};
@@ -8,10 +8,17 @@ use crate::transfer::journal::Journal;
 use crate::transfer::turns::{self, Turn};
 use futures::FutureExt;
 use serde::Serialize;
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// What a registry answers to a key that it does not take for one, as a KEK of a KMS that it does not know.
+const NO_KEY: u32 = 42271;
+
+/// Keys that are left out, by their names, with the reasons.
+type LeftOut = Mutex<BTreeMap<String, String>>;
 
 /// What was done with keys.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct KeysPut {
     /// KEKs made or brought back.
     pub keks: u64,
@@ -19,6 +26,9 @@ pub struct KeysPut {
     pub deks: u64,
     /// Keys that are softly deleted now.
     pub deleted: u64,
+    /// Keys that the target takes for none, with what it said, and DEKs of such KEKs.
+    #[serde(skip)]
+    pub not_taken: Vec<String>,
 }
 
 impl KeyPlan {
@@ -51,9 +61,13 @@ impl KeyPlan {
             }
             false => Ok(()),
         };
-        let begin = |step| take(step, to).boxed();
-        turns::take(&self.steps, turn, to.in_flight(), go_on, begin, |one| done.add(one)).await?;
+        let left_out = LeftOut::default();
+        let begin = |step| take(step, to, &left_out).boxed();
+        let ended = |step: Option<&Step>| step.into_iter().for_each(|step| done.add(step));
+        turns::take(&self.steps, turn, to.in_flight(), go_on, begin, ended).await?;
         journal.settle_keys().await?;
+        let left_out = left_out.into_inner().unwrap_or_else(PoisonError::into_inner);
+        done.not_taken = left_out.into_iter().map(|(name, why)| format!("{name}: {why}")).collect();
         Ok(done)
     }
 
@@ -111,7 +125,25 @@ fn turn(step: &Step) -> Turn {
     Turn { subject, waits_for, is_alone: false }
 }
 
-async fn take<'a>(step: &'a Step, to: &Client) -> Result<&'a Step> {
+/// Whether a step is one of a key that is left out. A DEK is so with its KEK.
+fn is_left_out(step: &Step, left_out: &LeftOut) -> bool {
+    let mut left_out = left_out.lock().unwrap_or_else(PoisonError::into_inner);
+    match step {
+        Step::MakeDek(dek) if left_out.contains_key(&kek_name(&dek.kek_name)) => {
+            left_out.insert(dek_name(dek), format!("{} is left out", kek_name(&dek.kek_name)));
+            true
+        }
+        Step::DeleteDek(dek) => left_out.contains_key(&dek_name(dek)),
+        Step::DeleteKek(kek, _) => left_out.contains_key(&kek_name(&kek.name)),
+        _ => false,
+    }
+}
+
+/// Takes a step; nothing where its key is left out.
+async fn take<'a>(step: &'a Step, to: &Client, left_out: &LeftOut) -> Result<Option<&'a Step>> {
+    if is_left_out(step, left_out) {
+        return Ok(None);
+    }
     let (name, asked) = match step {
         Step::MakeKek(kek) => (kek_name(&kek.name), to.create_kek(kek).await),
         Step::ReviveKek(kek) => (kek_name(&kek.name), to.undelete_kek(&kek.name).await),
@@ -132,7 +164,14 @@ async fn take<'a>(step: &'a Step, to: &Client) -> Result<&'a Step> {
     };
     let is_so = is_so(step, to).await.map_err(|error| Error::from(error).at(&name))?;
     match (is_so, refused) {
-        (true, _) => Ok(step),
+        (true, _) => Ok(Some(step)),
+        (false, Some(error))
+            if matches!(step, Step::MakeKek(_) | Step::MakeDek(_)) && error.code() == Some(NO_KEY) =>
+        {
+            let mut left_out = left_out.lock().unwrap_or_else(PoisonError::into_inner);
+            left_out.insert(name, error.to_string());
+            Ok(None)
+        }
         (false, Some(error)) => Err(Error::from(error)
             .at(&name)
             .or_hint("look at what the registry says of it, and run the same restore again")),

@@ -152,6 +152,10 @@ impl Site {
     }
 }
 
+fn put(keks: u64, deks: u64, deleted: u64) -> KeysPut {
+    KeysPut { keks, deks, deleted, not_taken: Vec::new() }
+}
+
 fn counts(counts: &KeyCounts) -> Vec<(KeyAction, u64)> {
     counts.iter().map(|(action, count)| (*action, *count)).collect()
 }
@@ -166,7 +170,7 @@ async fn all_keys_arrive_as_they_were_and_a_second_restore_finds_them() {
     assert_eq!(counts(&plan.deks), [(KeyAction::Create, 6)]);
     assert_eq!(to.held(), Site::start().await.held(), "a plan touches nothing");
     let done = to.restore(&keys).await.expect("restored");
-    assert_eq!(done, KeysPut { keks: 4, deks: 6, deleted: 3 });
+    assert_eq!(done, put(4, 6, 3));
     assert_eq!(to.held(), from.held());
     let (plan, _) = to.plan(&keys, &Settings::default()).await;
     assert_eq!(
@@ -230,7 +234,7 @@ async fn deleted_states_come_back_and_what_is_live_there_stays_so() {
     // Deleted since: it comes back.
     to.ask("DELETE", "/keks/unused", &Value::Null);
     to.ask("DELETE", "/keks/pay/deks/orders-value/versions/2", &Value::Null);
-    assert_eq!(to.restore(&keys).await.expect("restored"), KeysPut { keks: 1, deks: 1, deleted: 0 });
+    assert_eq!(to.restore(&keys).await.expect("restored"), put(1, 1, 0));
     assert_eq!(to.held(), from.held());
     // Used again in the target: it stays, and that is said.
     to.ask("POST", "/keks/old/undelete", &Value::Null);
@@ -246,7 +250,7 @@ async fn deleted_states_come_back_and_what_is_live_there_stays_so() {
     from.ask("DELETE", "/keks/old/deks/later-value/versions/1", &Value::Null);
     from.ask("DELETE", "/keks/old", &Value::Null);
     let keys = from.archived().await;
-    assert_eq!(to.restore(&keys).await.expect("restored"), KeysPut { keks: 1, deks: 1, deleted: 2 });
+    assert_eq!(to.restore(&keys).await.expect("restored"), put(1, 1, 2));
     assert_eq!(to.held(), from.held());
 }
 
@@ -267,7 +271,10 @@ async fn subjects_get_their_names_and_what_is_not_wanted_stays() {
     let (plan, mut journal) = to.plan(&keys, &settings).await;
     assert_eq!(counts(&plan.keks), [(KeyAction::Create, 3), (KeyAction::Stays, 1)]);
     assert_eq!(counts(&plan.deks), [(KeyAction::Create, 2), (KeyAction::Stays, 4)]);
-    assert!(plan.warnings[0].contains("without their wrapped keys"), "{:?}", plan.warnings);
+    assert!(plan.warnings[0].contains("does not have the wrapped key"), "{:?}", plan.warnings);
+    let left: Vec<&str> = plan.not_taken.iter().map(String::as_str).collect();
+    let bare = "DEK orders-value version 2 (AES256_GCM) of KEK pay: the backup does not have the wrapped key";
+    assert_eq!(left, [bare], "what is not asked for is not missed");
     plan.put(&to.client(), &mut journal, GO_ON).await.expect("restored");
     let held = to.held();
     let subjects: Vec<_> = held["deks"].as_array().expect("DEKs").iter().map(|dek| &dek["subject"]).collect();
@@ -294,12 +301,45 @@ async fn a_registry_without_keys_is_named_with_what_stays() {
     let plan = KeyPlan::of(&keys, &client, &Settings::default(), &journal, GO_ON).await.expect("a plan");
     assert!(plan.warnings[0].contains("4 KEKs and 6 DEKs stay in the backup"), "{:?}", plan.warnings);
     assert!(plan.lines()[0].contains("4 left in the backup"), "{:?}", plan.lines());
+    assert_eq!(plan.not_taken.len(), 10);
+    assert!(plan.not_taken[0].starts_with("KEK old: ") && plan.not_taken[0].contains("keeps no keys"));
+    let chosen = Settings { deleted: Choice::Left, ..Settings::default() };
+    let plan_of_live = KeyPlan::of(&keys, &client, &chosen, &journal, GO_ON).await.expect("a plan");
+    assert_eq!(plan_of_live.not_taken.len(), 7, "{:?}", plan_of_live.not_taken);
     assert_eq!(plan.put(&client, &mut journal, GO_ON).await.expect("nothing"), KeysPut::default());
     // Without keys in the archive nobody is asked.
     let silent = Server::replying(|_, _| Reply::Gone).await;
     let client = crate::transfer::tests::client(&silent.url);
     KeyPlan::of(&Keys::default(), &client, &Settings::default(), &journal, GO_ON).await.expect("a plan");
     assert!(silent.asked().is_empty());
+}
+
+#[tokio::test]
+async fn what_is_no_key_to_the_target_is_left_out_with_what_it_wraps() {
+    let mut keys = Site::furnished().await.archived().await;
+    for kek in keys.keks.iter_mut().filter(|kek| kek.name == "pay" || kek.name == "old") {
+        kek.kms_type = "of-another-make".to_owned();
+    }
+    let to = Site::start().await;
+    for what in ["first", "again"] {
+        let done = to.restore(&keys).await.expect("all others come");
+        let left: Vec<&str> = done.not_taken.iter().map(String::as_str).collect();
+        assert_eq!(left.len(), 7, "{what}: {left:?}");
+        assert!(
+            left[0].starts_with("DEK :.eu:a/b value version 1 (AES128_GCM) of KEK pay: KEK pay is left out"),
+            "{left:?}"
+        );
+        assert!(left[5].starts_with("KEK old: ") && left[5].contains("422/42271"), "{left:?}");
+        let held = to.held();
+        let names: Vec<_> = held["keks"].as_array().expect("KEKs").iter().map(|kek| &kek["name"]).collect();
+        assert_eq!(names, ["shared", "unused"], "{what}");
+        assert_eq!(held["deks"].as_array().expect("DEKs").len(), 1, "{what}");
+        assert!(to.is_settled(), "{what}");
+    }
+    // What is refused for another reason may be taken later, and is no key that stays in the archive.
+    to.left.store(0, SeqCst);
+    let error = to.restore(&keys).await.expect_err("refused");
+    assert!(error.to_string().contains("no more of this"), "{error}");
 }
 
 #[tokio::test]
