@@ -100,6 +100,16 @@ impl Client {
         self.sender.send(Method::POST, ROOT, &[], Some(body(&asked)?)).await.map(drop)
     }
 
+    /// Gives a KEK that is there the properties that may change. What is not told would stay, so what it has none of is told as empty.
+    pub async fn update_kek(&self, kek: &Kek) -> Result<()> {
+        let asked = json!({
+            "kmsProps": kek.kms_props.clone().unwrap_or_default(),
+            "doc": kek.doc.as_deref().unwrap_or_default(),
+            "shared": kek.shared,
+        });
+        self.sender.send(Method::PUT, &kek_path(&kek.name), &[], Some(body(&asked)?)).await.map(drop)
+    }
+
     /// Makes a DEK of the material that it has, with its number.
     pub async fn create_dek(&self, dek: &Dek) -> Result<()> {
         let asked = json!({

@@ -5,8 +5,8 @@
 //!    put: KEKs -> their DEKs -> softly deleted again, DEKs before their KEK          and then the schemas
 //! ```
 //! They come before the schemas: rules name KEKs, and a registry that is closed by the archive's modes takes no keys any more. A key that
-//! the target has is left as it is, whatever the strategy for schemas: another key under its name is in the way, because what either
-//! has encrypted could not be told apart. Keys themselves are never seen: a DEK is moved as it is wrapped. What stays in the archive
+//! the target has stays that key, whatever the strategy for schemas: another key under its name is in the way, because what either
+//! has encrypted could not be told apart. Only what a KEK has besides (where its KMS is reached, what people are told) is overwritten. Keys themselves are never seen: a DEK is moved as it is wrapped. What stays in the archive
 //! though it is asked for is named by every run: what it encrypts cannot be read with the target.
 
 #[cfg(any(test, feature = "suite"))]
@@ -17,7 +17,7 @@ mod tests;
 
 pub use put::KeysPut;
 
-use super::settings::{Choice, Settings};
+use super::settings::{Choice, Settings, Strategy};
 use crate::client::{Client, Dek, Kek};
 use crate::names::Subject;
 use crate::transfer::error::{Error, Kind, Result};
@@ -46,6 +46,8 @@ pub enum KeyAction {
     Create,
     /// It is there, softly deleted, and comes back.
     Revive,
+    /// It is there, and gets the properties that it has in the archive.
+    Update,
     /// It is there, and is softly deleted.
     Delete,
     /// It is there.
@@ -61,6 +63,7 @@ impl KeyAction {
         match self {
             Self::Create => "made",
             Self::Revive => "brought back",
+            Self::Update => "updated",
             Self::Delete => "softly deleted",
             Self::Exists => "there",
             Self::Conflict => "in the way",
@@ -114,6 +117,7 @@ pub struct KeyPlan {
 enum Step {
     MakeKek(Kek),
     ReviveKek(Kek),
+    UpdateKek(Kek),
     MakeDek(Dek),
     ReviveDek(Dek),
     DeleteDek(Dek),
@@ -170,17 +174,23 @@ impl Pair {
     }
 }
 
-/// Names of what two KEKs differ in. Values are not named: there may be credentials among them.
-pub(super) fn kek_differs(one: &Kek, other: &Kek) -> Vec<&'static str> {
+/// Names of what makes two KEKs two keys. Values are not named: there may be credentials among them.
+fn other_key(one: &Kek, other: &Kek) -> Vec<&'static str> {
+    named([("kmsType", one.kms_type != other.kms_type), ("kmsKeyId", one.kms_key_id != other.kms_key_id)])
+}
+
+/// Names of what else two KEKs differ in, and what a registry lets be changed.
+fn other_props(one: &Kek, other: &Kek) -> Vec<&'static str> {
     let props = |kek: &Kek| kek.kms_props.clone().unwrap_or_default();
     let doc = |kek: &Kek| kek.doc.clone().unwrap_or_default();
-    let all = [
-        ("kmsType", one.kms_type != other.kms_type),
-        ("kmsKeyId", one.kms_key_id != other.kms_key_id),
+    named([
         ("kmsProps", props(one) != props(other)),
         ("doc", doc(one) != doc(other)),
         ("shared", one.shared != other.shared),
-    ];
+    ])
+}
+
+fn named<const N: usize>(all: [(&'static str, bool); N]) -> Vec<&'static str> {
     all.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name).collect()
 }
 
@@ -189,6 +199,8 @@ struct Family {
     kek: Kek,
     /// What the target has under its name.
     there: Option<Kek>,
+    /// That one gets the properties of this one.
+    is_updated: bool,
     deks: Vec<(Dek, KeyAction)>,
 }
 
@@ -218,7 +230,7 @@ impl KeyPlan {
         }
         // A KEK that is made anew is there before anything that it wraps, and one that goes is so after it.
         plan.steps.sort_by_key(|step| match step {
-            Step::MakeKek(_) | Step::ReviveKek(_) => 0,
+            Step::MakeKek(_) | Step::ReviveKek(_) | Step::UpdateKek(_) => 0,
             Step::MakeDek(_) | Step::ReviveDek(_) => 1,
             Step::DeleteDek(_) => 2,
             Step::DeleteKek(..) => 3,
@@ -293,7 +305,7 @@ impl KeyPlan {
         let mut asked = std::pin::pin!(asked.buffered(to.in_flight()));
         while let Some((kek, there)) = asked.try_next().await? {
             check(stop)?;
-            let differs = there.as_ref().map(|there| kek_differs(&kek, there)).unwrap_or_default();
+            let differs = there.as_ref().map(|there| other_key(&kek, there)).unwrap_or_default();
             if !differs.is_empty() {
                 *self.keks.entry(KeyAction::Conflict).or_default() += 1;
                 let why = format!("the target has another one of that name: {} differ", differs.join(", "));
@@ -301,7 +313,16 @@ impl KeyPlan {
                 self.obstacle(kek_name(&kek.name), why, next);
                 continue;
             }
-            families.insert(kek.name.clone(), Family { there, deks: Vec::new(), kek });
+            let differs = there.as_ref().map(|there| other_props(&kek, there)).unwrap_or_default();
+            let is_updated = !differs.is_empty() && settings.strategy == Strategy::Overwrite;
+            if !differs.is_empty() && !is_updated {
+                self.warn(format!(
+                    "{}: {} differ from those of the target, which stay; strategy overwrite updates them",
+                    kek_name(&kek.name),
+                    differs.join(", ")
+                ));
+            }
+            families.insert(kek.name.clone(), Family { there, is_updated, deks: Vec::new(), kek });
         }
         Ok(families)
     }
@@ -393,7 +414,7 @@ impl KeyPlan {
     }
 
     /// The steps of a KEK and its DEKs.
-    fn family(&mut self, Family { kek, there, deks }: Family, journal: &Journal) {
+    fn family(&mut self, Family { kek, there, is_updated, deks }: Family, journal: &Journal) {
         let name = kek_name(&kek.name);
         let (wanted, is_used) = (is_deleted(kek.deleted), deks.iter().any(|(_, action)| action.is_written()));
         let is_there_deleted = there.as_ref().is_some_and(|there| is_deleted(there.deleted));
@@ -402,15 +423,19 @@ impl KeyPlan {
             Some(_) => Pair { wanted, there: is_there_deleted, is_owed: journal.owes(&name) }.action(&name),
         };
         note.into_iter().for_each(|note| self.warn(note));
-        *self.keks.entry(action).or_default() += 1;
-        // A deleted KEK takes no DEKs: where some are to come it comes back for the time.
-        let is_back_for_the_time = action == KeyAction::Exists && is_there_deleted && is_used;
+        let counted = if is_updated { KeyAction::Update } else { action };
+        *self.keks.entry(counted).or_default() += 1;
+        // A deleted KEK takes neither DEKs nor properties: where some are to come it comes back for the time.
+        let is_back_for_the_time = action == KeyAction::Exists && is_there_deleted && (is_used || is_updated);
         match action {
             KeyAction::Create => self.steps.push(Step::MakeKek(kek.clone())),
             _ if action == KeyAction::Revive || is_back_for_the_time => {
                 self.steps.push(Step::ReviveKek(kek.clone()));
             }
             _ => {}
+        }
+        if is_updated {
+            self.steps.push(Step::UpdateKek(kek.clone()));
         }
         let subjects = deks.iter().map(|(dek, _)| dek.subject.clone()).collect();
         for (dek, action) in deks {

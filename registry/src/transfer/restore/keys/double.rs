@@ -94,6 +94,7 @@ impl Double {
             ("GET", ["keks"]) => self.list_keks(&asked),
             ("POST", ["keks"]) => self.make_kek(&asked),
             ("GET", ["keks", kek]) => self.kek(kek, &asked),
+            ("PUT", ["keks", kek]) => self.update_kek(kek, &asked),
             ("DELETE", ["keks", kek]) => self.delete_kek(kek, &asked),
             ("POST", ["keks", kek, "undelete"]) => self.undelete_kek(kek, &asked),
             ("GET", ["keks", kek, "deks"]) => self.list_deks(kek, &asked),
@@ -166,6 +167,22 @@ impl Double {
             true => refused(404, 40470, format!("KEK {name} is deleted")),
             false => Ok((200, json!(kek))),
         }
+    }
+
+    /// What is not told stays, and what is told as empty is none.
+    fn update_kek(&mut self, name: &str, asked: &Asked<'_>) -> Answer {
+        asked.only(&[])?;
+        let members = asked.members(&["kmsProps", "doc", "shared"])?;
+        if self.known(name)?.deleted == Some(true) {
+            return refused(404, 40470, format!("KEK {name} is deleted"));
+        }
+        let mut kek = json!(self.known(name)?);
+        kek.as_object_mut().into_iter().for_each(|kek| kek.extend(members.clone()));
+        let Ok(mut kek) = serde_json::from_value::<Kek>(kek) else { return refused(422, 42271, "no KEK") };
+        kek.kms_props = kek.kms_props.filter(|props| !props.is_empty());
+        kek.doc = kek.doc.filter(|doc| !doc.is_empty());
+        self.keks.insert(name.to_owned(), kek.clone());
+        Ok((200, json!(kek)))
     }
 
     fn delete_kek(&mut self, name: &str, asked: &Asked<'_>) -> Answer {

@@ -1,7 +1,7 @@
 //! Brings keys to a registry as a plan says. Each is read back: a registry may make a key of its own in place of the one it was given,
 //! and nothing could be read with that. A key that it takes for none is left out, and named.
 
-use super::{KeyPlan, Step, dek_name, is_deleted, kek_differs, kek_name};
+use super::{KeyPlan, Step, dek_name, is_deleted, kek_name, other_key, other_props};
 use crate::client::{self, Client};
 use crate::transfer::error::{Error, Kind, Result};
 use crate::transfer::journal::Journal;
@@ -20,7 +20,7 @@ type LeftOut = Mutex<BTreeMap<String, String>>;
 /// What was done with keys.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct KeysPut {
-    /// KEKs made or brought back.
+    /// KEKs made, brought back or updated.
     pub keks: u64,
     /// DEKs made or brought back.
     pub deks: u64,
@@ -63,7 +63,11 @@ impl KeyPlan {
         };
         let left_out = LeftOut::default();
         let begin = |step| take(step, to, &left_out).boxed();
-        let ended = |step: Option<&Step>| step.into_iter().for_each(|step| done.add(step));
+        let ended = |step: Option<&Step>| {
+            if let Some(step) = step {
+                done.add(step);
+            }
+        };
         turns::take(&self.steps, turn, to.in_flight(), go_on, begin, ended).await?;
         journal.settle_keys().await?;
         let left_out = left_out.into_inner().unwrap_or_else(PoisonError::into_inner);
@@ -90,7 +94,7 @@ impl KeyPlan {
 impl KeysPut {
     fn add(&mut self, step: &Step) {
         match step {
-            Step::MakeKek(_) | Step::ReviveKek(_) => self.keks += 1,
+            Step::MakeKek(_) | Step::ReviveKek(_) | Step::UpdateKek(_) => self.keks += 1,
             Step::MakeDek(_) | Step::ReviveDek(_) => self.deks += 1,
             Step::DeleteDek(_) | Step::DeleteKek(..) => self.deleted += 1,
         }
@@ -99,7 +103,7 @@ impl KeysPut {
     /// What was done, in words.
     pub fn said(&self) -> Option<String> {
         let counts = [
-            (self.keks, "KEKs brought"),
+            (self.keks, "KEKs brought or updated"),
             (self.deks, "DEKs brought"),
             (self.deleted, "keys softly deleted as they were"),
         ];
@@ -113,7 +117,9 @@ impl KeysPut {
 fn turn(step: &Step) -> Turn {
     let of_subject = |kek: &str, subject: &str| Arc::<str>::from(format!("{kek}\n{subject}"));
     let (subject, waits_for) = match step {
-        Step::MakeKek(kek) | Step::ReviveKek(kek) => (kek.name.as_str().into(), Vec::new()),
+        Step::MakeKek(kek) | Step::ReviveKek(kek) | Step::UpdateKek(kek) => {
+            (kek.name.as_str().into(), Vec::new())
+        }
         Step::MakeDek(dek) | Step::ReviveDek(dek) | Step::DeleteDek(dek) => {
             (of_subject(&dek.kek_name, &dek.subject), vec![dek.kek_name.as_str().into()])
         }
@@ -147,6 +153,7 @@ async fn take<'a>(step: &'a Step, to: &Client, left_out: &LeftOut) -> Result<Opt
     let (name, asked) = match step {
         Step::MakeKek(kek) => (kek_name(&kek.name), to.create_kek(kek).await),
         Step::ReviveKek(kek) => (kek_name(&kek.name), to.undelete_kek(&kek.name).await),
+        Step::UpdateKek(kek) => (kek_name(&kek.name), to.update_kek(kek).await),
         Step::MakeDek(dek) => (dek_name(dek), to.create_dek(dek).await),
         Step::ReviveDek(dek) => (dek_name(dek), to.undelete_dek(dek).await),
         Step::DeleteDek(dek) => (dek_name(dek), to.delete_dek(dek).await),
@@ -187,10 +194,15 @@ async fn take<'a>(step: &'a Step, to: &Client, left_out: &LeftOut) -> Result<Opt
 async fn is_so(step: &Step, to: &Client) -> client::Result<bool> {
     let gone = matches!(step, Step::DeleteDek(_) | Step::DeleteKek(..));
     Ok(match step {
-        Step::MakeKek(kek) | Step::ReviveKek(kek) | Step::DeleteKek(kek, _) => {
+        Step::MakeKek(kek) | Step::ReviveKek(kek) | Step::UpdateKek(kek) | Step::DeleteKek(kek, _) => {
+            // What is there already may have other properties, unless it is to get these.
+            let gets_props = matches!(step, Step::MakeKek(_) | Step::UpdateKek(_));
             let there = to.kek(&kek.name).await?;
-            there
-                .is_some_and(|there| kek_differs(kek, &there).is_empty() && is_deleted(there.deleted) == gone)
+            there.is_some_and(|there| {
+                other_key(kek, &there).is_empty()
+                    && (!gets_props || other_props(kek, &there).is_empty())
+                    && is_deleted(there.deleted) == gone
+            })
         }
         Step::MakeDek(dek) | Step::ReviveDek(dek) | Step::DeleteDek(dek) => {
             let there = to.dek(&dek.kek_name, (&dek.subject, dek.version, &dek.algorithm)).await?;

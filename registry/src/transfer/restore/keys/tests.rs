@@ -210,19 +210,99 @@ async fn what_the_target_has_stays_and_another_key_of_the_name_is_in_the_way() {
     let from = Site::furnished().await;
     let keys = from.archived().await;
     let to = Site::start().await;
-    to.kek("pay", &json!({ "kmsProps": { "region": "us" }, "doc": "of the till" }));
+    to.kek("pay", &json!({ "kmsKeyId": "arn:other", "kmsProps": { "region": "us" }, "doc": "of the till" }));
     to.kek("shared", &json!({ "shared": true }));
     to.dek("shared", "users-value", 1, "AES256_GCM", "another");
     to.kek("own", &Value::Null);
     let before = to.held();
-    let (plan, mut journal) = to.plan(&keys, &Settings::default()).await;
-    let named: Vec<&str> = plan.obstacles.iter().map(|one| one.key.as_str()).collect();
-    assert_eq!(named, ["KEK pay", "DEK users-value version 1 (AES256_GCM) of KEK shared"]);
-    assert!(plan.obstacles[0].why.contains("kmsProps differ"), "{:?}", plan.obstacles);
-    assert!(!format!("{:?}", plan.obstacles).contains("\"us\""), "credentials may be among them");
-    let error = plan.put(&to.client(), &mut journal, GO_ON).await.expect_err("in the way");
-    assert!(error.to_string().contains("KEK pay") && error.next_step().is_some(), "{error}");
-    assert_eq!(to.held(), before);
+    for strategy in [Strategy::Preserve, Strategy::Overwrite] {
+        let (plan, mut journal) = to.plan(&keys, &told(strategy)).await;
+        let named: Vec<&str> = plan.obstacles.iter().map(|one| one.key.as_str()).collect();
+        assert_eq!(named, ["KEK pay", "DEK users-value version 1 (AES256_GCM) of KEK shared"]);
+        assert!(plan.obstacles[0].why.contains("kmsKeyId differ"), "{:?}", plan.obstacles);
+        assert!(!format!("{:?}", plan.obstacles).contains("arn:"), "credentials may be among them");
+        let error = plan.put(&to.client(), &mut journal, GO_ON).await.expect_err("in the way");
+        assert!(error.to_string().contains("KEK pay") && error.next_step().is_some(), "{error}");
+        assert_eq!(to.held(), before);
+    }
+}
+
+fn told(strategy: Strategy) -> Settings {
+    Settings { strategy, ..Settings::default() }
+}
+
+/// A target that has the archive's keys, and two KEKs of them with other properties, one of these softly deleted.
+async fn with_other_properties(keys: &Keys) -> Site {
+    let to = Site::start().await;
+    to.restore(keys).await.expect("restored");
+    let other = json!({ "kmsProps": { "region": "us", "token": "secret" }, "doc": "", "shared": true });
+    for kek in ["pay", "old"] {
+        let is_deleted = kek == "old";
+        if is_deleted {
+            to.ask("POST", "/keks/old/undelete", &Value::Null);
+        }
+        to.ask("PUT", &format!("/keks/{kek}"), &other);
+        if is_deleted {
+            to.ask("DELETE", "/keks/old", &Value::Null);
+        }
+    }
+    to
+}
+
+#[tokio::test]
+async fn other_properties_of_a_kek_stay_unless_they_are_to_be_overwritten() {
+    let from = Site::furnished().await;
+    let keys = from.archived().await;
+    for strategy in [Strategy::Preserve, Strategy::Skip] {
+        let to = with_other_properties(&keys).await;
+        let before = to.held();
+        let (plan, mut journal) = to.plan(&keys, &told(strategy)).await;
+        assert!(plan.obstacles.is_empty() && plan.is_empty(), "{:?}", plan.obstacles);
+        assert_eq!(counts(&plan.keks), [(KeyAction::Exists, 4)]);
+        let said = plan.warnings.join("\n");
+        assert!(
+            said.contains("KEK pay: kmsProps, doc, shared differ") && said.contains("overwrite"),
+            "{said}"
+        );
+        assert!(said.contains("KEK old: ") && !said.contains("secret"), "{said}");
+        assert_eq!(plan.put(&to.client(), &mut journal, GO_ON).await.expect("nothing"), KeysPut::default());
+        assert_eq!(to.held(), before);
+        // One that is brought back keeps them, too.
+        to.ask("DELETE", "/keks/unused", &Value::Null);
+        let mut wanted = keys.clone();
+        let unused = wanted.keks.iter_mut().find(|kek| kek.name == "unused").expect("a KEK");
+        unused.doc = Some("of another day".to_owned());
+        assert_eq!(to.restore(&wanted).await.expect("restored"), put(1, 0, 0));
+        assert_eq!(to.held(), before);
+    }
+}
+
+#[tokio::test]
+async fn properties_of_a_kek_are_overwritten_wherever_the_restore_is_cut() {
+    let from = Site::furnished().await;
+    let keys = from.archived().await;
+    let overwrite = told(Strategy::Overwrite);
+    let restore = async |to: &Site| {
+        let (plan, mut journal) = to.plan(&keys, &overwrite).await;
+        plan.put(&to.client(), &mut journal, GO_ON).await
+    };
+    let to = with_other_properties(&keys).await;
+    let (plan, _) = to.plan(&keys, &overwrite).await;
+    assert_eq!(counts(&plan.keks), [(KeyAction::Update, 2), (KeyAction::Exists, 2)]);
+    assert!(plan.warnings.is_empty(), "{:?}", plan.warnings);
+    // The deleted one is back for the time.
+    assert_eq!(restore(&to).await.expect("restored"), put(3, 0, 1));
+    assert_eq!(to.held(), from.held());
+    assert_eq!(restore(&to).await.expect("nothing to do"), KeysPut::default());
+    for left in 0..4 {
+        let to = with_other_properties(&keys).await;
+        to.left.store(left, SeqCst);
+        restore(&to).await.expect_err("cut");
+        to.left.store(usize::MAX, SeqCst);
+        restore(&to).await.expect("restored");
+        assert_eq!(to.held(), from.held(), "cut after {left}");
+        assert!(to.is_settled());
+    }
 }
 
 #[tokio::test]
