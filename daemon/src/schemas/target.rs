@@ -274,7 +274,8 @@ fn expected(plan: &Plan) -> (SchemaMap, Vec<ContextId>) {
             | Action::Conflict
             | Action::Incompatible
             | Action::ReferenceMissing
-            | Action::Cycle => false,
+            | Action::Cycle
+            | Action::NotTaken => false,
         };
         let from = transfer::restore::ContextId::of(&version.key(), version.id);
         match version.target_id.filter(|_| is_there) {

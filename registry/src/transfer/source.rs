@@ -9,6 +9,7 @@ use super::walk::{Item, Oddities, Walk};
 use crate::client::{Client, Schema};
 use crate::names::Context;
 use crate::parse::Parsed;
+use crate::schema::SchemaType;
 use async_trait::async_trait;
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
@@ -136,6 +137,18 @@ impl Side {
         Ok(match self.dependencies(schema).await? {
             Ok(texts) => parsed(schema, &texts),
             Err(missing) => Err(missing),
+        })
+    }
+
+    /// Why a text is no schema; nothing where it is one, and where nobody here can tell: of a language that is not known, or where what
+    /// it refers to is elsewhere.
+    pub(super) async fn no_schema(&self, schema: &Schema) -> Result<Option<String>> {
+        if schema.schema_type.parse::<SchemaType>().is_err() {
+            return Ok(None);
+        }
+        Ok(match self.dependencies(schema).await? {
+            Ok(texts) => parsed(schema, &texts).err(),
+            Err(_) => None,
         })
     }
 

@@ -6,6 +6,7 @@
 //! Numbers are kept where ids are forced and where the target is overwritten: there `exact` holds. Otherwise the target counts on, and
 //! a hole in the archive's numbers closes.
 
+mod judge;
 mod numbers;
 mod removals;
 mod warnings;
@@ -74,6 +75,8 @@ pub(super) struct Decide<'a> {
     to: &'a Side,
     settings: &'a Settings,
     began: Option<&'a Began>,
+    /// Texts that are read at once.
+    at_once: usize,
     same: Sameness<'a>,
     /// Versions of the target by subject, by rising number.
     theirs: HashMap<&'a str, Vec<(&'a Key, &'a Entry)>>,
@@ -130,6 +133,7 @@ impl<'a> Decide<'a> {
             to,
             settings,
             began,
+            at_once,
             same,
             theirs,
             holders,
@@ -164,6 +168,7 @@ impl<'a> Decide<'a> {
             }
             versions.push(version);
         }
+        self.judge(&mut versions).await?;
         let removals = self.removals(&versions);
         self.stand_alone(&mut versions, &removals);
         self.keep_referenced(&mut versions, &removals);

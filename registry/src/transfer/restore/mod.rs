@@ -18,6 +18,7 @@ mod ids;
 pub mod keys;
 mod places;
 mod plan;
+mod room;
 mod run;
 mod same;
 mod select;

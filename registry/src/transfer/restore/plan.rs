@@ -40,6 +40,8 @@ pub enum Action {
     ReferenceMissing,
     /// It refers to itself in the end.
     Cycle,
+    /// It is to take the place of a version of the target, and is no schema, or refers to such a one: it is left out.
+    NotTaken,
 }
 
 impl Action {
@@ -56,6 +58,7 @@ impl Action {
             Self::Incompatible => "incompatible",
             Self::ReferenceMissing => "reference missing",
             Self::Cycle => "cycle",
+            Self::NotTaken => "left out",
         }
     }
 
@@ -68,7 +71,12 @@ impl Action {
     pub(super) fn is_there_in_the_end(self) -> bool {
         !matches!(
             self,
-            Self::Skipped | Self::Conflict | Self::Incompatible | Self::ReferenceMissing | Self::Cycle
+            Self::Skipped
+                | Self::Conflict
+                | Self::Incompatible
+                | Self::ReferenceMissing
+                | Self::Cycle
+                | Self::NotTaken
         )
     }
 }

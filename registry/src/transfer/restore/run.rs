@@ -11,9 +11,13 @@
 //! that loses its last live version may lose its settings. Two things go earlier, each just before the version that asks for it: what
 //! a live version refers to, because then nothing could delete it any more; and what the next one of its subject would be compared
 //! with, and was not in the archive.
+//!
+//! A removal comes before what takes its place, because both have one number. Where that is no schema to the target, what it had is
+//! registered again.
 
 use super::ids::{ContextId, IdMap};
 use super::plan::{Action, Plan, Version};
+use super::room::Room;
 use super::settings::Ids;
 use super::{Outcome, Restore};
 use crate::client::{self, Placed, Registered, Schema};
@@ -175,6 +179,7 @@ struct Running<'a> {
     labelled: HashSet<Arc<str>>,
     /// What the target did not take for a schema, and what refers to that, with the reasons: it is left out.
     not_taken: Mutex<BTreeMap<Key, String>>,
+    room: Room,
     /// Something was written, so that the target is not any more what it was when this began.
     is_begun: AtomicBool,
 }
@@ -215,6 +220,7 @@ pub(super) async fn run(restore: &Restore<'_>, plan: &Plan, journal: &mut Journa
         // An earlier run has done it all, and died before it could say so.
         journal.finish(&restore.to, &Ends::default()).await?;
     }
+    done.removed = done.removed.saturating_sub(running.room.returned());
     let not_taken = running.not_taken.into_inner().unwrap_or_else(PoisonError::into_inner);
     done.not_taken = not_taken.into_values().collect();
     done.map = map(plan, &running.landed.into_inner().unwrap_or_else(PoisonError::into_inner));
@@ -265,9 +271,15 @@ impl<'a> Running<'a> {
         let (landed, live) = (Mutex::new(landed), Mutex::new(live));
         let rows = Rows::new(&plan.versions, &plan.names);
         let (referrers, is_begun) = (HashMap::new(), AtomicBool::new(false));
-        let not_taken = Mutex::default();
+        let left_out = plan.versions.iter().filter(|version| version.action == Action::NotTaken);
+        let left_out = left_out.map(|version| {
+            let (key, why) = (version.key(), version.note.as_deref().unwrap_or_default());
+            let why = format!("{key}: {why}");
+            (key, why)
+        });
+        let (not_taken, room) = (Mutex::new(left_out.collect()), Room::default());
         let mut running =
-            Self { restore, plan, rows, landed, live, referrers, labelled, not_taken, is_begun };
+            Self { restore, plan, rows, landed, live, referrers, labelled, not_taken, room, is_begun };
         let deleted = (0..plan.versions.len()).filter(|at| running.is_deleted(*at));
         let pairs = deleted.flat_map(|at| running.refers_to(at).map(move |place| (place, at)));
         let pairs: Vec<(usize, usize)> = pairs.filter(|(place, _)| running.is_deleted(*place)).collect();
@@ -434,9 +446,10 @@ impl<'a> Running<'a> {
         let mut done = Outcome::default();
         match step {
             Step::Remove(key) => {
-                if self.is_as_planned(key).await? {
+                if let Some(had) = self.as_planned(key).await? {
                     self.delete(key, Deletion::Soft).await?;
                     self.delete(key, Deletion::Permanent).await?;
+                    self.room.made(Key::clone(key), had);
                     done.removed = 1;
                 }
             }
@@ -455,21 +468,27 @@ impl<'a> Running<'a> {
         Ok(done)
     }
 
-    /// Goes on without a version: only what needs it is lost with it.
-    fn leave_out(&self, key: Key, why: String) -> bool {
-        self.not_taken.lock().unwrap_or_else(PoisonError::into_inner).insert(key, why);
-        false
+    /// Goes on without a version: only what needs it is lost with it. What was deleted for it comes back.
+    async fn leave_out(&self, version: &Version, mut why: String) -> Result<bool> {
+        if let Some(key) = version.target() {
+            let is_deleted = self.plan.there.index.versions.get(&key).is_some_and(|entry| entry.deleted);
+            if self.room.give_back(&key, is_deleted, &self.restore.to).await? {
+                why += "; what the target had there is back";
+            }
+        }
+        self.not_taken.lock().unwrap_or_else(PoisonError::into_inner).insert(version.key(), why);
+        Ok(false)
     }
 
-    /// A version of the target is there, and is the one that the plan has seen; false where it is gone.
-    async fn is_as_planned(&self, key: &Key) -> Result<bool> {
+    /// A version of the target that is the one which the plan has seen; nothing where it is gone.
+    async fn as_planned(&self, key: &Key) -> Result<Option<Schema>> {
         let there = match self.restore.to.version(&key.subject(), key.version).await {
-            Err(error) if error.is_absent() => return Ok(false),
+            Err(error) if error.is_absent() => return Ok(None),
             there => there.map_err(|error| Error::from(error).at(key))?,
         };
         let planned = self.plan.there.index.versions.get(key).map(|entry| entry.id);
         match planned == Some(there.id) {
-            true => Ok(true),
+            true => Ok(Some(there)),
             false => {
                 let text = format!(
                     "{key} was to be deleted from {}, and is another schema meanwhile, with id {}",
@@ -485,7 +504,7 @@ impl<'a> Running<'a> {
         let version = &self.plan.versions[at];
         if version.action == Action::Delete {
             let Some(key) = version.target() else { return Ok(false) };
-            let is_there = self.is_as_planned(&key).await?;
+            let is_there = self.as_planned(&key).await?.is_some();
             if is_there {
                 self.delete(&key, Deletion::Soft).await?;
             }
@@ -553,7 +572,7 @@ impl<'a> Running<'a> {
                 });
                 if is_not_taken {
                     let why = format!("{key} refers to {reference}, which is left out");
-                    return Ok(self.leave_out(key, why));
+                    return self.leave_out(version, why).await;
                 }
                 let text =
                     format!("{key} refers to {reference}, and nothing in {} is that one", self.plan.target);
@@ -568,9 +587,12 @@ impl<'a> Running<'a> {
             _ => self.add(version, schema).await,
         };
         let (registered, number) = match registered {
-            Err(error) if error.is_no_schema() => return Ok(self.leave_out(key, error.to_string())),
+            Err(error) if error.is_no_schema() => return self.leave_out(version, error.to_string()).await,
             registered => registered?,
         };
+        if let Some(key) = version.target() {
+            self.room.taken(&key);
+        }
         if !version.deleted {
             let target = Key { subject: Arc::clone(&version.target_subject), version: number };
             self.live.lock().unwrap_or_else(PoisonError::into_inner).insert(target);

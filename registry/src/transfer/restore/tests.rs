@@ -6,6 +6,7 @@ mod fits;
 mod forced;
 mod journal;
 mod kinds;
+mod left_out;
 mod many;
 mod named;
 mod order;

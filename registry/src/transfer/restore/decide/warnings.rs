@@ -1,6 +1,6 @@
 //! What is not in the way, and what whoever decides should know all the same.
 
-use super::super::plan::Version;
+use super::super::plan::{Action, Version};
 use super::super::settings::Strategy;
 use super::Decide;
 use crate::names::Subject;
@@ -98,7 +98,10 @@ impl Decide<'_> {
         }
         let mut ours: HashMap<&str, HashSet<i32>> = HashMap::new();
         for version in versions.iter().filter(|version| version.needed_by.is_none()) {
-            ours.entry(&version.target_subject).or_default().extend(version.target_version);
+            // Of what is left out it was said that the target's stays.
+            let left_out = (version.action == Action::NotTaken).then_some(version.version);
+            let ours = ours.entry(&version.target_subject).or_default();
+            ours.extend(version.target_version.or(left_out));
         }
         let mut stay: Vec<&Key> = Vec::new();
         for (subject, numbers) in ours {
