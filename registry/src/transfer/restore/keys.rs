@@ -6,8 +6,9 @@
 //! ```
 //! They come before the schemas: rules name KEKs, and a registry that is closed by the archive's modes takes no keys any more. A key that
 //! the target has stays that key, whatever the strategy for schemas: another key under its name is in the way, because what either
-//! has encrypted could not be told apart. Only what a KEK has besides (where its KMS is reached, what people are told) is overwritten. Keys themselves are never seen: a DEK is moved as it is wrapped. What stays in the archive
-//! though it is asked for is named by every run: what it encrypts cannot be read with the target.
+//! has encrypted could not be told apart. Only what a KEK has besides (how its KMS is asked, what people are told) is overwritten. Keys
+//! themselves are never seen: a DEK is moved as it is wrapped. What stays in the archive though it is asked for is named by every run:
+//! what it encrypts cannot be read with the target.
 
 #[cfg(any(test, feature = "suite"))]
 pub mod double;
