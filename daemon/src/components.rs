@@ -12,6 +12,7 @@ use pipeline::kafka::{Client, ClientConfig, HostPort, Isolation};
 use pipeline::migrate::{MigrateSchemas, MigrateSettings};
 use pipeline::restore::schemas::{Samples, SchemaRules, SchemaTarget};
 use pipeline::restore::{self, RestoreSettings};
+use pipeline::schemas::Opened;
 use pipeline::schemas::SchemaSelection;
 use pipeline::seam::Seam;
 use pipeline::secret::Secret;
@@ -205,6 +206,7 @@ fn schema_rules(schemas: &config::RestoredSchemas, stop: &CancellationToken) -> 
         told: schemas.framing.clone(),
         settings,
         samples: Samples::default(),
+        opened: Opened::default(),
     })
 }
 

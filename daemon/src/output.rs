@@ -1,6 +1,6 @@
 //! What a command prints: data on stdout, as text for people or as JSON for programs; errors on stderr.
 
-use std::io::Write;
+use std::io::{self, BufWriter, Write};
 
 use pipeline::Error;
 use serde::Serialize;
@@ -34,9 +34,13 @@ impl Output {
 
     /// Prints a result. A reader that has gone away (`| head`) is no error.
     pub(crate) fn print(self, value: &impl Serialize, text: impl FnOnce() -> String) {
-        let text =
-            if self.is_json() { serde_json::to_string_pretty(value).unwrap_or_default() } else { text() };
-        let _ = writeln!(std::io::stdout().lock(), "{text}");
+        let mut to = BufWriter::new(io::stdout().lock());
+        // As it comes: what a restore tells of a hundred thousand schemas is tens of megabytes.
+        let printed = match self.is_json() {
+            true => serde_json::to_writer_pretty(&mut to, value).map_err(io::Error::from),
+            false => to.write_all(text().as_bytes()),
+        };
+        let _ = printed.and_then(|()| writeln!(to)).and_then(|()| to.flush());
     }
 
     /// Prints an error with its next step.

@@ -9,16 +9,16 @@ use async_trait::async_trait;
 use formats::ids::SchemaId;
 use formats::schemas::VersionRow;
 use pipeline::restore::schemas::{
-    ContextId, PayloadReader, SchemaMap, SchemaNotes, SchemaTarget, TargetPlan, TargetReport,
+    ContextId, Details, PayloadReader, SchemaMap, SchemaNotes, SchemaTarget, TargetPlan, TargetReport,
 };
 use pipeline::schemas::SchemaArchive;
 use pipeline::{Error, Result, failpoint};
 use registry::client::Client;
 use registry::payload::Reader;
 use registry::transfer::restore::keys::{KeyPlan, KeysPut};
-use registry::transfer::restore::{Action, Given, Plan, Restore, Settings};
+use registry::transfer::restore::{Action, Given, IdMap, Plan, Restore, Settings};
 use registry::transfer::{self, Intents, Journal, Progress, Side};
-use serde_json::Value;
+use serde::Serialize;
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -50,13 +50,25 @@ struct Planned {
 }
 
 /// What is to be done with everything.
+#[derive(Serialize)]
 struct Plans {
+    #[serde(flatten)]
     schemas: Plan,
     keys: KeyPlan,
     /// What stays in the backup whatever the target is.
+    #[serde(skip)]
     stays: Option<String>,
     /// What of the backup is not what it should be, and stays there for that.
+    #[serde(skip)]
     odd: Vec<String>,
+}
+
+/// What has become of everything.
+#[derive(Serialize)]
+struct Brought {
+    #[serde(flatten)]
+    map: IdMap,
+    keys: KeysPut,
 }
 
 impl fmt::Debug for RegistryTarget {
@@ -151,9 +163,8 @@ impl SchemaTarget for RegistryTarget {
         if more > 0 {
             problems.push(format!("schemas: {more} more are in the way"));
         }
-        let mut details = json(plan)?;
-        details["keys"] = json(keys)?;
         let warnings = warnings(plan.warnings.iter().chain(&keys.warnings));
+        let details = Details::of(Arc::clone(&plans));
         Ok(TargetPlan { lines, details, problems, warnings, map, new })
     }
 
@@ -189,7 +200,7 @@ impl SchemaTarget for RegistryTarget {
         let (stays, warnings) = (stays.clone(), warnings(&outcome.warnings));
         let not_taken = [&outcome.not_taken, odd, &keys.not_taken, &put.not_taken];
         let not_taken = not_taken.into_iter().flatten().cloned().collect();
-        // Before as much is said of what has become of each schema.
+        // What has become of each schema takes as much again.
         drop((side, plans));
         let mut map = SchemaMap::default();
         for (from, to) in &outcome.map.ids {
@@ -216,8 +227,7 @@ impl SchemaTarget for RegistryTarget {
         let mut lines = vec![format!("{name}: {said}")];
         lines.extend(put.said().map(|said| format!("{name}: {said}")));
         lines.extend(stays);
-        let mut details = outcome.map.to_json();
-        details["keys"] = json(&put)?;
+        let details = Details::of(Brought { map: outcome.map, keys: put });
         Ok(TargetReport { lines, details, map, warnings, not_taken })
     }
 
@@ -290,10 +300,6 @@ fn expected(plan: &Plan) -> (SchemaMap, Vec<ContextId>) {
 fn pair(from: &transfer::restore::ContextId, to: u32) -> Option<(ContextId, SchemaId)> {
     let context = from.context.as_str().into();
     Some((ContextId { context, id: SchemaId::new(from.id)? }, SchemaId::new(to)?))
-}
-
-fn json(value: &impl serde::Serialize) -> Result<Value> {
-    serde_json::to_value(value).map_err(|e| Error::permanent("a plan does not serialize").caused_by(e))
 }
 
 /// No registry: a file says what ids become, and all others stay.

@@ -8,6 +8,7 @@
 //! What a schema means, and how a registry is asked, is not known here: the daemon joins this to the registry's client.
 
 mod known;
+mod opened;
 mod radar;
 mod read;
 mod select;
@@ -21,6 +22,7 @@ mod write;
 
 pub(crate) use known::KnownIds;
 pub use known::UnknownId;
+pub use opened::Opened;
 pub use radar::{Beyond, Radar, RadarReport, Unframed, UnknownSchema, UnusedSchema};
 pub use read::SchemaArchive;
 pub(crate) use read::{read_file, read_snapshot};

@@ -48,6 +48,7 @@ impl SchemaArchive {
         let length = chain.len();
         let mut catalog = Catalog::default();
         chain.into_iter().rev().for_each(|snapshot| catalog.apply(snapshot));
+        catalog.shrink();
         Ok(Self { store, catalog, newest: newest.clone(), chain: length })
     }
 

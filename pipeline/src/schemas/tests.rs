@@ -139,6 +139,26 @@ async fn what_nobody_has_changed_is_not_read_again() {
 }
 
 #[tokio::test]
+async fn what_is_held_is_not_read_again() {
+    let mut bench = Bench::new(SchemaSelection::all());
+    bench.shelf.put("orders-value", 1, 1, "\"int\"");
+    bench.walk(Depth::Versions).await;
+    let (first, opened) = (bench.committed.clone().unwrap(), Opened::default());
+    let plan = opened.open(&bench.store, &first).await.unwrap();
+    let run = opened.clone().open(&bench.store, &first).await.unwrap();
+    assert!(Arc::ptr_eq(&plan, &run), "it is there once");
+    bench.shelf.put("orders-value", 2, 5, "\"bytes\"");
+    bench.walk(Depth::Versions).await;
+    let later = opened.open(&bench.store, bench.committed.as_ref().unwrap()).await.unwrap();
+    assert_eq!((plan.catalog.versions().count(), later.catalog.versions().count()), (1, 2));
+    let held = Arc::downgrade(&later);
+    drop(later);
+    assert!(held.upgrade().is_none(), "what nobody holds goes");
+    let again = opened.open(&bench.store, &first).await.unwrap();
+    assert_eq!(again.catalog.versions().count(), 1);
+}
+
+#[tokio::test]
 async fn nothing_that_was_there_is_lost_to_later_walks() {
     for is_silent in [false, true] {
         let mut bench = Bench::new(SchemaSelection::all());

@@ -20,6 +20,7 @@
 
 mod object;
 mod schemas;
+mod text;
 mod topic;
 
 use std::collections::BTreeMap;
@@ -29,9 +30,7 @@ use async_trait::async_trait;
 use formats::commit::ObjectRef;
 use formats::hash::Hash;
 use formats::ids::{BackupId, LineageId, OffsetRange, RestoreId, Topic, TopicId, TopicPartition};
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 pub(super) use object::ObjectJournal;
 pub(super) use schemas::SchemaPin;
@@ -44,6 +43,7 @@ use super::settings::TimeWindow;
 use crate::target::produce::ProducerEntry;
 use crate::{Error, Result};
 use schemas::{Part, PinEntry, PolicyEntry};
+use text::{Text, read, value};
 
 /// What [`Begin::version`] is. Another number for every change of an entry's meaning, and for every change of what
 /// [`crate::target::lane`] makes of the same archive: a run that goes on must make the same batches as the one before it.
@@ -55,11 +55,11 @@ const CHUNK: usize = 1000;
 #[async_trait]
 pub(crate) trait Journal: Send + Sync {
     /// Every entry of this restore.
-    async fn read(&self) -> Result<BTreeMap<String, Value>>;
+    async fn read(&self) -> Result<BTreeMap<String, Text>>;
 
     /// Writes entries that [`Journal::read`] did not show, durably, and gives for each the value that counts: the one
     /// that was written first.
-    async fn claim(&self, entries: Vec<(String, Value)>) -> Result<BTreeMap<String, Value>>;
+    async fn claim(&self, entries: Vec<(String, Text)>) -> Result<BTreeMap<String, Text>>;
 }
 
 /// What a restore set out to do.
@@ -297,7 +297,7 @@ impl Entries {
 
     /// Says that everything is done.
     pub(super) async fn complete(&self, number: u32, time_ms: i64) -> Result<()> {
-        let entry = (self.key(number, "complete"), serde_json::json!({ "time_ms": time_ms }));
+        let entry = (self.key(number, "complete"), value(&serde_json::json!({ "time_ms": time_ms }))?);
         self.place.claim(vec![entry]).await.map(drop)
     }
 
@@ -308,7 +308,7 @@ impl Entries {
         kind: &str,
         partitions: &BTreeMap<TopicPartition, T>,
         target: impl Fn(&T) -> i32,
-    ) -> Result<Vec<(String, Value)>> {
+    ) -> Result<Vec<(String, Text)>> {
         let mut by_topic: BTreeMap<&Topic, Vec<T>> = BTreeMap::new();
         for (place, entry) in partitions {
             by_topic.entry(&place.topic).or_default().push(*entry);
@@ -334,7 +334,7 @@ impl Attempt {
         Self { number, ..Self::default() }
     }
 
-    fn take(&mut self, name: &str, value: &Value) -> Result<()> {
+    fn take(&mut self, name: &str, value: &Text) -> Result<()> {
         let (kind, rest) = name.split_once('/').unwrap_or((name, ""));
         match kind {
             "begin" => {
@@ -416,17 +416,4 @@ impl Attempt {
         let later = self.producers.get(place).into_iter().flatten().copied();
         std::iter::once(first).chain(later).collect()
     }
-}
-
-fn value(entry: &impl Serialize) -> Result<Value> {
-    serde_json::to_value(entry)
-        .map_err(|e| Error::permanent("a journal entry does not serialize").caused_by(e))
-}
-
-fn read<T: DeserializeOwned>(value: &Value) -> Result<T> {
-    T::deserialize(value).map_err(|e| {
-        Error::damaged("it is not what this build writes")
-            .caused_by(e)
-            .hint("another program may write to the journal")
-    })
 }

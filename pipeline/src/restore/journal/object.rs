@@ -10,9 +10,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use formats::ids::RestoreId;
 use formats::paths::ObjectName;
-use serde_json::{Map, Value};
 
-use super::Journal;
+use super::{Journal, Text};
 use crate::failpoint;
 use crate::storage::Store;
 use crate::{Error, Result};
@@ -33,12 +32,12 @@ impl ObjectJournal {
     }
 
     /// Reads objects from `from` on into `entries`, where earlier ones win; gives the first number that is free.
-    async fn read_from(&self, from: u64, entries: &mut BTreeMap<String, Value>) -> Result<u64> {
+    async fn read_from(&self, from: u64, entries: &mut BTreeMap<String, Text>) -> Result<u64> {
         let mut number = from;
         loop {
             let key = ObjectName::Restore(self.id, number).key();
             let Some(stored) = self.store.get(&key, MAX_OBJECT).await? else { return Ok(number) };
-            let object: Map<String, Value> = serde_json::from_slice(&stored)
+            let object: BTreeMap<String, Text> = serde_json::from_slice(&stored)
                 .map_err(|e| Error::damaged(format!("{key} is no journal of a restore")).caused_by(e))?;
             for (name, value) in object {
                 entries.entry(name).or_insert(value);
@@ -50,19 +49,19 @@ impl ObjectJournal {
 
 #[async_trait]
 impl Journal for ObjectJournal {
-    async fn read(&self) -> Result<BTreeMap<String, Value>> {
+    async fn read(&self) -> Result<BTreeMap<String, Text>> {
         let mut entries = BTreeMap::new();
         self.read_from(1, &mut entries).await?;
         Ok(entries)
     }
 
-    async fn claim(&self, wanted: Vec<(String, Value)>) -> Result<BTreeMap<String, Value>> {
+    async fn claim(&self, wanted: Vec<(String, Text)>) -> Result<BTreeMap<String, Text>> {
         let mut entries = BTreeMap::new();
         let mut next = 1;
         loop {
             // Whatever the put says, what counts is what is read afterwards.
             next = self.read_from(next, &mut entries).await?;
-            let missing: Map<String, Value> =
+            let missing: BTreeMap<String, Text> =
                 wanted.iter().filter(|(key, _)| !entries.contains_key(key)).cloned().collect();
             if missing.is_empty() {
                 entries.retain(|key, _| wanted.iter().any(|(name, _)| name == key));

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::{Entries, Journal, read, value};
+use super::{Entries, Journal, Text, read, value};
 use crate::restore::schemas::{ContextId, Framings, SchemaMap, SchemaNotes, UnknownIds};
 use crate::seam::Seam;
 use crate::{Error, ErrorKind, Result};
@@ -116,10 +116,9 @@ impl SchemaPin {
 
 impl Entries {
     /// Says what records are given, and gives what counts.
-    pub(crate) async fn pin_schemas(&self, number: u32, pin: &SchemaPin) -> Result<SchemaPin> {
-        let parts = pin.parts().iter().map(value).collect::<Result<Vec<_>>>()?;
-        let text = Value::Array(parts.clone()).to_string();
-        let digest = blake3::hash(text.as_bytes()).to_hex()[..32].to_owned();
+    pub(crate) async fn pin_schemas(&self, number: u32, pin: SchemaPin) -> Result<SchemaPin> {
+        let parts = pin.parts().into_iter().map(|part| value(&part)).collect::<Result<Vec<_>>>()?;
+        let digest = digest(&parts);
         let (settings, not_taken) = (pin.settings.clone(), pin.not_taken.clone());
         let entry = PinEntry { digest: digest.clone(), parts: parts.len(), settings, not_taken };
         let key = |n| self.key(number, &format!("schema_map/{digest}/{n:06}"));
@@ -132,7 +131,7 @@ impl Entries {
                 let attempt = self.newest().await?;
                 attempt.schemas.ok_or_else(|| Error::damaged("the journal has lost its map of schema ids"))
             }
-            _ => Ok(pin.clone()),
+            _ => Ok(pin),
         }
     }
 
@@ -143,6 +142,16 @@ impl Entries {
         let winner = winners.get(&name).map(read::<PolicyEntry>).transpose()?;
         Ok(winner.map_or(policy, |entry| entry.policy))
     }
+}
+
+/// A digest of the list of these as JSON, which is never made: it would be as large as the map again.
+fn digest(parts: &[Text]) -> String {
+    let mut hash = blake3::Hasher::new();
+    hash.update(b"[");
+    for (n, part) in parts.iter().enumerate() {
+        hash.update(if n == 0 { &b""[..] } else { b"," }).update(part.as_str().as_bytes());
+    }
+    hash.update(b"]").finalize().to_hex()[..32].to_owned()
 }
 
 /// The name that notes about a target are kept under. They belong to the target and not to one restore: what a dead run has borrowed of
@@ -173,7 +182,7 @@ impl Notes {
     }
 
     /// The last note, and the number of the next.
-    async fn last(&self) -> Result<(Option<Value>, u64)> {
+    async fn last(&self) -> Result<(Option<Text>, u64)> {
         let (prefix, entries) = (self.prefix(), self.place.read().await?);
         let numbered = entries.into_iter().filter_map(|(key, value)| {
             let number: u64 = key.strip_prefix(&prefix)?.parse().ok()?;
@@ -192,7 +201,7 @@ impl Notes {
             None => self.last().await?.1,
         };
         // Whoever claims a number must know whether it was he.
-        let own = json!({ "text": text, "by": format!("{:016x}", self.seam.rand.next_u64()) });
+        let own = value(&json!({ "text": text, "by": format!("{:016x}", self.seam.rand.next_u64()) }))?;
         let key = format!("{}{number:09}", self.prefix());
         let winners = self.place.claim(vec![(key.clone(), own.clone())]).await?;
         if winners.get(&key) != Some(&own) {
@@ -211,6 +220,7 @@ impl Notes {
 impl SchemaNotes for Notes {
     async fn load(&self) -> Result<Option<Vec<u8>>> {
         let (last, _) = self.last().await?;
+        let last = last.map(|note| read::<Value>(&note)).transpose()?;
         Ok(last.and_then(|note| Some(note.get("text")?.as_str()?.as_bytes().to_vec())))
     }
 

@@ -13,10 +13,9 @@ use formats::codec::Decompressor;
 use formats::ids::{RestoreId, Topic, TopicId, TopicPartition};
 use formats::record_batch::{Attributes, BatchHeader, Batches, HEADER_LEN, Producer};
 use formats::varint::{write_varint, write_varlong};
-use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
-use super::Journal;
+use super::{Journal, Text};
 use crate::budget::Budget;
 use crate::failpoint;
 use crate::kafka::{
@@ -48,7 +47,7 @@ pub(crate) struct TopicJournal {
     partition: TopicPartition,
 }
 
-type Entry = (String, Value);
+type Entry = (String, Text);
 
 impl TopicJournal {
     /// Over a topic that may not be there yet.
@@ -146,7 +145,7 @@ impl TopicJournal {
         let key = std::str::from_utf8(key?).ok()?;
         let ours = key.strip_prefix(&self.id.to_string())?.starts_with('/');
         // What is no JSON was not written by a restore.
-        ours.then(|| Some((key.to_owned(), serde_json::from_slice(value?).ok()?)))?
+        ours.then(|| Some((key.to_owned(), Text::stored(value?)?)))?
     }
 
     async fn offset(&self, at: At) -> Result<i64> {
@@ -229,17 +228,17 @@ impl TopicJournal {
 
 #[async_trait]
 impl Journal for TopicJournal {
-    async fn read(&self) -> Result<BTreeMap<String, Value>> {
+    async fn read(&self) -> Result<BTreeMap<String, Text>> {
         Ok(first_of_each(self.read_from(None).await.map_err(naming_rights)?.0))
     }
 
-    async fn claim(&self, wanted: Vec<Entry>) -> Result<BTreeMap<String, Value>> {
+    async fn claim(&self, wanted: Vec<Entry>) -> Result<BTreeMap<String, Text>> {
         self.write(wanted).await.map_err(naming_rights)
     }
 }
 
 impl TopicJournal {
-    async fn write(&self, wanted: Vec<Entry>) -> Result<BTreeMap<String, Value>> {
+    async fn write(&self, wanted: Vec<Entry>) -> Result<BTreeMap<String, Text>> {
         if self.topic_id().await?.is_none() {
             self.create().await?;
         }
@@ -252,7 +251,7 @@ impl TopicJournal {
         self.append(&missing).await?;
         failpoint::hit("after_journal_write");
         entries.extend(self.read_from(Some(from)).await?.0);
-        let last: BTreeMap<String, Value> = entries.iter().cloned().collect();
+        let last: BTreeMap<String, Text> = entries.iter().cloned().collect();
         let mut winners = first_of_each(entries);
         let hidden: Vec<Entry> =
             winners.iter().filter(|(key, first)| last.get(*key) != Some(*first)).map(own).collect();
@@ -272,11 +271,11 @@ fn naming_rights(error: Error) -> Error {
     ))
 }
 
-fn own((key, value): (&String, &Value)) -> Entry {
+fn own((key, value): (&String, &Text)) -> Entry {
     (key.clone(), value.clone())
 }
 
-fn first_of_each(entries: Vec<Entry>) -> BTreeMap<String, Value> {
+fn first_of_each(entries: Vec<Entry>) -> BTreeMap<String, Text> {
     let mut first = BTreeMap::new();
     for (key, value) in entries {
         first.entry(key).or_insert(value);
@@ -288,14 +287,14 @@ fn first_of_each(entries: Vec<Entry>) -> BTreeMap<String, Value> {
 fn encode(entries: &[Entry], now_ms: i64) -> Result<(Bytes, usize)> {
     let (mut batch, mut count) = (vec![0; HEADER_LEN], 0);
     for (key, value) in entries {
-        let value = value.to_string();
+        let value = value.as_str();
         if count > 0 && batch.len() + key.len() + value.len() > BATCH {
             break;
         }
         let mut body = vec![0];
         write_varlong(0, &mut body);
         write_varint(count, &mut body);
-        for text in [key.as_str(), &value] {
+        for text in [key.as_str(), value] {
             write_varint(length(text.len())?, &mut body);
             body.extend_from_slice(text.as_bytes());
         }

@@ -8,6 +8,7 @@
 //! What a registry is, and what a schema means, is not known here: whoever starts a restore brings both as a [`SchemaTarget`].
 //! The map is pinned before the first record is produced, because a run that goes on must make the same batches.
 
+mod details;
 mod framing;
 mod ids;
 mod remap;
@@ -27,10 +28,10 @@ use formats::schemas::{VersionRow, in_context};
 use formats::wire::Side;
 use globset::{Glob, GlobMatcher};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+pub use details::Details;
 pub use framing::{Framing, SideFraming, TopicFraming};
 pub use remap::RemapCounts;
 pub use sample::Samples;
@@ -40,7 +41,7 @@ pub(crate) use framing::Framings;
 pub(crate) use remap::{RecordIds, Remap, Remapped, Remapper, TopicRemap};
 pub(super) use step::{Prepared, Step};
 
-use crate::schemas::SchemaArchive;
+use crate::schemas::{Opened, SchemaArchive};
 use crate::{Error, Result};
 
 /// What a restore does with schemas and with the ids in records.
@@ -61,6 +62,8 @@ pub struct SchemaRules {
     pub settings: BTreeMap<String, String>,
     /// What was seen of records so far: nothing, before anybody has looked.
     pub samples: Samples,
+    /// What was read of the backup so far: nothing, before anybody has read it.
+    pub opened: Opened,
 }
 
 /// What becomes of ids in keys.
@@ -170,7 +173,7 @@ pub struct TargetPlan {
     /// In lines for people.
     pub lines: Vec<String>,
     /// Everything, for programs.
-    pub details: Value,
+    pub details: Details,
     /// What makes it impossible.
     pub problems: Vec<String>,
     /// What the reader should know.
@@ -187,7 +190,7 @@ pub struct TargetReport {
     /// In lines for people.
     pub lines: Vec<String>,
     /// Everything, for programs.
-    pub details: Value,
+    pub details: Details,
     /// What ids have become.
     pub map: SchemaMap,
     /// What the reader should know.

@@ -7,9 +7,9 @@ use formats::commit::ObjectRef;
 use formats::ids::{Topic, TopicPartition};
 use formats::wire::Side;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
+use super::details::Details;
 use super::framing::{Framing, Framings, TopicFraming};
 use super::ids::{Ids, Landing};
 use super::remap::{Readers, Remap};
@@ -37,7 +37,7 @@ pub struct SchemaPlan {
     /// What is done, in lines for people.
     pub lines: Vec<String>,
     /// What is done, for programs.
-    pub details: Value,
+    pub details: Details,
     /// Ids of the archive that are the same in the target.
     pub same: u64,
     /// Ids that are others there.
@@ -84,7 +84,7 @@ pub struct SchemaReport {
     /// What was done, in lines for people.
     pub lines: Vec<String>,
     /// What was done, for programs.
-    pub details: Value,
+    pub details: Details,
     /// Versions of the backup that are not there, because the target takes them for no schemas, or what they refer to; and what is kept
     /// beside schemas and the target does not take. With the reasons.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -105,7 +105,7 @@ impl Step<'_> {
         is_complete: bool,
         sources: &BTreeMap<TopicPartition, Source>,
     ) -> Result<(Prepared, SchemaPlan)> {
-        let archive = Arc::new(SchemaArchive::open(Arc::clone(self.archive.store()), snapshot).await?);
+        let archive = self.rules.opened.open(self.archive.store(), snapshot).await?;
         let notes = Arc::clone(&self.notes);
         let pinned = self.attempt.schemas.clone();
         let TargetPlan { lines, details, mut problems, mut warnings, map, new } = match &pinned {
@@ -297,10 +297,10 @@ impl Prepared {
                 failpoint::hit("before_schemas");
                 report = rules.target.run(&self.archive, &self.notes, stop).await?;
                 failpoint::hit("after_schemas");
-                let (map, framings) = (report.map.clone(), self.framings.clone());
+                let (map, framings) = (std::mem::take(&mut report.map), self.framings.clone());
                 let not_taken = report.not_taken.iter().take(MOST_NAMED).map(|what| short(what)).collect();
                 let pin = SchemaPin { map, framings, settings: rules.settings.clone(), not_taken };
-                let pin = entries.pin_schemas(number, &pin).await?;
+                let pin = entries.pin_schemas(number, pin).await?;
                 failpoint::hit("after_schema_pin");
                 pin
             }

@@ -366,11 +366,11 @@ async fn of_two_maps_the_first_counts_whole() {
         let not_taken = vec![format!("a version {to}")];
         SchemaPin { map: SchemaMap { guids, unmapped_guids, ..map(&ids) }, framings, settings, not_taken }
     };
-    assert_eq!(one.pin_schemas(1, &pin(5)).await.unwrap(), pin(5));
-    assert_eq!(two.pin_schemas(1, &pin(6)).await.unwrap(), pin(5));
+    assert_eq!(one.pin_schemas(1, pin(5)).await.unwrap(), pin(5));
+    assert_eq!(two.pin_schemas(1, pin(6)).await.unwrap(), pin(5));
     assert_eq!(two.newest().await.unwrap().schemas, Some(pin(5)));
     // Nothing at all can be pinned too.
-    assert_eq!(one.pin_schemas(2, &SchemaPin::default()).await.unwrap(), SchemaPin::default());
+    assert_eq!(one.pin_schemas(2, SchemaPin::default()).await.unwrap(), SchemaPin::default());
 }
 
 #[tokio::test]

@@ -4,7 +4,9 @@ use super::strict::Strict;
 use crate::names::{Context, Subject};
 use crate::transfer::error::{Error, Kind, Result};
 use crate::transfer::index::Key;
-use serde_json::{Map, Value, json};
+use serde::Serialize;
+use serde::ser::{SerializeMap, Serializer};
+use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The form of a map as it is written.
@@ -50,7 +52,7 @@ fn is_id(id: u32) -> bool {
 pub struct Given(BTreeMap<ContextId, u32>);
 
 impl Given {
-    /// Reads `{"1": 100, ":.context:1": 101}`, or the richer form that [`IdMap::to_json`] gives.
+    /// Reads `{"1": 100, ":.context:1": 101}`, or the richer form that [`IdMap`] is written in.
     pub fn parse(text: &str) -> Result<Self> {
         let wrong = |why: String| {
             Error::new(Kind::Input, format!("the mapping of ids {why}")).hint(
@@ -98,6 +100,8 @@ impl FromIterator<(ContextId, u32)> for Given {
 }
 
 /// What of the archive is what in the target.
+///
+/// As JSON it is everything, and can be given back as a mapping of ids too. Contexts are told of ids that have another one in the target.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct IdMap {
     /// Ids. Two of the archive may be one in the target, where their schemas are the same.
@@ -120,29 +124,7 @@ impl IdMap {
         Value::Object(pairs.collect())
     }
 
-    /// Everything. This can be given back as a mapping of ids too. Contexts are told of ids that have another one in the target.
-    pub fn to_json(&self) -> Value {
-        let moved = self.ids.iter().filter(|(from, to)| from.context != to.context);
-        let contexts: Map<String, Value> =
-            moved.map(|(from, to)| (from.to_string(), Value::from(to.context.as_str()))).collect();
-        let versions = self.versions.iter().map(|(from, to)| {
-            json!({
-                "subject": from.subject, "version": from.version,
-                "target_subject": to.subject, "target_version": to.version,
-            })
-        });
-        json!({
-            "format": FORMAT,
-            "ids": self.to_file(),
-            "contexts": contexts,
-            "guids": self.guids,
-            "versions": versions.collect::<Vec<_>>(),
-            "unmapped": self.unmapped.iter().map(ContextId::to_string).collect::<Vec<_>>(),
-            "unmapped_guids": self.unmapped_guids,
-        })
-    }
-
-    /// Reads what [`Self::to_json`] gave.
+    /// Reads what it was written as.
     pub fn from_json(text: &str) -> Result<Self> {
         let wrong = |why: &str| {
             Error::new(Kind::Damaged, format!("the map of ids cannot be read: {why}"))
@@ -197,6 +179,58 @@ impl IdMap {
     }
 }
 
+/// A version, and what it is in the target.
+#[derive(Serialize)]
+struct Row<'a> {
+    subject: &'a str,
+    version: i32,
+    target_subject: &'a str,
+    target_version: i32,
+}
+
+/// Row by row: there may be a hundred thousand, and as JSON values they would be larger than everything else that is held.
+impl Serialize for IdMap {
+    fn serialize<S: Serializer>(&self, to: S) -> std::result::Result<S::Ok, S::Error> {
+        let mut map = to.serialize_map(Some(7))?;
+        map.serialize_entry("format", &FORMAT)?;
+        map.serialize_entry("ids", &Members(|| self.ids.iter().map(|(from, to)| (from.to_string(), to.id))))?;
+        let moved = || self.ids.iter().filter(|(from, to)| from.context != to.context);
+        let contexts = || moved().map(|(from, to)| (from.to_string(), to.context.as_str()));
+        map.serialize_entry("contexts", &Members(contexts))?;
+        map.serialize_entry("guids", &self.guids)?;
+        let versions = || {
+            self.versions.iter().map(|(from, to)| Row {
+                subject: &from.subject,
+                version: from.version,
+                target_subject: &to.subject,
+                target_version: to.version,
+            })
+        };
+        map.serialize_entry("versions", &Elements(versions))?;
+        map.serialize_entry("unmapped", &Elements(|| self.unmapped.iter().map(ContextId::to_string)))?;
+        map.serialize_entry("unmapped_guids", &self.unmapped_guids)?;
+        map.end()
+    }
+}
+
+/// An object of what comes one after the other.
+struct Members<F>(F);
+
+impl<F: Fn() -> I, I: Iterator<Item = (K, V)>, K: Serialize, V: Serialize> Serialize for Members<F> {
+    fn serialize<S: Serializer>(&self, to: S) -> std::result::Result<S::Ok, S::Error> {
+        to.collect_map((self.0)())
+    }
+}
+
+/// A list of what comes one after the other.
+struct Elements<F>(F);
+
+impl<F: Fn() -> I, I: Iterator<Item = T>, T: Serialize> Serialize for Elements<F> {
+    fn serialize<S: Serializer>(&self, to: S) -> std::result::Result<S::Ok, S::Error> {
+        to.collect_seq((self.0)())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -238,7 +272,12 @@ mod tests {
             unmapped: [id(".pay", 9)].into(),
             unmapped_guids: ["c".to_owned()].into(),
         };
-        let text = map.to_json().to_string();
+        let text = serde_json::to_string(&map).expect("JSON");
+        let wanted = concat!(
+            r#"{"format":1,"ids":{"1":100,"2":3},"contexts":{"2":".pay"},"guids":{"a":"b"},"versions":[{"subject":"a","version":3,"#,
+            r#""target_subject":":.pay:b","target_version":2}],"unmapped":[":.pay:9"],"unmapped_guids":["c"]}"#
+        );
+        assert_eq!(text, wanted);
         assert_eq!(IdMap::from_json(&text).expect("read"), map);
         for (part, by) in [
             (r#""format":1"#, r#""format":2"#),

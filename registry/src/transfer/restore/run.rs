@@ -136,24 +136,20 @@ pub(super) fn map(plan: &Plan, landed: &[Option<Landed>]) -> IdMap {
 /// GUIDs that one schema of the target stands for. Where that has the same GUID it is the same to the letter, whatever others there
 /// are that only stand for it.
 fn guids(plan: &Plan, landed: &[Option<Landed>]) -> BTreeMap<String, String> {
-    let mut found: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
-    for (at, version) in plan.versions.iter().enumerate() {
+    let pairs = plan.versions.iter().enumerate().filter_map(|(at, version)| {
         let landed = landed.get(version.shares.unwrap_or(at)).and_then(Option::as_ref);
-        let theirs = landed.and_then(|landed| landed.guid.as_deref());
-        if let Some((own, theirs)) = version.guid.as_deref().zip(theirs) {
-            found.entry(own).or_default().insert(theirs.to_ascii_lowercase());
-        }
-    }
-    let one = |(own, mut theirs): (&str, BTreeSet<String>)| {
-        let same = own.to_ascii_lowercase();
-        let theirs = if theirs.contains(&same) {
-            Some(same)
-        } else {
-            theirs.pop_first().filter(|_| theirs.is_empty())
-        };
-        Some((own.to_owned(), theirs?))
+        version.guid.as_deref().zip(landed.and_then(|landed| landed.guid.as_deref()))
+    });
+    let mut pairs: Vec<(&str, &str)> = pairs.collect();
+    pairs.sort_unstable();
+    let one = |of_one: &[(&str, &str)]| {
+        let (own, first) = *of_one.first()?;
+        let is_same = of_one.iter().any(|(_, theirs)| theirs.eq_ignore_ascii_case(own));
+        let is_one = is_same || of_one.iter().all(|(_, theirs)| theirs.eq_ignore_ascii_case(first));
+        let theirs = if is_same { own } else { first };
+        is_one.then(|| (own.to_owned(), theirs.to_ascii_lowercase()))
     };
-    found.into_iter().filter_map(one).collect()
+    pairs.chunk_by(|one, other| one.0 == other.0).filter_map(one).collect()
 }
 
 enum Step<'a> {
@@ -221,9 +217,9 @@ pub(super) async fn run(restore: &Restore<'_>, plan: &Plan, journal: &mut Journa
         journal.finish(&restore.to, &Ends::default()).await?;
     }
     done.removed = done.removed.saturating_sub(running.room.returned());
-    let not_taken = running.not_taken.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let (landed, not_taken) = running.ended();
     done.not_taken = not_taken.into_values().collect();
-    done.map = map(plan, &running.landed.into_inner().unwrap_or_else(PoisonError::into_inner));
+    done.map = map(plan, &landed);
     done.counts.clone_from(&plan.counts);
     Ok(done)
 }
@@ -287,6 +283,12 @@ impl<'a> Running<'a> {
             running.referrers.entry(place).or_default().push(at);
         }
         running
+    }
+
+    /// What has landed, and what was not taken. All else that it took to come there goes before they are made a map.
+    fn ended(self) -> (Vec<Option<Landed>>, BTreeMap<Key, String>) {
+        let landed = self.landed.into_inner().unwrap_or_else(PoisonError::into_inner);
+        (landed, self.not_taken.into_inner().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn check(&self) -> Result<()> {
