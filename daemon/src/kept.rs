@@ -224,7 +224,7 @@ fn version(
         guid: guid.and_then(|guid| Uuid::parse_str(&guid).ok()).unwrap_or_default(),
         schema_type,
         references: references.collect(),
-        place: Files { subject: Arc::clone(name), text, labels: labels.map(Box::new) },
+        place: Files { subject: Arc::clone(name), text, labels },
     })
 }
 

@@ -11,12 +11,14 @@
 //! is `gone`, and its schema is still there for the records that bear its id.
 
 mod catalog;
+mod extra;
 mod keys;
 mod others;
 #[cfg(test)]
 mod tests;
 
 pub use catalog::{Catalog, SubjectRows};
+pub use extra::Extra;
 pub use keys::{extension, file_name, in_context, reference_target, subject_folder};
 pub use others::{FROM_DEK_REGISTRY, FROM_TOPIC, Other};
 
@@ -104,7 +106,7 @@ pub struct VersionRow {
     pub text: FileRef,
     /// Metadata and rules: a JSON object with `metadata`, `ruleSet` or both; none where there are none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub labels: Option<FileRef>,
+    pub labels: Option<Box<FileRef>>,
     /// What it refers to, in the registry's own order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub references: Vec<ReferenceRow>,
@@ -113,7 +115,7 @@ pub struct VersionRow {
     pub ts: Option<i64>,
     /// Members that this build does not know, kept.
     #[serde(flatten)]
-    pub extra: Map<String, Value>,
+    pub extra: Extra,
 }
 
 impl VersionRow {
@@ -260,7 +262,7 @@ impl VersionRow {
         if self.version < 1 {
             return Err(Error::corrupt("versions begin at 1"));
         }
-        for file in std::iter::once(&self.text).chain(&self.labels) {
+        for file in std::iter::once(&self.text).chain(self.labels.as_deref()) {
             if !keys::is_file_name(&file.file) {
                 return Err(Error::corrupt(format!("{:?} is no name of an object", file.file)));
             }

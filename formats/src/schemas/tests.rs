@@ -22,7 +22,7 @@ fn row(subject: &str, version: i32, id: u32, text: &str) -> VersionRow {
         labels: None,
         references: Vec::new(),
         ts: None,
-        extra: Map::new(),
+        extra: Extra::default(),
     }
 }
 
@@ -169,7 +169,8 @@ fn rows() -> impl Strategy<Value = VersionRow> {
     (("[st]", 1..4_i32, 1..4_u32, "[ab]"), state, references, any::<bool>(), any::<Option<i64>>()).prop_map(
         |((subject, version, id, text), state, references, labelled, ts)| {
             let mut row = row(&subject, version, id, &text);
-            row.labels = labelled.then(|| FileRef { file: "v1.labels.json".into(), ..row.text.clone() });
+            row.labels =
+                labelled.then(|| Box::new(FileRef { file: "v1.labels.json".into(), ..row.text.clone() }));
             VersionRow { state, references, ts, guid: ts.map(|ts| ts.to_string()), ..row }
         },
     )

@@ -13,8 +13,8 @@ use formats::hash::Hash;
 use formats::ids::Incarnation;
 use formats::paths::ObjectName;
 use formats::schemas::{
-    Catalog, FileRef, OtherRow, PlaceRow, ReferenceRow, SchemaSnapshot, VersionRow, VersionState, extension,
-    file_name, reference_target,
+    Catalog, Extra, FileRef, OtherRow, PlaceRow, ReferenceRow, SchemaSnapshot, VersionRow, VersionState,
+    extension, file_name, reference_target,
 };
 use futures::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::mpsc;
@@ -213,7 +213,6 @@ impl SchemaWriter {
         let FoundVersion { subject, version, id, guid, schema_type, text, labels, references, ts, .. } =
             found;
         let empty = FileRef { file: String::new(), length: 0, blake3: Hash::ZERO };
-        let extra = serde_json::Map::new();
         let mut row = VersionRow {
             subject,
             version,
@@ -225,11 +224,11 @@ impl SchemaWriter {
             labels: None,
             references,
             ts,
-            extra,
+            extra: Extra::default(),
         };
         row.text = self.put_file(&row, extension(&row.schema_type), text).await?;
         if let Some(labels) = labels {
-            row.labels = Some(self.put_file(&row, "labels.json", labels).await?);
+            row.labels = Some(Box::new(self.put_file(&row, "labels.json", labels).await?));
         }
         Ok(row)
     }

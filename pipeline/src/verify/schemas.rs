@@ -81,7 +81,7 @@ async fn snapshots(store: &dyn Store, newest: &ObjectRef, findings: &Findings) -
 }
 
 fn files(row: &VersionRow) -> impl Iterator<Item = &FileRef> {
-    std::iter::once(&row.text).chain(&row.labels)
+    std::iter::once(&row.text).chain(row.labels.as_deref())
 }
 
 /// Objects by name and size, one listing a subject.

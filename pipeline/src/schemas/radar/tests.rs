@@ -2,8 +2,8 @@ use formats::codec::Codec;
 use formats::commit::SegmentObject;
 use formats::hash::Hash;
 use formats::ids::Incarnation;
-use formats::schemas::{FileRef, PlaceRow, ReferenceRow, SchemaSnapshot};
-use serde_json::{Map, json};
+use formats::schemas::{Extra, FileRef, PlaceRow, ReferenceRow, SchemaSnapshot};
+use serde_json::json;
 
 use super::*;
 use crate::archive::samples::{Item, Sample, batch_of, place};
@@ -20,7 +20,7 @@ fn row(subject: &str, version: i32, id: u32) -> VersionRow {
         labels: None,
         references: Vec::new(),
         ts: None,
-        extra: Map::new(),
+        extra: Extra::default(),
     }
 }
 

@@ -109,22 +109,30 @@ pub(super) fn rewritten(
 
 /// The map that a plan has come to.
 pub(super) fn map(plan: &Plan, landed: &[Option<Landed>]) -> IdMap {
-    let mut map = IdMap::default();
-    for (at, version) in plan.versions.iter().enumerate() {
-        let own = ContextId::of(&version.key(), version.id);
-        let Some(landed) = landed.get(version.shares.unwrap_or(at)).and_then(Option::as_ref) else {
-            map.unmapped.insert(own);
-            continue;
-        };
+    let all = || {
+        plan.versions
+            .iter()
+            .enumerate()
+            .map(|(at, version)| (version, landed.get(version.shares.unwrap_or(at)).and_then(Option::as_ref)))
+    };
+    let own = |version: &Version| ContextId::of(&version.key(), version.id);
+    let id = |(version, landed): (&Version, Option<&Landed>)| {
         let context = Subject::parse(&version.target_subject).context;
-        map.ids.insert(own, ContextId { context, id: landed.id });
+        Some((own(version), ContextId { context, id: landed?.id }))
+    };
+    let number = |(version, landed): (&Version, Option<&Landed>)| {
         // Any version of its schema stands for one that is gone: only its id counts.
-        if let Some(number) = landed.version.filter(|_| !version.gone) {
-            let key = Key { subject: Arc::clone(&version.target_subject), version: number };
-            map.versions.insert(version.key(), key);
-        }
-    }
-    map.unmapped.extend(plan.no_id.iter().cloned());
+        let number = landed?.version.filter(|_| !version.gone)?;
+        Some((version.key(), Key { subject: Arc::clone(&version.target_subject), version: number }))
+    };
+    // Each is made at once: a tree that grows in order is half empty.
+    let mut map = IdMap {
+        ids: all().filter_map(id).collect(),
+        versions: all().filter_map(number).collect(),
+        ..IdMap::default()
+    };
+    let nowhere = all().filter(|(_, landed)| landed.is_none());
+    map.unmapped = nowhere.map(|(version, _)| own(version)).chain(plan.no_id.iter().cloned()).collect();
     map.unmapped.retain(|id| !map.ids.contains_key(id));
     map.guids = guids(plan, landed);
     let known = plan.versions.iter().filter_map(|version| version.guid.as_deref());
