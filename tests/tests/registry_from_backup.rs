@@ -244,7 +244,7 @@ async fn large(folder: &Path, count: u32) {
                 labels: None,
                 references: Vec::new(),
                 ts: Some(1_700_000_000_000),
-                extra: serde_json::Map::new(),
+                extra: Default::default(),
             };
             if id == count {
                 store.create(&row.key(&row.text), vec![text.into()]).await.expect("written");
