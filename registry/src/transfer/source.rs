@@ -254,6 +254,15 @@ impl Index {
 
     /// Puts what is referred to before what refers to it. What refers to itself in the end stays behind.
     fn sort(&mut self) {
+        // Most come in order, and to find another takes as much memory as the index.
+        let is_ahead = |(place, entry): (usize, &super::index::Entry)| {
+            let mut found =
+                entry.references.iter().filter_map(|reference| self.versions.get_index_of(reference));
+            found.all(|found| found < place)
+        };
+        if self.versions.values().enumerate().all(is_ahead) {
+            return;
+        }
         let places: HashMap<&Key, usize> =
             self.versions.keys().enumerate().map(|(place, key)| (key, place)).collect();
         let ahead = |entry: &super::index::Entry| {
