@@ -147,7 +147,7 @@ fn a_topic_that_may_not_be_read_for_a_while_is_caught_up() {
     let cluster = KafkaCluster::start(KafkaVersion::V4, 1, &authorizer);
     let bootstrap = cluster.bootstrap();
     for topic in ["shut", "free"] {
-        client::create_topic(&bootstrap, topic, 1, 1, &[("retention.ms", "98765432100")]);
+        client::create_topic(&bootstrap, topic, 1, 1, &[("compression.type", "zstd")]);
     }
     let write = |topic: &str| {
         Producer::new(&bootstrap, &[]).send(topic, &[NewRecord::new("k", "v")]);
@@ -196,18 +196,18 @@ fn a_topic_that_may_not_be_read_for_a_while_is_caught_up() {
         let run = Replevin::new(&["migrate", "--until-caught-up", "--output", "json"]).config(file.clone());
         json(&run.limit(LIMIT).run().expect_code(0))
     };
-    let retention = || client::configs(&bootstrap, "shut-too").get("retention.ms").cloned();
+    let compression = || client::configs(&bootstrap, "shut-too").get("compression.type").cloned();
     let report = migrate();
     let warnings = report["warnings"].to_string();
     assert!(
         warnings.contains("keeps the configs of the migration") && warnings.contains("DESCRIBE_CONFIGS"),
         "{report:#}"
     );
-    assert_eq!(retention().as_deref(), Some("-1"));
+    assert_eq!(compression().as_deref(), Some("producer"));
     rule("--remove", "--deny-principal", "DescribeConfigs");
     let report = migrate();
     assert_eq!(report["warnings"], json!([]), "{report:#}");
-    assert_eq!(retention().as_deref(), Some("98765432100"));
+    assert_eq!(compression().as_deref(), Some("zstd"));
 }
 
 /// What a backup that read uncommitted data cannot know is left out of a restore, counted, and makes it partial.
