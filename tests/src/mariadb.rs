@@ -38,10 +38,11 @@ impl Mariadb {
         );
         fs::write(scratch.path().join("init.sql"), init).expect("a file");
         process::give(OWNER, scratch.path());
-        let mut install = process::command_as(OWNER, "mariadb-install-db");
-        install.args(["--no-defaults", "--auth-root-authentication-method=normal", "--skip-test-db"]);
-        install.arg(format!("--datadir={}", scratch.path().join("data").display()));
-        process::run(install);
+        // Its script gives up on a machine that is very busy, and does not say why.
+        let mut tries = (0..3).map(|_| install(&scratch.path().join("data")));
+        let mut failed = Vec::new();
+        let is_installed = tries.any(|tried| tried.map_err(|why| failed.push(why)).is_ok());
+        assert!(is_installed, "MariaDB's own tables cannot be made: {failed:#?}");
         let mut server = Self { port: Port::reserve(), certificates, process: None, scratch };
         server.launch();
         server
@@ -112,4 +113,23 @@ impl Mariadb {
         process.wait_for_line("ready for connections", Duration::from_secs(60));
         self.process = Some(process);
     }
+}
+
+/// Fills an empty folder of data; what went wrong otherwise, with what MariaDB has logged there.
+fn install(data: &Path) -> Result<(), String> {
+    let _ = fs::remove_dir_all(data);
+    let mut install = process::command_as(OWNER, "mariadb-install-db");
+    install.args(["--no-defaults", "--auth-root-authentication-method=normal", "--skip-test-db"]);
+    install.arg(format!("--datadir={}", data.display()));
+    let done = install.output().map_err(|error| error.to_string())?;
+    if done.status.success() {
+        return Ok(());
+    }
+    let mut said = [done.stdout, done.stderr].concat();
+    for entry in fs::read_dir(data).into_iter().flatten().flatten() {
+        if entry.path().extension().is_some_and(|ending| ending == "err") {
+            said.extend(fs::read(entry.path()).unwrap_or_default());
+        }
+    }
+    Err(format!("{}: {}", done.status, String::from_utf8_lossy(&said)))
 }
