@@ -190,7 +190,7 @@ fn a_topic_that_may_not_be_read_for_a_while_is_caught_up() {
     rule("--add", "--deny-principal", "DescribeConfigs");
     let file = format!(
         "mode: migrate\nmigration_id: denied\nsource:\n  bootstrap_servers: [\"{bootstrap}\"]\n  topics: {{include: [shut]}}\n\
-         target:\n  bootstrap_servers: [\"{bootstrap}\"]\nmigrate:\n  topic_mapping: {{shut: shut-too}}\n"
+         target:\n  bootstrap_servers: [\"{bootstrap}\"]\nmigrate:\n  consumer_group_offsets: skip\n  topic_mapping: {{shut: shut-too}}\n"
     );
     let migrate = || {
         let run = Replevin::new(&["migrate", "--until-caught-up", "--output", "json"]).config(file.clone());
