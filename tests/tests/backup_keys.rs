@@ -96,7 +96,8 @@ fn what_comes_after_a_backup_began_at_the_end_is_taken_from_its_first_offset() {
     write("latest-new", 1, "grown", 10);
     assert_eq!(job.back_up(0)["records"], 10);
     // A topic comes while a daemon runs, with records before that has seen it.
-    let daemon = job.clone().set("refresh_interval: 3s").continuous().start();
+    let soon = job.clone().set("refresh_interval: 3s").set("segment_max_interval_ms: 200");
+    let daemon = soon.continuous().start();
     let at = |topic: &'static str, end: i64| {
         let there = wait_until(Duration::from_secs(60), || match job.position(topic, 0) {
             position if position == end => Ok(()),
