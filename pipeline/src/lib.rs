@@ -10,7 +10,6 @@ pub mod commit_log;
 pub mod dump;
 pub mod error;
 pub mod failpoint;
-mod json;
 pub mod kafka;
 pub mod migrate;
 pub mod prune;

@@ -113,7 +113,6 @@ impl SchemaWriter {
             known.map_or_else(Default::default, |archive| (archive.catalog, archive.chain));
         let newest = newest.cloned();
         let (stale, is_stale) = (BTreeSet::new(), false);
-        let (seq, settled) = (0, None);
         Ok(Self {
             store,
             seam,
@@ -122,8 +121,8 @@ impl SchemaWriter {
             catalog,
             newest,
             chain,
-            seq,
-            settled,
+            seq: 0,
+            settled: None,
             stale,
             is_stale,
         })
@@ -140,14 +139,14 @@ impl SchemaWriter {
     /// # Errors
     /// What the source or the store says.
     pub async fn walk(&mut self, source: &dyn SchemaSource, depth: Depth, covers: u64) -> Result<Walked> {
-        if let Some(Settled { seen, left_out }) = self.settled.take()
-            && depth == Depth::Versions
+        if depth == Depth::Versions
+            && let Some(Settled { seen, left_out }) = &self.settled
             && source.is_unchanged().await?
         {
             let op = self.newest.clone().map(|object| Op::Schemas { object, after: None, covers });
-            self.settled = Some(Settled { seen, left_out: left_out.clone() });
-            return Ok(Walked { op, seen, left_out, ..Walked::default() });
+            return Ok(Walked { op, seen: *seen, left_out: left_out.clone(), ..Walked::default() });
         }
+        self.settled = None;
         let before = self.newest.clone();
         let mut pass = Pass::new(self, source, self.seam.clock.now_ms());
         pass.run(depth).await?;

@@ -42,7 +42,7 @@ impl Client {
     #[must_use]
     pub fn listening(&self) -> Self {
         let heard = Heard(Mutex::new(Some(Vec::new())));
-        Self { sender: Arc::clone(&self.sender), heard: Some(Arc::new(heard)) }
+        Self { sender: Arc::clone(&self.sender), heard: Some(heard) }
     }
 
     /// Whether everything that this client has asked is answered with the same bytes now. Ends with the first answer that is not. Who

@@ -46,7 +46,7 @@ use std::sync::Arc;
 pub struct Client {
     sender: Arc<Sender>,
     /// What is answered is noted here, where somebody wants to know.
-    heard: Option<Arc<Heard>>,
+    heard: Option<Heard>,
 }
 
 /// Parameters of a request.

@@ -381,6 +381,16 @@ async fn subjects_of_a_context_are_found_where_only_its_own_path_lists_them() {
     );
 }
 
+async fn register(client: &Client, subject: &str, text: &str) {
+    let schema = Schema {
+        subject: subject.into(),
+        schema: text.into(),
+        schema_type: "AVRO".into(),
+        ..Schema::default()
+    };
+    client.register(&schema, Placed::Next).await.expect("registered");
+}
+
 #[tokio::test]
 async fn everything_is_had_from_one_list_in_pages_as_large_as_they_may_be_and_from_many_where_there_is_none()
 {
@@ -405,15 +415,7 @@ async fn everything_is_had_from_one_list_in_pages_as_large_as_they_may_be_and_fr
     ];
     for (number, server) in servers.iter().enumerate() {
         let client = client(settings(&[&server.url]));
-        let register = async |subject: &str, text: &str| {
-            let schema = Schema {
-                subject: subject.into(),
-                schema: text.into(),
-                schema_type: "AVRO".into(),
-                ..Schema::default()
-            };
-            client.register(&schema, Placed::Next).await.expect("registered");
-        };
+        let register = async |subject: &str, text: &str| register(&client, subject, text).await;
         for subject in ["a", "b", ":.eu:c"] {
             client
                 .set_config(
@@ -461,15 +463,7 @@ async fn who_listens_knows_whether_the_same_would_be_heard_again() {
         let mut settings = ClientSettings::new([server.url.as_str()]);
         settings.limits.page = page;
         let client = Client::new(settings, Arc::new(|| 0)).expect("a client");
-        let register = async |subject: &str, text: &str| {
-            let schema = Schema {
-                subject: subject.into(),
-                schema: text.into(),
-                schema_type: "AVRO".into(),
-                ..Schema::default()
-            };
-            client.register(&schema, Placed::Next).await.expect("registered");
-        };
+        let register = async |subject: &str, text: &str| register(&client, subject, text).await;
         let listen = async || {
             let lists = client.listening();
             let all: Vec<Schema> = lists.all_schemas().try_collect().await.expect("all of them");

@@ -3,42 +3,37 @@
 
 use std::sync::Arc;
 
-use serde::de::{DeserializeOwned, IgnoredAny};
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
-use serde_json::Value;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::value::{RawValue, to_raw_value};
 
-use crate::{Error, Result, json};
+use crate::{Error, Result};
 
 /// A value as JSON.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Text(Arc<str>);
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(crate) struct Text(Arc<RawValue>);
 
 impl Text {
     /// What somebody has stored; nothing where that is no JSON.
     pub(super) fn stored(bytes: &[u8]) -> Option<Self> {
-        serde_json::from_slice::<IgnoredAny>(bytes).ok()?;
-        Some(Self(std::str::from_utf8(bytes).ok()?.into()))
+        serde_json::from_slice(bytes).ok()
     }
 
     pub(super) fn as_str(&self) -> &str {
-        &self.0
+        self.0.get()
     }
 }
 
-impl Serialize for Text {
-    fn serialize<S: Serializer>(&self, to: S) -> std::result::Result<S::Ok, S::Error> {
-        json::pass(self.0.as_bytes(), to)
-    }
-}
-
-impl<'de> Deserialize<'de> for Text {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> std::result::Result<Self, D::Error> {
-        value(&Value::deserialize(from)?).map_err(de::Error::custom)
+/// They are equal where they are the same to the letter.
+impl PartialEq for Text {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_str() == other.as_str()
     }
 }
 
 pub(super) fn value(entry: &impl Serialize) -> Result<Text> {
-    match serde_json::to_string(entry) {
+    match to_raw_value(entry) {
         Ok(text) => Ok(Text(text.into())),
         Err(e) => Err(Error::permanent("a journal entry does not serialize").caused_by(e)),
     }

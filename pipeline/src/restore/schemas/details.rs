@@ -4,25 +4,12 @@
 use std::fmt;
 use std::sync::Arc;
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer, ser};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
-
-use crate::json;
 
 /// Something that is JSON when somebody asks.
 #[derive(Clone)]
-pub struct Details(Arc<dyn Told>);
-
-/// What can be written as JSON, whatever its type is.
-trait Told: Send + Sync {
-    fn text(&self) -> serde_json::Result<Vec<u8>>;
-}
-
-impl<T: Serialize + Send + Sync> Told for T {
-    fn text(&self) -> serde_json::Result<Vec<u8>> {
-        serde_json::to_vec(self)
-    }
-}
+pub struct Details(Arc<dyn erased_serde::Serialize + Send + Sync>);
 
 impl Details {
     /// What this says.
@@ -53,8 +40,7 @@ impl PartialEq for Details {
 
 impl Serialize for Details {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        let text = self.0.text().map_err(ser::Error::custom)?;
-        json::pass(&text, to)
+        self.0.serialize(to)
     }
 }
 
