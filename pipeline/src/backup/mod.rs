@@ -24,7 +24,7 @@ use std::time::Duration;
 use formats::commit::{Gap, LineageReason};
 use formats::ids::{BackupId, OffsetRange, TopicPartition};
 use formats::segment::FrameCompression;
-use formats::state::{PartitionState, State};
+use formats::state::{LineageState, PartitionState, State};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -33,7 +33,7 @@ use crate::commit_log::{CommitLog, Committed};
 use crate::kafka::{Client, Isolation};
 use crate::seam::Seam;
 use crate::select::TopicSelection;
-use crate::source::{self, Known, SourceSettings, cluster};
+use crate::source::{self, Forked, Known, SourceSettings, cluster};
 use crate::storage::{Store, probe};
 use crate::{Error, Result};
 use schemas::Follower;
@@ -41,7 +41,7 @@ use schemas::Follower;
 pub use progress::BackupProgress;
 pub use schemas::{SchemaReport, SchemaSettings};
 
-pub use crate::source::{SourceProgress, StartOffset};
+pub use crate::source::{Behind, Lags, SourceProgress, StartOffset};
 
 /// What a backup does.
 #[derive(Debug, Clone)]
@@ -239,9 +239,19 @@ fn known(state: &State) -> BTreeMap<TopicPartition, Known> {
             next: lineage.next,
             last: lineage.last,
             open: Some(lineage.open.clone()),
+            forked: forked(partition, lineage),
         })
     };
     state.partitions().filter_map(|(name, partition)| Some((name, known(partition)?))).collect()
+}
+
+/// The histories that one continues, the nearest first.
+fn forked(partition: &PartitionState, lineage: &LineageState) -> Option<Arc<Forked>> {
+    let fork = lineage.fork?;
+    let first = partition.lineage(fork.parent);
+    let next = |of: &&LineageState| partition.lineage(of.fork?.parent);
+    let ancestors = std::iter::successors(first, next).map(|ancestor| (ancestor.id, ancestor.start));
+    Some(Arc::new(Forked { epoch: fork.epoch, ancestors: ancestors.collect() }))
 }
 
 async fn guard<T>(failed: CancellationToken, stage: impl Future<Output = Result<T>>) -> Result<T> {

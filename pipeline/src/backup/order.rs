@@ -3,10 +3,11 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use formats::commit::{Op, SegmentEntry};
-use formats::ids::{Topic, TopicPartition};
+use formats::commit::{LineageReason, Op, SegmentEntry};
+use formats::ids::{LineageId, Topic, TopicPartition};
 use formats::schema_ids::IdTally;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, timeout_at};
@@ -148,12 +149,22 @@ impl Committer {
             return Ok(());
         }
         let (mut records, mut raw, mut stored, mut segments) = (0, 0, 0, 0);
+        let positions: Vec<_> = ops.iter().filter_map(position).collect();
+        let (mut gaps, mut lost, mut begun) = (0, 0, 0);
         for op in &ops {
-            if let Op::Add { segments: added, .. } = op {
-                records += added.iter().map(|entry| entry.records).sum::<u64>();
-                raw += added.iter().map(|entry| entry.bytes.total()).sum::<u64>();
-                stored += added.iter().map(|entry| entry.length).sum::<u64>();
-                segments += added.len() as u64;
+            match op {
+                Op::Add { segments: added, .. } => {
+                    records += added.iter().map(|entry| entry.records).sum::<u64>();
+                    raw += added.iter().map(|entry| entry.bytes.total()).sum::<u64>();
+                    stored += added.iter().map(|entry| entry.length).sum::<u64>();
+                    segments += added.len() as u64;
+                }
+                Op::Gap { gap, .. } if gap.reason.is_loss() => {
+                    gaps += 1;
+                    lost += gap.range().len();
+                }
+                Op::Lineage(lineage) if lineage.reason != LineageReason::First => begun += 1,
+                _ => {}
             }
         }
         let committed = self.log.commit(ops).await?;
@@ -164,6 +175,13 @@ impl Committer {
         self.report.segments += segments;
         BackupProgress::add(&self.progress.records_committed, records);
         BackupProgress::add(&self.progress.commits, 1);
+        BackupProgress::add(&self.progress.gaps, gaps);
+        BackupProgress::add(&self.progress.offsets_lost, lost);
+        BackupProgress::add(&self.progress.lineages_begun, begun);
+        self.progress.last_commit_ms.store(self.log.now_ms(), Relaxed);
+        for (partition, lineage, next) in positions {
+            self.progress.source.lags.durable(&partition, lineage, next);
+        }
         if segments > 0 {
             self.data.send_replace(committed.seq);
         }
@@ -171,11 +189,21 @@ impl Committer {
     }
 }
 
+/// The position of a lineage once an operation is committed.
+fn position(op: &Op) -> Option<(TopicPartition, LineageId, i64)> {
+    let (topic, partition, lineage, next) = match op {
+        Op::Add { topic, partition, lineage, segments } => (topic, partition, lineage, segments.last()?.end),
+        Op::Gap { topic, partition, lineage, gap } => (topic, partition, lineage, gap.end),
+        _ => return None,
+    };
+    Some((TopicPartition::new(topic.clone(), *partition), *lineage, next))
+}
+
 impl BackupReport {
     fn note(&mut self, partition: &TopicPartition, op: &Op) {
         match op {
             Op::Gap { gap, .. } => self.gaps.push((partition.clone(), *gap)),
-            Op::Lineage(lineage) if lineage.reason != formats::commit::LineageReason::First => {
+            Op::Lineage(lineage) if lineage.reason != LineageReason::First => {
                 self.lineages.push((partition.clone(), lineage.reason));
             }
             _ => {}

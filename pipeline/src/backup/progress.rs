@@ -1,15 +1,15 @@
 //! What a backup tells about itself while it runs: plain counters, read by progress bars, status and metrics.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, OnceLock};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::budget::Budget;
 use crate::source::SourceProgress;
 
-/// Counters of a running backup. All of them only grow, except the depths.
+/// Counters of a backup, over all its runs in one process. All of them only grow, except the depths and [`BackupProgress::last_commit_ms`].
 #[derive(Debug, Default)]
 pub struct BackupProgress {
-    budget: OnceLock<Budget>,
+    budget: Mutex<Option<Budget>>,
     /// What the source tells.
     pub source: Arc<SourceProgress>,
     /// Segments cut.
@@ -24,6 +24,14 @@ pub struct BackupProgress {
     pub records_committed: AtomicU64,
     /// Commits made.
     pub commits: AtomicU64,
+    /// When the last one was made, in milliseconds since 1970 UTC; 0 before the first.
+    pub last_commit_ms: AtomicI64,
+    /// Gaps committed that are a loss.
+    pub gaps: AtomicU64,
+    /// The offsets in them.
+    pub offsets_lost: AtomicU64,
+    /// Histories that began where the partition had one before: topics made anew, logs that were truncated.
+    pub lineages_begun: AtomicU64,
     /// Walks through the registry that came to their end.
     pub schema_walks: AtomicU64,
     /// Walks that failed.
@@ -33,8 +41,9 @@ pub struct BackupProgress {
 }
 
 impl BackupProgress {
+    /// A run begins. What was counted of earlier ones stays.
     pub(super) fn begin(&self, budget: &Budget) {
-        let _ = self.budget.set(budget.clone());
+        *self.budget.lock().unwrap_or_else(PoisonError::into_inner) = Some(budget.clone());
     }
 
     pub(super) fn add(counter: &AtomicU64, amount: u64) {
@@ -43,12 +52,16 @@ impl BackupProgress {
 
     /// Payload bytes in memory now, and the bound; zeros before the run begins.
     pub fn memory(&self) -> (usize, usize) {
-        self.budget.get().map_or((0, 0), |budget| (budget.used(), budget.limit()))
+        self.budget().map_or((0, 0), |budget| (budget.used(), budget.limit()))
     }
 
     /// The most payload bytes that were in memory at once.
     pub fn memory_peak(&self) -> usize {
-        self.budget.get().map_or(0, Budget::peak)
+        self.budget().map_or(0, |budget| budget.peak())
+    }
+
+    fn budget(&self) -> Option<Budget> {
+        self.budget.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 

@@ -414,6 +414,11 @@ impl CommitLog {
         &self.store
     }
 
+    /// What time it is, for commits and for who tells of them: milliseconds since 1970 UTC.
+    pub(crate) fn now_ms(&self) -> i64 {
+        self.seam.clock.now_ms()
+    }
+
     /// The last commit that is known here: an anchor that `verify --expect` takes.
     pub fn head(&self) -> Committed {
         Committed { seq: self.state.seq, hash: self.state.head_hash() }

@@ -34,6 +34,7 @@ impl CutOver<'_> {
             }
             done = self.in_order(report, targets) => done,
         };
+        report.groups.sort_by(|a, b| a.group.cmp(&b.group));
         if let Err(error) = done {
             report.interrupted = error.kind() == ErrorKind::Interrupted;
             let why = topics::with_hint(&error);

@@ -746,5 +746,7 @@ pub(super) fn known(history: &History, place: Place) -> Known {
         next: place.next,
         last: place.last,
         open: Some(Vec::new()),
+        // A source that was truncated is refused.
+        forked: None,
     }
 }

@@ -101,8 +101,7 @@ impl CutOver<'_> {
         // One by one: what was committed is told also where the cut-over is stopped in the middle.
         let mut committed = std::pin::pin!(stream::iter(groups).buffer_unordered(AT_ONCE));
         while let Some(group) = committed.next().await {
-            let at = report.groups.partition_point(|before| before.group < group.group);
-            report.groups.insert(at, group);
+            report.groups.push(group);
         }
         Ok(())
     }

@@ -27,6 +27,8 @@ use crate::{Error, Result};
 const STALL_LIMIT: Duration = Duration::from_secs(300);
 /// The pause before partitions whose leader moved are looked at again.
 const MOVED_PAUSE: Duration = Duration::from_millis(250);
+/// Between two looks at least, however much moves: each costs the cluster requests for all of its topics.
+const LOOK_PAUSE: Duration = Duration::from_millis(500);
 
 /// Where everything begins.
 pub(crate) struct Plan {
@@ -66,16 +68,12 @@ pub(crate) async fn plan(
         .iter()
         .filter_map(|(known, partition)| known.as_ref().map(|_| partition.topic.clone()))
         .collect();
-    let came = |known: &Option<Known>, partition: &TopicPartition| {
-        known.is_none() && of_known.contains(&partition.topic)
-    };
-    let (new, partitions): (Vec<_>, Vec<_>) =
-        partitions.into_iter().partition(|(known, partition)| came(known, partition));
-    let came: BTreeSet<_> = new.iter().map(|(_, partition)| partition.clone()).collect();
-    let (mut placed, mut failed) = place::place(settings, client, &selected, partitions, false).await;
-    let (placed_new, failed_new) = place::place(&settings.of_new(), client, &selected, new, false).await;
-    placed.extend(placed_new);
-    failed.extend(failed_new);
+    let came: BTreeSet<_> = partitions
+        .iter()
+        .filter(|(known, partition)| known.is_none() && of_known.contains(&partition.topic))
+        .map(|(_, partition)| partition.clone())
+        .collect();
+    let (placed, mut failed) = place_all(settings, client, &selected, partitions, &came).await;
     let mut pending = Vec::new();
     if settings.continuous {
         // A partition without a leader just now will have one again.
@@ -85,6 +83,22 @@ pub(crate) async fn plan(
         }
     }
     Plan { selected, placed, failed, pending, came, absent }
+}
+
+/// Places partitions, of which some came since the job began.
+async fn place_all(
+    settings: &SourceSettings,
+    client: &Client,
+    selected: &Selected,
+    partitions: Vec<(Option<Known>, TopicPartition)>,
+    came: &BTreeSet<TopicPartition>,
+) -> (Vec<Placed>, Vec<(TopicPartition, String)>) {
+    let (new, others) = partitions.into_iter().partition(|(_, partition)| came.contains(partition));
+    let (mut placed, mut failed) = place::place(settings, client, selected, others, false).await;
+    let (placed_new, failed_new) = place::place(&settings.of_new(), client, selected, new, false).await;
+    placed.extend(placed_new);
+    failed.extend(failed_new);
+    (placed, failed)
 }
 
 /// Where snapshots of the topics' settings are kept.
@@ -209,12 +223,13 @@ impl Coordinator {
         for (topic, why) in std::mem::take(&mut self.selected.refused) {
             self.report.failed.push((TopicPartition::new(topic, -1), why));
         }
+        self.progress.lags.only(&self.selected.partitions().collect());
         self.write_snapshot().await?;
         for placed in std::mem::take(&mut self.placed) {
             self.start(placed).await?;
         }
         let mut refresh = Instant::now() + self.settings.refresh_interval;
-        let mut moved = Instant::now();
+        let (mut moved, mut looked) = (Instant::now(), Instant::now());
         let mut last = (0, Instant::now());
         loop {
             let finished = !self.settings.continuous && self.active.is_empty() && self.pending.is_empty();
@@ -233,10 +248,14 @@ impl Coordinator {
                 Some(command) = next_command(&mut self.commands) => self.obey(command)?,
                 event = self.from_fetch.recv() => if let Some(event) = event {
                     self.handle(event).await?;
-                    moved = Instant::now() + MOVED_PAUSE;
+                    // What waits already does not wait longer for it: events may come without end.
+                    let now = Instant::now();
+                    let soon = (now + MOVED_PAUSE).max(looked + LOOK_PAUSE);
+                    moved = if moved > now { moved.min(soon) } else { soon };
                 },
                 () = sleep_until(moved), if !self.pending.is_empty() => {
                     self.place_pending().await?;
+                    looked = Instant::now();
                     moved = Instant::now() + self.settings.refresh_interval.min(Duration::from_secs(2));
                 }
                 () = sleep_until(refresh) => {
@@ -246,6 +265,7 @@ impl Coordinator {
                     refresh = Instant::now() + self.settings.refresh_interval;
                 }
             }
+            self.progress.failed.store(self.report.failed.len() as u64, Relaxed);
             let fetched =
                 self.progress.offsets_fetched.load(Relaxed) + self.progress.partitions_done.load(Relaxed);
             if fetched != last.0 {
@@ -405,6 +425,7 @@ impl Coordinator {
         for (known, partition) in gone {
             tracing::warn!(%partition, "the topic was deleted at the source; what was taken of it stays");
             let why = Some("the topic was deleted at the source".to_owned());
+            self.progress.lags.forget(&partition);
             self.tell(FromSource::End { partition: partition.clone(), why }).await?;
             self.absent.extend(known.map(|known| (partition.clone(), known)));
             if !self.settings.continuous {
@@ -413,14 +434,8 @@ impl Coordinator {
         }
         let again: BTreeMap<_, _> =
             there.iter().map(|(known, partition)| (partition.clone(), known.clone())).collect();
-        let (new, there): (Vec<_>, Vec<_>) =
-            there.into_iter().partition(|(_, partition)| self.came.contains(partition));
-        let (client, selected) = (&self.client, &self.selected);
-        let (mut placed, mut failed) = place::place(&self.settings, client, selected, there, false).await;
-        let (placed_new, failed_new) =
-            place::place(&self.settings.of_new(), client, selected, new, false).await;
-        placed.extend(placed_new);
-        failed.extend(failed_new);
+        let (placed, failed) =
+            place_all(&self.settings, &self.client, &self.selected, there, &self.came).await;
         for placed in placed {
             self.report.failed.retain(|(partition, _)| *partition != placed.assignment.partition);
             self.start(placed).await?;
@@ -649,6 +664,7 @@ impl Known {
             next: assignment.next,
             last: assignment.last,
             open: None,
+            forked: assignment.forked.clone(),
         }
     }
 }

@@ -1,11 +1,13 @@
 //! What the source tells the stage behind it, and is told by it. Every message about a partition carries its lineage and offsets.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use formats::commit::{Gap, LastBatch, Lineage, Op};
 use formats::ids::{LineageId, OffsetRange, TopicId, TopicPartition};
 use formats::transactions::{AbortedTransaction, OpenTransaction};
 
-use super::place::Known;
+use super::place::{Forked, Known};
 
 /// What the stage behind the source asks of it for one partition.
 #[derive(Debug)]
@@ -41,6 +43,8 @@ pub(crate) struct Assignment {
     pub(crate) leader_epoch: Option<i32>,
     /// Whether offsets that are missing between batches are the log cleaner's work.
     pub(crate) compacted: bool,
+    /// Which histories it continues, where it began as a fork.
+    pub(crate) forked: Option<Arc<Forked>>,
 }
 
 /// What the source tells the stage behind it.

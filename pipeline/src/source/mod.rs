@@ -9,6 +9,7 @@
 pub(crate) mod cluster;
 mod fetch;
 mod follow;
+mod lag;
 mod message;
 mod place;
 
@@ -18,9 +19,11 @@ use std::time::Duration;
 
 use formats::ids::Topic;
 
+pub use lag::{Behind, Lags};
+
 pub(crate) use follow::{Coordinator, Snapshots, plan};
 pub(crate) use message::{Begin, FetchedBatches, FromSource, SourceCommand};
-pub(crate) use place::Known;
+pub(crate) use place::{Forked, Known};
 
 use crate::Error;
 use crate::kafka::Isolation;
@@ -66,7 +69,7 @@ pub enum StartOffset {
     Specific(BTreeMap<Topic, BTreeMap<i32, i64>>),
 }
 
-/// What the source tells about itself while it is followed: plain counters, which only grow.
+/// What the source tells about itself while it is followed: counters, which only grow but for [`SourceProgress::failed`].
 #[derive(Debug, Default)]
 pub struct SourceProgress {
     /// Partitions of this run.
@@ -81,6 +84,10 @@ pub struct SourceProgress {
     pub records_fetched: AtomicU64,
     /// Bytes of batches fetched.
     pub bytes_fetched: AtomicU64,
+    /// Partitions and topics that cannot be followed now; those are tried again.
+    pub failed: AtomicU64,
+    /// How far what is durable is behind.
+    pub lags: Lags,
 }
 
 impl SourceProgress {

@@ -3,13 +3,15 @@
 //! ```text
 //! nothing is known                                 a lineage begins: at the first offset left, the end, or as told
 //! another cluster, another topic id                a lineage begins: recreated; offsets that are gone already are a gap
-//! the leader epoch's end lies below the position   a lineage begins: truncated; it forks from the old one there
+//! the leader epoch's end lies below the position   a lineage begins: truncated; it forks there, from the old one or from one
+//!                                                  that the old one continues
 //! the last batch is another one                    a lineage begins: recreated, because nobody knows where it left
 //! the first offset left lies above the position    a gap: retention
 //! otherwise                                        it goes on, with the last batch fetched once more to be compared
 //! ```
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use formats::commit::{Fork, Gap, GapReason, LastBatch, Lineage, LineageReason};
 use formats::ids::{LineageId, OffsetRange, TopicId, TopicPartition};
@@ -31,6 +33,42 @@ pub(crate) struct Known {
     pub(crate) last: Option<LastBatch>,
     /// Transactions open at the position; `None` where the stage behind has been told of the partition before.
     pub(crate) open: Option<Vec<OpenTransaction>>,
+    /// Which histories it continues, where it began as a fork.
+    pub(crate) forked: Option<Arc<Forked>>,
+}
+
+/// What a history continues that began as a fork. It stays the same as long as the history goes on.
+#[derive(Debug)]
+pub(crate) struct Forked {
+    /// The leader epoch at the fork.
+    pub(crate) epoch: i32,
+    /// The histories before it and their first offsets, the nearest first.
+    pub(crate) ancestors: Vec<(LineageId, i64)>,
+}
+
+impl Known {
+    /// The epoch whose end in the log says whether the log still holds what was taken: that of the last batch; of a fork that has
+    /// nothing of its own yet, the one that it began with.
+    fn epoch(&self) -> Option<i32> {
+        match (self.last, &self.forked) {
+            (Some(last), _) => Some(last.epoch),
+            (None, Some(forked)) if self.is_bare() => Some(forked.epoch),
+            (None, _) => None,
+        }
+        .filter(|epoch| *epoch >= 0)
+    }
+
+    /// Whether nothing came since it began.
+    fn is_bare(&self) -> bool {
+        self.last.is_none() && self.next == self.start
+    }
+
+    /// It and the histories that it continues, from the one on that holds an offset.
+    fn from(&self, offset: i64) -> Vec<(LineageId, i64)> {
+        let ancestors = self.forked.iter().flat_map(|forked| forked.ancestors.iter().copied());
+        let all = std::iter::once((self.lineage, self.start)).chain(ancestors);
+        all.skip_while(|(_, start)| *start > offset).collect()
+    }
 }
 
 /// Where a partition goes on.
@@ -78,8 +116,7 @@ pub(crate) async fn place(
     );
     let epochs: BTreeMap<_, _> = partitions
         .iter()
-        .filter_map(|(known, partition)| Some((partition.clone(), known.as_ref()?.last?.epoch)))
-        .filter(|(_, epoch)| *epoch >= 0)
+        .filter_map(|(known, partition)| Some((partition.clone(), known.as_ref()?.epoch()?)))
         .collect();
     let mut ends = client.offset_for_leader_epoch(&epochs).await;
     // Leaders may have moved while offsets were listed; the client has followed them.
@@ -174,19 +211,26 @@ fn place_one(
                 let salt = differs && !other_cluster && !other_topic;
                 Some(begin(LineageReason::Recreated, 0, None, salt))
             } else {
-                truncation(known, log, end).map(|offset| {
-                    let fork = Fork { parent: known.lineage, offset, epoch: log.leader_epoch };
-                    if offset >= known.start {
+                truncation(known, log, end).map(|offset| match known.from(offset).first() {
+                    Some(&(parent, _)) => {
+                        let fork = Fork { parent, offset, epoch: log.leader_epoch };
                         begin(LineageReason::Truncated, offset, Some(fork), false)
-                    } else {
-                        // Nothing of what was taken is left: there is nothing to fork from.
-                        begin(LineageReason::Truncated, offset, None, true)
                     }
+                    // Nothing of what was taken is left: there is nothing to fork from.
+                    None => begin(LineageReason::Truncated, offset, None, true),
                 })
             }
         }
     };
-    let (lineage, mut next, last, begin) = match (new, known) {
+    let forked = match (&new, &known) {
+        (Some(Lineage { fork: Some(fork), .. }), Some(known)) => {
+            Some(Arc::new(Forked { epoch: fork.epoch, ancestors: known.from(fork.offset) }))
+        }
+        (None, Some(known)) => known.forked.clone(),
+        _ => None,
+    };
+    let is_at_fork = forked.is_some() && (new.is_some() || known.as_ref().is_some_and(Known::is_bare));
+    let (lineage, start, mut next, last, begin) = match (new, known) {
         (Some(begins), _) => {
             let next = begins.start;
             let begin = Begin {
@@ -196,7 +240,7 @@ fn place_one(
                 open: Vec::new(),
                 begins: Some(begins),
             };
-            (begin.lineage, next, None, Some(begin))
+            (begin.lineage, next, next, None, Some(begin))
         }
         (None, Some(known)) => {
             let begin = known.open.map(|open| Begin {
@@ -210,17 +254,18 @@ fn place_one(
             // Nor can a batch beyond the stable offset be asked for, as where an earlier run read uncommitted data.
             let reachable = |last: &LastBatch| last.offset >= log.earliest && last.offset < log.stable;
             let comparable = known.last.filter(|last| !compacted && reachable(last));
-            (known.lineage, known.next, comparable, begin)
+            (known.lineage, known.start, known.next, comparable, begin)
         }
         (None, None) => unreachable!("a partition of which nothing is known begins a lineage"),
     };
-    let last_epoch = last.map(|last| last.epoch).filter(|epoch| *epoch >= 0);
     let gap =
         (log.earliest > next).then_some(Gap { first: next, end: log.earliest, reason: GapReason::Retention });
+    // At a fork the answer names the epoch before it, which the log must go on to have.
+    let of_fork = end.filter(|_| is_at_fork && gap.is_none()).and_then(|end| end.epoch);
+    let last_epoch = last.map(|last| last.epoch).or(of_fork).filter(|epoch| *epoch >= 0);
     if let Some(gap) = gap {
         next = gap.end;
     }
-    let start = begin.as_ref().and_then(|begin| begin.begins.as_ref()).map_or(next, |begins| begins.start);
     Placed {
         assignment: Assignment {
             partition: partition.clone(),
@@ -234,6 +279,7 @@ fn place_one(
             broker: log.broker,
             leader_epoch: (log.leader_epoch >= 0).then_some(log.leader_epoch),
             compacted,
+            forked,
         },
         begin,
         gap,
@@ -244,12 +290,15 @@ fn place_one(
 }
 
 /// Where the log left the history that was followed, if it did: the last batch's leader epoch ends at or below that
-/// batch. The position may lie further on, behind what compaction took of later epochs.
+/// batch. The position may lie further on, behind what compaction took of later epochs. Of a fork that has nothing of its own
+/// yet, its epoch ends below the fork.
 fn truncation(known: &Known, log: &Log, end: Option<EpochEnd>) -> Option<i64> {
-    let last = known.last?;
     let end = end?;
     let offset = end.end_offset.filter(|_| end.epoch.is_some())?;
-    let below = offset <= last.offset;
+    let below = match known.last {
+        Some(last) => offset <= last.offset,
+        None => known.is_bare() && offset < known.next,
+    };
     (below && log.earliest <= known.next).then_some(offset.max(0))
 }
 
@@ -267,6 +316,7 @@ mod tests {
             next,
             last: Some(LastBatch { offset: 10, epoch: 3, crc: 0 }),
             open: None,
+            forked: None,
         };
         let topic_id = TopicId::default();
         let log = Log { earliest, stable: 50, high_watermark: 50, broker: 1, leader_epoch: 5, topic_id };
@@ -282,5 +332,39 @@ mod tests {
         assert_eq!(fork(35, Some(20), 0), None, "what compaction took behind it was of later epochs");
         assert_eq!(fork(20, Some(4), 21), None, "retention took it all: a gap, and no fork");
         assert_eq!(fork(20, None, 0), None, "the log does not know the epoch");
+    }
+
+    /// A fork of epoch 4 at offset 10 that has nothing of its own, of a history that began at 0 and forked itself at 6.
+    #[test]
+    fn a_fork_without_records_is_cut_below_it_and_continues_what_holds_the_cut() {
+        let forked = Forked { epoch: 4, ancestors: vec![(LineageId(2), 6), (LineageId(1), 0)] };
+        let known = Known {
+            lineage: LineageId(3),
+            cluster_id: "c".to_owned(),
+            topic_id: TopicId::default(),
+            start: 10,
+            next: 10,
+            last: None,
+            open: None,
+            forked: Some(Arc::new(forked)),
+        };
+        assert_eq!(known.epoch(), Some(4));
+        let log = Log {
+            earliest: 0,
+            stable: 50,
+            high_watermark: 50,
+            broker: 1,
+            leader_epoch: 5,
+            topic_id: TopicId::default(),
+        };
+        let cut = |known: &Known, end| {
+            truncation(known, &log, Some(EpochEnd { epoch: Some(4), end_offset: Some(end) }))
+        };
+        assert_eq!((cut(&known, 10), cut(&known, 20), cut(&known, 8)), (None, None, Some(8)));
+        let parents = |offset| known.from(offset).iter().map(|(id, _)| id.0).collect::<Vec<_>>();
+        assert_eq!((parents(10), parents(8), parents(5)), (vec![3, 2, 1], vec![2, 1], vec![1]));
+        // Behind a gap nobody knows what the epoch's end says of it.
+        let behind = Known { next: 12, ..known };
+        assert_eq!((behind.epoch(), cut(&behind, 8)), (None, None));
     }
 }

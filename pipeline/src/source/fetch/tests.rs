@@ -48,6 +48,7 @@ fn following(next: i64) -> Following {
         broker: 1,
         leader_epoch: None,
         compacted: false,
+        forked: None,
     };
     Following { assignment, checking: false, stable: 100, empty_polls: 0, crc_failures: 0 }
 }
