@@ -14,6 +14,7 @@ mod progress;
 mod registry_log;
 mod schemas;
 mod signals;
+mod supervise;
 
 use std::process::ExitCode;
 
@@ -43,6 +44,8 @@ pub(crate) struct Cli {
 enum Command {
     /// Back up topics into object storage, once or for ever.
     Backup(cmd::backup::BackupArgs),
+    /// Keep any number of backups running, with a schema registry beside them where one is configured.
+    Run(cmd::run::RunArgs),
     /// Bring a backup back into a cluster, and prove it.
     Restore(cmd::restore::RestoreArgs),
     /// Bring topics of one cluster to another one, live.
@@ -95,6 +98,7 @@ fn main() -> ExitCode {
 async fn run(command: Command, logging: Logging, output: &Output) -> pipeline::Result<u8> {
     match command {
         Command::Backup(args) => cmd::backup::run(args, output).await,
+        Command::Run(args) => cmd::run::run(args, output).await,
         Command::Restore(args) => cmd::restore::run(args, logging.quiet, output).await,
         Command::Migrate(args) => cmd::migrate::run(args, output).await,
         Command::List(args) => cmd::list::run(args, output).await,

@@ -1,10 +1,10 @@
-//! SIGTERM and SIGINT: the first asks for an orderly end, the second ends the process at once. Either way nothing that
+//! SIGHUP asks a daemon to read its files again. SIGTERM and SIGINT: the first asks for an orderly end, the second ends the process at once. Either way nothing that
 //! was committed is lost, and what was not is fetched again by the next run.
 
 use std::time::{Duration, Instant};
 
 use pipeline::{Error, Result};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::exit;
@@ -12,10 +12,18 @@ use crate::exit;
 /// Signals so close together are one.
 const SAME_WISH: Duration = Duration::from_millis(500);
 
+/// Every SIGHUP from now on.
+pub(crate) fn hangups() -> Result<Signal> {
+    listen(SignalKind::hangup())
+}
+
+fn listen(kind: SignalKind) -> Result<Signal> {
+    signal(kind).map_err(|e| Error::permanent("signals cannot be caught").caused_by(e))
+}
+
 /// A token that the first signal cancels. The process ends with [`exit::INTERRUPTED`] on the second.
 pub(crate) fn stop_token() -> Result<CancellationToken> {
     let stop = CancellationToken::new();
-    let listen = |kind| signal(kind).map_err(|e| Error::permanent("signals cannot be caught").caused_by(e));
     let (mut term, mut int) = (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
     let token = stop.clone();
     tokio::spawn(async move {

@@ -35,6 +35,9 @@ pub(crate) async fn run(args: BackupArgs, output: &Output) -> Result<u8> {
     let Job::Backup(job) = super::job::load(&args.config, &overrides)? else {
         return Err(Error::input(format!("{} is not a backup job", args.config.display())));
     };
+    if job.registry.is_some() {
+        tracing::warn!("the file's registry is served by `replevin run`, and not by this command");
+    }
     let mut settings = components::backup_settings(&job)?;
     if let Some(registry) = &job.schema_registry {
         settings.schemas = Some(components::schema_settings(registry).await?);

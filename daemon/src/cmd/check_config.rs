@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use pipeline::{Error, Result};
 use serde_json::{Value, json};
 
-use crate::config::{self, ConfigError, Either, Job, Notice};
+use crate::config::{self, ConfigError, Either, Job, Notice, Overrides};
 use crate::exit;
 use crate::output::Output;
 
@@ -28,7 +28,7 @@ pub(crate) fn run(args: &CheckConfigArgs, output: &Output) -> Result<u8> {
     // The parser demands one of the two.
     let file = args.file.as_ref().or(args.config.as_ref()).cloned().unwrap_or_default();
     let wrong = |error: ConfigError| Error::input(error.to_string());
-    match config::load_any(&file, args.lenient).map_err(wrong)? {
+    match config::load_any(&file, &Overrides::default(), args.lenient).map_err(wrong)? {
         Either::Job(job) => {
             super::job::log_notices(&job, &file);
             let (mode, name, id) = match &*job {

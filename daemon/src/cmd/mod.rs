@@ -11,6 +11,7 @@ pub(crate) mod migrate;
 pub(crate) mod prune;
 pub(crate) mod registry;
 pub(crate) mod restore;
+pub(crate) mod run;
 mod target;
 mod values;
 pub(crate) mod verify;

@@ -57,7 +57,7 @@ pub(crate) static BACKUP: Table = Table {
 };
 
 /// How to back up.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Backup {
     /// Follow for ever; otherwise stop at the offsets seen at start.
     pub(crate) continuous: bool,

@@ -12,10 +12,12 @@ use super::error::{At, Notice, Problems};
 use super::kafka::{CONNECTION, KAFKA, Kafka, SECURITY, TOPICS};
 use super::keys::{Kind, Table, oso, ours};
 use super::later::{
-    ENCRYPTION_KEY, ENTERPRISE, ENTERPRISE_KEY, METRICS, METRICS_KEY, OFFSET_STORAGE, OFFSET_STORAGE_KEY,
-    REGISTRY_FILE_KEYS, VALIDATION_FILE_KEYS,
+    ENCRYPTION_KEY, ENTERPRISE, ENTERPRISE_KEY, OFFSET_STORAGE, OFFSET_STORAGE_KEY, REGISTRY_FILE_KEYS,
+    VALIDATION_FILE_KEYS,
 };
+use super::metrics::{METRICS, METRICS_KEY, Metrics};
 use super::migrate::{MIGRATE, MIGRATION, MigrateJob};
+use super::registry::{self, RegistryConfig};
 use super::restore::{RESTORE, Restore};
 use super::schemas::{self, Restored, SCHEMA_REGISTRY, SchemaRegistry};
 use super::storage::{self, AZURE, FILESYSTEM, GCS, MEMORY, S3, STORAGE};
@@ -50,6 +52,12 @@ pub(crate) static ROOT: Table = Table {
             "the most payload held in memory at once, whatever the number of topics",
         )
         .default("512MiB"),
+        ours(
+            "shutdown_grace",
+            Kind::Duration { plain: None, min: 0 },
+            "for `replevin run`: how long what was fetched may take to be committed once it is told to stop; the next run fetches the rest again",
+        )
+        .default("30s"),
         OFFSET_STORAGE_KEY,
         METRICS_KEY,
         ENTERPRISE_KEY,
@@ -57,6 +65,12 @@ pub(crate) static ROOT: Table = Table {
             "schema_registry",
             Kind::Section(&SCHEMA_REGISTRY),
             "the schema registry whose schemas belong to the data",
+        ),
+        ours(
+            "registry",
+            Kind::Section(&registry::tables::ROOT),
+            "a schema registry that `replevin run` serves from the same process, with the keys of a registry's own file (configs/registry.yaml). \
+             A `schema_registry` without `url` is this one",
         ),
         ENCRYPTION_KEY,
         REGISTRY_FILE_KEYS,
@@ -134,13 +148,18 @@ pub(crate) enum Job {
 }
 
 /// A backup.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct BackupJob {
     pub(crate) backup_id: BackupId,
     pub(crate) source: Kafka,
     pub(crate) storage: StorageSettings,
     pub(crate) backup: Backup,
     pub(crate) schema_registry: Option<Box<SchemaRegistry>>,
+    /// The registry that is served from the same process.
+    pub(crate) registry: Option<Box<RegistryConfig>>,
+    /// Where the daemon is asked for numbers.
+    pub(crate) metrics: Option<Metrics>,
+    pub(crate) shutdown_grace_ms: u64,
     /// The most payload in memory at once, in bytes.
     pub(crate) memory_limit: u64,
     /// What the operator should know, to be logged once.
@@ -206,7 +225,7 @@ pub(crate) fn mode(root: &Section, overrides: &Overrides, problems: &mut Problem
 pub(crate) fn suits(root: &Section, mode: Mode, problems: &mut Problems, notices: &mut Vec<Notice>) {
     let (clusters, idle): (&[&str], &[&str]) = match mode {
         Mode::Backup => (&["source"], &["target", "restore"]),
-        Mode::Restore => (&["target"], &["source", "backup"]),
+        Mode::Restore => (&["target"], &["source", "backup", "registry", "metrics", "shutdown_grace"]),
         Mode::Migrate => (&["source", "target"], &[]),
     };
     for cluster in clusters.iter().filter(|cluster| !root.is_given(cluster)) {
@@ -252,15 +271,26 @@ pub(crate) fn build(
             let source = Kafka::build(root.section("source")?, "source", problems)?;
             let section = root.section("backup")?;
             let backup = Backup::build(section, overrides.continuous, memory_limit, problems, &mut notices)?;
+            let registry = match root.is_given("registry") {
+                true => Some(Box::new(registry::build(root.section("registry")?, problems, &mut notices)?)),
+                false => None,
+            };
+            let own_url = registry.as_ref().and_then(|registry| registry.server.own_url());
             let schema_registry = schema_registry(root, problems)
-                .and_then(|(section, path)| SchemaRegistry::build(section, path, problems, &mut notices))
+                .and_then(|(section, path)| {
+                    SchemaRegistry::build(section, path, own_url, problems, &mut notices)
+                })
                 .map(Box::new);
+            let metrics = Metrics::build(root.section("metrics")?, problems);
             Job::Backup(BackupJob {
                 backup_id,
                 source,
                 storage,
                 backup,
                 schema_registry,
+                registry,
+                metrics,
+                shutdown_grace_ms: root.unsigned("shutdown_grace")?,
                 memory_limit,
                 notices,
             })

@@ -129,7 +129,7 @@ pub(crate) struct Server {
 }
 
 /// A cluster and what is wanted of it.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Kafka {
     /// At least one.
     pub(crate) bootstrap_servers: Vec<Server>,

@@ -23,21 +23,6 @@ pub(crate) static OFFSET_STORAGE: Table = Table {
     ],
 };
 
-/// `metrics`: typed, but there is no endpoint yet.
-pub(crate) static METRICS: Table = Table {
-    path: "metrics",
-    about: "OSO's Prometheus endpoint.",
-    keys: &[
-        oso("enabled", Kind::Bool, ""),
-        oso("port", Kind::Int { min: 1, max: u16::MAX as i64 }, ""),
-        oso("bind_address", Kind::Text, ""),
-        oso("path", Kind::Text, ""),
-        oso("keep_alive_seconds", Kind::Int { min: 0, max: i64::MAX }, ""),
-        oso("max_partition_labels", Kind::Int { min: 0, max: i64::MAX }, ""),
-        oso("update_interval_ms", Kind::Int { min: 0, max: i64::MAX }, ""),
-    ],
-};
-
 /// `enterprise`: features that do not exist here are refused unless they are switched off.
 pub(crate) static ENTERPRISE: Table = Table {
     path: "enterprise",
@@ -65,8 +50,6 @@ pub(crate) const OFFSET_STORAGE_KEY: Key = no_effect(
     Kind::Section(&OFFSET_STORAGE),
     "the position is derived from the commits in the store, and nothing on local disk is needed to resume",
 );
-pub(crate) const METRICS_KEY: Key =
-    no_effect("metrics", Kind::Section(&METRICS), "the metrics endpoint is not yet supported");
 pub(crate) const ENTERPRISE_KEY: Key =
     oso("enterprise", Kind::Section(&ENTERPRISE), "OSO's licensed features");
 pub(crate) const ENCRYPTION_KEY: Key =

@@ -11,7 +11,7 @@ use super::error::{Notice, Problems};
 use super::job::LEAST_MEMORY;
 use super::kafka::{KAFKA, Kafka};
 use super::keys::{Kind, PARTITION, Table, no_effect, oso, ours, refused};
-use super::later::METRICS_KEY;
+use super::metrics::METRICS;
 use super::restore::twice;
 use super::schemas::{Restored, SCHEMA_REGISTRY, SchemaRegistry};
 
@@ -44,7 +44,6 @@ pub(crate) static MIGRATION: Table = Table {
             "the most payload held in memory at once, whatever the number of topics",
         )
         .default("512MiB"),
-        METRICS_KEY,
         ours(
             "source_schema_registry",
             Kind::Section(&SCHEMA_REGISTRY),
@@ -54,6 +53,11 @@ pub(crate) static MIGRATION: Table = Table {
             "target_schema_registry",
             Kind::Section(&SCHEMA_REGISTRY),
             "the registry of the target, which is given the schemas before the records that name them; `restore` says how",
+        ),
+        no_effect(
+            "metrics",
+            Kind::Section(&METRICS),
+            "a migration tells its lag in its log, its bar and its report",
         ),
         no_effect("storage", Kind::Any, NO_STORE),
         no_effect("backup_id", Kind::Any, NO_STORE),
@@ -196,7 +200,7 @@ fn schemas(
     let [source, target] = names.map(|name| root.section(name).filter(|_| root.is_given(name)));
     match (source, target) {
         (Some(source), Some(target)) => {
-            let source = SchemaRegistry::build(source, names[0], problems, notices)?;
+            let source = SchemaRegistry::build(source, names[0], None, problems, notices)?;
             let section = target.section("restore");
             let target = Restored::build(target, names[1], problems, notices)?;
             if target.unknown == UnknownIds::Quarantine

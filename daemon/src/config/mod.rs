@@ -16,6 +16,7 @@ mod kafka;
 mod keys;
 mod kind;
 mod later;
+mod metrics;
 mod migrate;
 pub(crate) mod registry;
 mod restore;
@@ -38,6 +39,7 @@ pub(crate) use error::{ConfigError, Notice};
 pub(crate) use job::{BackupJob, Job, Mode, Overrides, RestoreJob};
 pub(crate) use kafka::Kafka;
 use kind::FileKind;
+pub(crate) use metrics::Metrics;
 pub(crate) use migrate::MigrateJob;
 pub(crate) use restore::{ExistingTopicConfigPolicy, IntoNonEmpty, Journal, Retention};
 pub(crate) use schemas::{Access, Auth as SchemaAuth, Cloud, Restored as RestoredSchemas, SchemaRegistry};
@@ -63,12 +65,12 @@ pub(crate) fn load(path: &Path, overrides: &Overrides) -> Result<Job, ConfigErro
 ///
 /// # Errors
 /// [`ConfigError`] with everything that is wrong. Exit code 2.
-pub(crate) fn load_any(path: &Path, is_lenient: bool) -> Result<Either, ConfigError> {
+pub(crate) fn load_any(path: &Path, overrides: &Overrides, is_lenient: bool) -> Result<Either, ConfigError> {
     let (file, text) = read(path, "give a YAML file, see configs/")?;
     // What is wrong with it is said by whoever reads it as that kind.
     let tree = yaml::parse(without_mark(&text), &mut Problems::default());
     Ok(match tree.map_or(FileKind::Job, |tree| kind::of(&tree)) {
-        FileKind::Job => Either::Job(Box::new(parse(&file, &text, &Overrides::default(), &expand::Process)?)),
+        FileKind::Job => Either::Job(Box::new(parse(&file, &text, overrides, &expand::Process)?)),
         FileKind::Registry => {
             Either::Registry(Box::new(registry::parse(&file, &text, &[], &expand::Process, is_lenient)?))
         }

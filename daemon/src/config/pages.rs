@@ -6,7 +6,7 @@
 use std::fmt::Write;
 
 use super::check::expected;
-use super::job::{Mode, Overrides, ROOT, TABLES};
+use super::job::{BackupJob, Job, Mode, Overrides, ROOT, TABLES};
 use super::keys::{Handling, Harmless, Key, Kind, Origin, Table};
 use super::registry::tables;
 use super::storage::FILESYSTEM;
@@ -89,10 +89,11 @@ fn sections(tables: &[&'static Table], with_variables: bool) -> String {
         };
         let _ = write!(page, "\n## {title}\n\n{}\n", table.about);
         // Sections without effect list their keys only to be typed.
-        let idle = tables.iter().flat_map(|outer| outer.keys).any(|key| {
-            matches!(key.handling, Handling::NoEffect(_))
-                && matches!(key.kind, Kind::Section(inner) if inner.path == table.path)
-        });
+        let keys = tables.iter().flat_map(|outer| outer.keys);
+        let mut own = keys
+            .filter(|key| matches!(key.kind, Kind::Section(inner) if inner.path == table.path))
+            .peekable();
+        let idle = own.peek().is_some() && own.all(|key| matches!(key.handling, Handling::NoEffect(_)));
         if idle {
             let names: Vec<String> = table.keys.iter().map(|key| format!("`{}`", key.name)).collect();
             let _ = write!(page, "\nKeys: {}. The whole section has no effect.\n", names.join(", "));
@@ -210,7 +211,9 @@ fn full(mode: Mode, live: Live) -> String {
         // The same section stands at the top.
         _ if key.name == "enterprise" => false,
         Mode::Backup => !matches!(key.name, "mode" | "target" | "restore"),
-        Mode::Restore => !matches!(key.name, "mode" | "source" | "backup"),
+        Mode::Restore => {
+            !matches!(key.name, "mode" | "source" | "backup" | "registry" | "metrics" | "shutdown_grace")
+        }
         Mode::Migrate => key.name != "mode",
     };
     let table = if mode == Mode::Migrate { &super::migrate::MIGRATION } else { &ROOT };
@@ -237,6 +240,11 @@ fn write_key(page: &mut String, key: &Key, depth: usize, live: Live) {
     let unset = if section.is_some() { "" } else { unset };
     for line in wrap(&format!("{}{unset}", key.about), 100 - indent.len()) {
         let _ = writeln!(page, "{indent}## {line}");
+    }
+    // A whole file of its own stands beside this one.
+    if section.is_some_and(|table| std::ptr::eq(table, &tables::ROOT)) {
+        let _ = writeln!(page, "{indent}## Its keys: registry-full.yaml\n{indent}# {}: {{}}", key.name);
+        return;
     }
     if let Some(table) = section {
         let _ = writeln!(page, "{indent}{}:", key.name);
@@ -289,7 +297,12 @@ fn defaults_written_out_change_nothing_and_examples_load() {
         let load = |live| {
             let text = full(mode, live);
             let job = super::parse("full.yaml", &text, &Overrides::default(), &Samples);
-            job.unwrap_or_else(|error| panic!("{error}\n{text}"))
+            let mut job = job.unwrap_or_else(|error| panic!("{error}\n{text}"));
+            if let Job::Backup(BackupJob { metrics: Some(metrics), .. }) = &mut job {
+                // Whether the file says anything of it is what differs here.
+                metrics.is_asked_for = false;
+            }
+            job
         };
         assert_eq!(format!("{:?}", load(Live::Required)), format!("{:?}", load(Live::Defaults)));
         load(Live::All);

@@ -201,7 +201,7 @@ pub(crate) struct Access {
 }
 
 /// A registry, and which of its schemas.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct SchemaRegistry {
     pub(crate) access: Access,
     pub(crate) subjects: Vec<String>,
@@ -244,10 +244,11 @@ pub(crate) struct Cloud {
 }
 
 impl SchemaRegistry {
-    /// Builds it from its checked section, called `path`; nothing where it is switched off.
+    /// Builds it from its checked section, called `path`; nothing where it is switched off. `own` is the registry of the same process.
     pub(crate) fn build(
         section: &Section,
         path: &str,
+        own: Option<String>,
         problems: &mut Problems,
         notices: &mut Vec<Notice>,
     ) -> Option<Self> {
@@ -258,7 +259,7 @@ impl SchemaRegistry {
         if !is_enabled {
             return None;
         }
-        if section.text("url").is_none() {
+        let Some(url) = section.text("url").map(str::to_owned).or(own) else {
             if !section.is_given("url") && section.says_something() {
                 let message = format!("{path}.url is missing: where the registry is");
                 problems.add(
@@ -268,8 +269,8 @@ impl SchemaRegistry {
                 );
             }
             return None;
-        }
-        let access = Access::build(section, path, problems, notices)?;
+        };
+        let access = Access::build(section, path, url, problems, notices)?;
         let taken = section.section("backup")?;
         let is_topic = access.url.expose().starts_with("kafka://");
         Some(Self {
@@ -287,14 +288,14 @@ impl SchemaRegistry {
 }
 
 impl Access {
-    /// Builds it from a checked section, called `path`, that has a URL.
+    /// Builds it from a checked section, called `path`, of a registry at a URL.
     pub(crate) fn build(
         section: &Section,
         path: &str,
+        url: String,
         problems: &mut Problems,
         notices: &mut Vec<Notice>,
     ) -> Option<Self> {
-        let url = section.text("url")?.to_owned();
         let is_topic = url.starts_with("kafka://");
         let is_known = |one: &str| one.starts_with("http://") || one.starts_with("https://");
         if !is_topic && !url.split(',').map(str::trim).all(is_known) {
@@ -357,7 +358,7 @@ impl Restored {
         let is_off = section.is_written("enabled") && !section.bool("enabled")?;
         let id_mapping_file = restored.text("id_mapping_file").map(PathBuf::from);
         let registry = match restored.bool("enabled")? && !is_off {
-            true => Some(Box::new(SchemaRegistry::build(section, path, problems, notices)?)),
+            true => Some(Box::new(SchemaRegistry::build(section, path, None, problems, notices)?)),
             false => None,
         };
         if let Some(registry) = &registry

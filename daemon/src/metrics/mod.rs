@@ -1,4 +1,4 @@
-//! Numbers for Prometheus: of requests, of the store, of what a registry holds, of the process.
+//! Numbers for Prometheus: of requests, of the store, of what a registry holds, of a daemon's jobs, of the process.
 //!
 //! Families of names say the same to several kinds of dashboards: `schema_registry_*` as the AxonOps registry has them (and its
 //! operations guide, where the two differ), `kafka_schema_registry_*` as Confluent's, `karapace_http_*` as Karapace, and `process_*`
@@ -6,6 +6,8 @@
 //! Counters count as things happen; gauges are looked at when they are asked for. No label takes a value from a request: paths are
 //! those of the endpoints, with names for what varies, and methods, types and codes are from lists.
 
+mod jobs;
+mod lags;
 mod names;
 mod process;
 mod store;
@@ -18,13 +20,15 @@ use std::time::Duration;
 
 use prometheus::core::Collector;
 use prometheus::{
-    Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
-    Registry, TextEncoder,
+    Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
+    IntGaugeVec, Opts, Registry, TextEncoder,
 };
 use registry::api::{Api, Endpoint};
 
 use crate::http::Served;
 
+pub(crate) use jobs::JobNumbers;
+pub(crate) use lags::{Most, Sum};
 pub(crate) use store::Metered;
 
 /// `Content-Type` of the text form.
@@ -99,6 +103,10 @@ impl Maker<'_> {
 
     fn fraction(&self, name: &str, help: &str) -> Gauge {
         self.told(Gauge::with_opts(Opts::new(name, help)))
+    }
+
+    fn fractions(&self, name: &str, help: &str, labels: &[&str]) -> GaugeVec {
+        self.told(GaugeVec::new(Opts::new(name, help), labels))
     }
 
     fn gauges(&self, name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {

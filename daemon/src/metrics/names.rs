@@ -61,3 +61,50 @@ names! {
     STARTED "process_start_time_seconds",
     THREADS "process_threads",
 }
+
+macro_rules! job_names {
+    ($($name:ident $text:literal,)*) => {
+        $(pub(super) const $name: &str = $text;)*
+
+        /// Those of a daemon's jobs.
+        #[cfg(test)]
+        pub(super) const OF_JOBS: &[&str] = &[$($text,)*];
+    };
+}
+
+job_names! {
+    PROGRAM "replevin_build_info",
+    RUNNING "replevin_backup_running",
+    RESTARTS "replevin_backup_restarts_total",
+    PARTITIONS "replevin_backup_partitions_begun_total",
+    FETCHED_RECORDS "replevin_backup_fetched_records_total",
+    FETCHED_OFFSETS "replevin_backup_fetched_offsets_total",
+    FETCHED_BYTES "replevin_backup_fetched_bytes_total",
+    CUT_SEGMENTS "replevin_backup_cut_segments_total",
+    STORED_OBJECTS "replevin_backup_stored_objects_total",
+    STORED_BYTES "replevin_backup_stored_bytes_total",
+    COMMITTED_RECORDS "replevin_backup_committed_records_total",
+    COMMITS "replevin_backup_commits_total",
+    SCHEMA_WALKS "replevin_backup_schema_walks_total",
+    SCHEMA_FAILURES "replevin_backup_schema_walk_failures_total",
+    SCHEMAS_NEW "replevin_backup_new_schema_versions_total",
+    LAST_COMMIT "replevin_backup_last_commit_timestamp_seconds",
+    GAPS "replevin_backup_gaps_total",
+    OFFSETS_LOST "replevin_backup_lost_offsets_total",
+    LINEAGES_BEGUN "replevin_backup_lineages_begun_total",
+    FOLLOWED "replevin_backup_followed_partitions",
+    FAILED "replevin_backup_failed_partitions",
+    LAG "replevin_backup_lag_offsets",
+    UNSTABLE "replevin_backup_unstable_offsets",
+    AGE "replevin_backup_recovery_point_age_seconds",
+    UNKNOWN_AGE "replevin_backup_partitions_without_recovery_point",
+    TOPIC_LAG "replevin_backup_topic_lag_offsets",
+    TOPIC_UNSTABLE "replevin_backup_topic_unstable_offsets",
+    TOPIC_AGE "replevin_backup_topic_recovery_point_age_seconds",
+    TOPICS_LEFT_OUT "replevin_backup_topics_without_numbers",
+    PARTITION_LAG "replevin_backup_partition_lag_offsets",
+    PARTITION_AGE "replevin_backup_partition_recovery_point_age_seconds",
+    MEMORY_USED "replevin_backup_memory_used_bytes",
+    MEMORY_LIMIT "replevin_backup_memory_limit_bytes",
+    IN_FLIGHT_BYTES "replevin_backup_in_flight_bytes",
+}

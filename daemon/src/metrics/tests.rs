@@ -82,3 +82,31 @@ async fn labels_come_from_lists_and_never_from_requests() {
     );
     assert!(text.contains("schema_registry_ready 0"), "{text}");
 }
+
+#[test]
+fn every_number_of_a_job_is_told() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("job.yaml");
+    let text =
+        "mode: backup\nbackup_id: b\nsource: {bootstrap_servers: [\"h:1\"]}\nstorage: {backend: memory}\n";
+    std::fs::write(&file, text).expect("written");
+    let loaded = crate::config::load(&file, &crate::config::Overrides::default()).expect("a job");
+    let crate::config::Job::Backup(job) = loaded else { panic!("no backup") };
+    let stop = tokio_util::sync::CancellationToken::new();
+    let job = Arc::new(crate::supervise::Supervised::new("job.yaml".to_owned(), job, &stop));
+    job.progress.commits.store(3, std::sync::atomic::Ordering::Relaxed);
+    let numbers = JobNumbers::new();
+    let most = Most { topics: 10, partitions: 10 };
+    let text = [numbers.text(&[Arc::clone(&job)], most), numbers.text(&[job], most)].concat();
+    // It follows nothing, so nothing is told of topics and partitions, nor how old a recovery point is that is not known.
+    let is_of_partitions = |name: &str| {
+        ["_topic_", "_partition_", "_recovery_point_age_"].iter().any(|part| name.contains(part))
+    };
+    assert!(!text.contains("topic=") && !text.contains("_age_seconds{"), "{text}");
+    for name in names::OF_JOBS.iter().filter(|name| !is_of_partitions(name)) {
+        assert!(text.contains(&format!("# TYPE {name} ")), "{name} is not in\n{text}");
+    }
+    // However often it is asked for, it is counted once.
+    assert_eq!(text.matches("replevin_backup_commits_total{backup_id=\"b\"} 3\n").count(), 2, "{text}");
+    assert!(text.contains("replevin_backup_running{backup_id=\"b\"} 0\n"), "{text}");
+}

@@ -13,6 +13,7 @@ mod takeover;
 mod topic;
 
 pub(crate) use access::{client, failed, stopped};
+pub(crate) use serve::Serving;
 pub(crate) use topic::Place;
 
 use std::path::{Path, PathBuf};

@@ -54,43 +54,75 @@ pub(super) async fn run(args: &ServeArgs, logging: Logging) -> Result<u8> {
     let standby = Standby::of(&args.standby, &config, &args.backup, name.as_deref())?;
     let backup = args.backup.is_given().then(|| args.backup.clone());
     let stop = signals::stop_token()?;
-    let near = if backup.is_some() { None } else { near(&config.store).await? };
-    let path = config.metrics.as_ref().map(|metrics| metrics.path.clone());
-    let app = Arc::new(App::new(config.logging.requests, path));
-    let (listener, address) = listen(&config.server.host, config.server.port).await?;
-    let metrics = match config.metrics.as_ref().and_then(|metrics| metrics.port) {
-        Some(port) => Some(listen(&config.server.host, port).await?),
-        None => None,
-    };
-    let store = if backup.is_some() { kept::BACKEND } else { config.store.name() };
-    tracing::info!(%address, store, "the registry listens");
-    let opening = open(Arc::clone(&app), config.clone(), near, (backup, standby), stop.clone());
-    let ends = stop.clone();
-    let opening = tokio::spawn(async move {
-        let opened = opening.await;
-        if opened.is_err() {
-            ends.cancel();
-        }
-        opened
-    });
-    let limits = limits(&config.server);
-    let metrics = metrics.map(|(listener, address)| {
-        tracing::info!(%address, "metrics are told here too");
-        let limits = http::Limits { connections: METRICS_CONNECTIONS, ..limits.clone() };
-        let only = Arc::new(MetricsOnly(Arc::clone(&app)));
-        tokio::spawn(http::serve(listener, only, limits, stop.clone()))
-    });
-    http::serve(listener, app, limits, stop.clone()).await;
-    if let Some(metrics) = metrics {
-        metrics.await.map_err(|e| Error::permanent("the port of the metrics failed").caused_by(e))?;
-    }
-    let store = opening.await.map_err(|e| Error::permanent("opening the store failed").caused_by(e))??;
-    if let Some(store) = store {
-        store.close().await;
-    }
-    // Who reads the log as JSON reads all of it as JSON.
-    tracing::info!(%address, "the registry has stopped");
+    Serving::bind(config, (backup, standby)).await?.run(stop).await?;
     Ok(exit::DONE)
+}
+
+/// A registry whose ports are its own already.
+pub(crate) struct Serving {
+    app: Arc<App>,
+    config: RegistryConfig,
+    listener: (TcpListener, SocketAddr),
+    metrics: Option<(TcpListener, SocketAddr)>,
+    near: Option<Arc<dyn Store>>,
+    others: (Option<FromBackup>, Standby),
+}
+
+impl Serving {
+    /// Takes the ports that a configuration names, and opens a store that is on this machine.
+    pub(crate) async fn of(config: RegistryConfig) -> Result<Self> {
+        let standby = Standby::as_configured(&config);
+        Self::bind(config, (None, standby)).await
+    }
+
+    async fn bind(config: RegistryConfig, others: (Option<FromBackup>, Standby)) -> Result<Self> {
+        let near = if others.0.is_some() { None } else { near(&config.store).await? };
+        let path = config.metrics.as_ref().map(|metrics| metrics.path.clone());
+        let app = Arc::new(App::new(config.logging.requests, path));
+        let listener = listen(&config.server.host, config.server.port).await?;
+        let metrics = match config.metrics.as_ref().and_then(|metrics| metrics.port) {
+            Some(port) => Some(listen(&config.server.host, port).await?),
+            None => None,
+        };
+        Ok(Self { app, config, listener, metrics, near, others })
+    }
+
+    /// Serves until it is told to stop.
+    pub(crate) async fn run(self, stop: CancellationToken) -> Result<()> {
+        let Self { app, config, listener: (listener, address), metrics, near, others } = self;
+        let store = if others.0.is_some() { kept::BACKEND } else { config.store.name() };
+        tracing::info!(%address, store, "the registry listens");
+        let opening = open(Arc::clone(&app), config.clone(), near, others, stop.clone());
+        // A failure here ends the registry, and nothing beside it.
+        let ended = stop.child_token();
+        let ends = ended.clone();
+        let opening = tokio::spawn(async move {
+            let opened = opening.await;
+            if opened.is_err() {
+                ends.cancel();
+            }
+            opened
+        });
+        let limits = limits(&config.server);
+        let metrics = metrics.map(|(listener, address)| {
+            tracing::info!(%address, "metrics are told here too");
+            let limits = http::Limits { connections: METRICS_CONNECTIONS, ..limits.clone() };
+            let only = Arc::new(MetricsOnly(Arc::clone(&app)));
+            tokio::spawn(http::serve(listener, only, limits, ended.clone()))
+        });
+        http::serve(listener, app, limits, ended.clone()).await;
+        if let Some(metrics) = metrics {
+            metrics.await.map_err(|e| Error::permanent("the port of the metrics failed").caused_by(e))?;
+        }
+        let store =
+            opening.await.map_err(|e| Error::permanent("opening the store failed").caused_by(e))??;
+        if let Some(store) = store {
+            store.close().await;
+        }
+        // Who reads the log as JSON reads all of it as JSON.
+        tracing::info!(%address, "the registry has stopped");
+        Ok(())
+    }
 }
 
 async fn listen(host: &str, port: u16) -> Result<(TcpListener, SocketAddr)> {

@@ -69,6 +69,12 @@ impl Standby {
         Ok(Self { follow, promote: args.promote, rejoin: args.rejoin })
     }
 
+    /// What a file says, where no flags do.
+    pub(super) fn as_configured(config: &RegistryConfig) -> Self {
+        let follow = config.follow.as_ref().map(|(follow, _)| follow.clone());
+        Self { follow, promote: false, rejoin: false }
+    }
+
     /// Begins to follow, goes on, or ends it.
     ///
     /// # Errors

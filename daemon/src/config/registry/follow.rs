@@ -95,7 +95,7 @@ impl Follow {
             return Some(None);
         }
         Some(Some(Self {
-            access: Access::build(section, "follow", problems, notices)?,
+            access: Access::build(section, "follow", section.text("url")?.to_owned(), problems, notices)?,
             interval: duration(section, "interval")?,
             mass_deletion: match section.text("mass_deletion")? {
                 "follow" => MassDeletion::Followed,

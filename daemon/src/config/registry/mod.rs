@@ -73,6 +73,18 @@ pub(crate) struct Server {
     pub(crate) max_connections: usize,
 }
 
+impl Server {
+    /// Where this machine reaches it; nothing where its port is any that is free.
+    pub(super) fn own_url(&self) -> Option<String> {
+        let host = match self.host.as_str() {
+            "0.0.0.0" | "" => "127.0.0.1",
+            "::" | "[::]" => "[::1]",
+            host => host,
+        };
+        (self.port != 0).then(|| format!("http://{host}:{}", self.port))
+    }
+}
+
 /// What is taken, and what of it is kept in memory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Schemas {
@@ -189,7 +201,12 @@ fn names_a_job(tree: &Node) -> bool {
     entries.iter().any(|entry| matches!(entry.key.as_str(), "mode" | "backup_id" | "source" | "target"))
 }
 
-fn build(root: &Section, problems: &mut Problems, notices: &mut Vec<Notice>) -> Option<RegistryConfig> {
+/// Builds the configuration from a file, or a section of one, whose every key has been checked.
+pub(super) fn build(
+    root: &Section,
+    problems: &mut Problems,
+    notices: &mut Vec<Notice>,
+) -> Option<RegistryConfig> {
     let server = server(root.section("server")?, problems)?;
     let store = store_settings::build(root.section("storage")?, server.port, problems, notices)?;
     let schemas = schemas(root.section("schemas")?)?;

@@ -1,0 +1,189 @@
+//! A backup that is kept running: begun, watched, begun anew when it fails. What it does is the pipeline's matter.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use pipeline::backup::{self, BackupProgress, BackupReport};
+use pipeline::seam::{Seam, backoff};
+use pipeline::{Error, ErrorKind, Result};
+use serde::Serialize;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::BackupJob;
+use crate::{components, exit};
+
+/// Pauses before a pipeline is begun anew: from the first to the longest.
+const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+/// A pipeline that ran for so long has not failed again but once more.
+const STEADY: Duration = Duration::from_secs(300);
+
+/// What a job does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Phase {
+    /// It looks for its store and its cluster.
+    Starting,
+    /// Its pipeline is up.
+    Running,
+    /// It has failed, and waits before it is begun anew.
+    Waiting,
+    /// It was told to stop, and commits what it has fetched.
+    Draining,
+    /// It is over.
+    Ended,
+}
+
+/// A job of this process.
+#[derive(Debug)]
+pub(crate) struct Supervised {
+    /// Its file.
+    pub(crate) file: String,
+    pub(crate) job: BackupJob,
+    /// Of all its runs in this process.
+    pub(crate) progress: Arc<BackupProgress>,
+    /// Tells it to stop.
+    pub(super) stop: CancellationToken,
+    /// It has stopped.
+    pub(super) over: CancellationToken,
+    standing: Mutex<Standing>,
+    restarts: AtomicU64,
+}
+
+/// What a job does, since when, and why where it is not well.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Standing {
+    pub(crate) phase: Phase,
+    /// Milliseconds since 1970 UTC.
+    pub(crate) since_ms: i64,
+    pub(crate) why: Option<String>,
+}
+
+impl Supervised {
+    /// A job that has not begun, which `stop` will end.
+    pub(crate) fn new(file: String, job: BackupJob, stop: &CancellationToken) -> Self {
+        let since_ms = Seam::system().clock.now_ms();
+        let standing = Standing { phase: Phase::Starting, since_ms, why: None };
+        Self {
+            file,
+            job,
+            progress: Arc::default(),
+            stop: stop.child_token(),
+            over: CancellationToken::new(),
+            standing: Mutex::new(standing),
+            restarts: AtomicU64::new(0),
+        }
+    }
+
+    /// The same with another configuration: what was counted goes on.
+    pub(super) fn anew(&self, job: BackupJob, stop: &CancellationToken) -> Self {
+        let restarts = AtomicU64::new(self.restarts());
+        Self { progress: Arc::clone(&self.progress), restarts, ..Self::new(self.file.clone(), job, stop) }
+    }
+
+    /// What it does now.
+    pub(crate) fn standing(&self) -> Standing {
+        self.standing.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// How often its pipeline was begun anew.
+    pub(crate) fn restarts(&self) -> u64 {
+        self.restarts.load(Relaxed)
+    }
+
+    fn enter(&self, phase: Phase, why: Option<String>) {
+        let since_ms = Seam::system().clock.now_ms();
+        let mut standing = self.standing.lock().unwrap_or_else(PoisonError::into_inner);
+        // Who drains does nothing else but end.
+        if standing.phase != Phase::Draining || phase == Phase::Ended {
+            *standing = Standing { phase, since_ms, why };
+        }
+    }
+
+    /// Keeps it running until it is told to stop; answers an exit code. It also ends by itself where a newer writer of the same backup took over.
+    pub(super) async fn keep(self: Arc<Self>) -> u8 {
+        let _over = self.over.clone().drop_guard();
+        let stop = self.stop.clone();
+        let (backup, rand) = (&self.job.backup_id, Seam::system().rand);
+        let grace = Duration::from_millis(self.job.shutdown_grace_ms);
+        let mut failures = 0;
+        loop {
+            let began = Instant::now();
+            let mut run = tokio::spawn(Arc::clone(&self).once(stop.clone()));
+            let too_long = async {
+                stop.cancelled().await;
+                self.enter(Phase::Draining, None);
+                tokio::time::sleep(grace).await;
+            };
+            let ended = tokio::select! {
+                ended = &mut run => ended,
+                () = too_long => {
+                    run.abort();
+                    let why = format!(
+                        "what was fetched is not all committed after {} s (shutdown_grace); the next run fetches it again",
+                        grace.as_secs()
+                    );
+                    tracing::error!(%backup, why, "the backup has ended");
+                    self.enter(Phase::Ended, Some(why));
+                    return exit::INTERRUPTED;
+                }
+            };
+            let ended = ended.unwrap_or_else(|e| Err(Error::permanent("the backup panicked").caused_by(e)));
+            let error = match ended {
+                Ok(report) => return self.end(&report),
+                Err(error) => error,
+            };
+            let why = error.next_step().map_or_else(|| error.to_string(), |next| format!("{error} ({next})"));
+            // Where another one took over, going on would only take over from that one in turn.
+            if error.kind() == ErrorKind::Fenced || stop.is_cancelled() {
+                tracing::error!(%backup, why, "the backup has ended");
+                self.enter(Phase::Ended, Some(why));
+                return exit::code(error.kind());
+            }
+            failures = if began.elapsed() < STEADY { failures + 1 } else { 0 };
+            let pause = backoff(&*rand, failures, PAUSES.0, PAUSES.1);
+            tracing::error!(%backup, why, again_in_ms = pause.as_millis(), "the backup failed and is begun anew");
+            self.enter(Phase::Waiting, Some(why));
+            tokio::select! {
+                () = stop.cancelled() => {
+                    self.enter(Phase::Ended, Some("it was told to stop while it waited".to_owned()));
+                    return exit::code(error.kind());
+                }
+                () = tokio::time::sleep(pause) => {}
+            }
+            self.restarts.fetch_add(1, Relaxed);
+        }
+    }
+
+    async fn once(self: Arc<Self>, stop: CancellationToken) -> Result<BackupReport> {
+        self.enter(Phase::Starting, None);
+        let connecting = async {
+            let mut settings = components::backup_settings(&self.job)?;
+            if let Some(registry) = &self.job.schema_registry {
+                settings.schemas = Some(components::schema_settings(registry).await?);
+            }
+            let store = components::backup_store(&self.job.storage, &self.job.backup_id)?;
+            let seam = Seam::system();
+            let client = components::kafka_client(&self.job.source, seam.clone()).await?;
+            Ok::<_, Error>((settings, client, store, seam))
+        };
+        let (settings, client, store, seam) = tokio::select! {
+            () = stop.cancelled() => return Ok(BackupReport::default()),
+            connected = connecting => connected?,
+        };
+        self.enter(Phase::Running, None);
+        backup::run(settings, client, store, seam, Arc::clone(&self.progress), stop).await
+    }
+
+    fn end(&self, report: &BackupReport) -> u8 {
+        self.enter(Phase::Ended, None);
+        let head = report.head.map(|head| format!("{}:{}", head.seq, head.hash));
+        let backup = &self.job.backup_id;
+        tracing::info!(%backup, head, records = report.records, partial = report.is_partial(), "the backup has ended");
+        match report.is_partial() {
+            true => exit::PARTIAL,
+            false => exit::DONE,
+        }
+    }
+}
