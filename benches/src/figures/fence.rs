@@ -19,7 +19,9 @@ use crate::registry::server::{Server, with_store};
 use crate::table::{Row, Runs, row};
 use crate::{Result, Scale, ours};
 
-const SECONDS: u64 = 60;
+/// A first look reads settings and modes too; what comes later is what a daemon does for years. Each is told by itself.
+const SPANS: [&str; 2] = ["first minute", "second minute"];
+const SPAN: Duration = Duration::from_secs(60);
 /// Between two batches for each partition: every look at the registry has something new to cover.
 const TICK: Duration = Duration::from_secs(1);
 /// Subjects of the registries, each of ten versions of 1 to 2 KB.
@@ -55,35 +57,37 @@ pub(crate) fn run(scale: &Scale) -> Result<()> {
         })
         .collect();
     let mut feed = Feed::new(&cluster.bootstrap(), kind, &load::plain, PARTITIONS, &scratch)?;
-    let (mut without, mut with) = (Runs::default(), [Runs::default(), Runs::default()]);
+    let (mut without, mut with) = (<[Runs; 2]>::default(), <[[Runs; 2]; 2]>::default());
     // Once, each schema is stored: that is no following.
     for backup in followers.iter().chain([&none]) {
         backup.store_schemas()?;
     }
     for _ in 0..scale.runs {
-        without.push("no schemas", none.trickle(&mut feed)?);
+        none.trickle(&mut feed, "no schemas", &mut without)?;
         for (backup, runs) in followers.iter().zip(&mut with) {
-            runs.push("schemas", backup.trickle(&mut feed)?);
+            backup.trickle(&mut feed, "schemas", runs)?;
         }
     }
     feed.finish()?;
     // Processor time of data in as much time.
-    let data = full.middle(|usage| usage.cpu() / usage.wall) * SECONDS as f64;
+    let data = full.middle(|usage| usage.cpu() / usage.wall) * SPAN.as_secs_f64();
     for (subjects, runs) in SUBJECTS.into_iter().zip(&with) {
-        let more = runs.cpu() - without.cpu();
-        let noise = without.spread(Usage::cpu).max(runs.spread(Usage::cpu));
-        let share = more / data;
-        row(&Row {
-            figure: format!(
-                "backup that follows a registry of {} schemas, {SECONDS} s from its start: CPU beyond that without",
-                subjects * 10
-            ),
-            ours: format!("{more:.2} s (runs differ by {noise:.2} s)"),
-            reference: format!("ours, data at full speed in as much time {data:.1} s"),
-            result: format!("{:.2} %", share * 100.0),
-            bar: "under 1 %".into(),
-            met: Some(share < 0.01),
-        });
+        for ((span, runs), without) in SPANS.into_iter().zip(runs).zip(&without) {
+            let more = runs.cpu() - without.cpu();
+            let noise = without.spread(Usage::cpu).max(runs.spread(Usage::cpu));
+            let share = more / data;
+            row(&Row {
+                figure: format!(
+                    "backup that follows a registry of {} schemas, {span}: CPU beyond that without",
+                    subjects * 10
+                ),
+                ours: format!("{more:.2} s (runs differ by {noise:.2} s)"),
+                reference: format!("ours, data at full speed in as much time {data:.1} s"),
+                result: format!("{:.2} %", share * 100.0),
+                bar: "under 1 %".into(),
+                met: Some(share < 0.01),
+            });
+        }
     }
     Ok(())
 }
@@ -111,25 +115,31 @@ impl Backup {
         ours::run(&["backup", "--once", "--output", "json"], &self.job.clone().top(&fast).file()).map(drop)
     }
 
-    /// A run of its own while batches trickle in: what it has cost in the time.
-    fn trickle(&self, feed: &mut Feed) -> Result<Usage> {
+    /// A run of its own while batches trickle in: what it has cost in each span.
+    fn trickle(&self, feed: &mut Feed, name: &str, runs: &mut [Runs; 2]) -> Result<()> {
         let file = self.scratch.path().join("replevin.yaml");
         std::fs::write(&file, self.job.clone().top(&self.section).file())?;
         let mut command = process::command(ours::binary()?);
         command.args(["backup", "--continuous", "--output", "json", "--config"]).arg(&file);
         measure::warm();
         let mut backup = Process::start("replevin backup", command, &self.scratch.path().join("log"));
-        let began = Instant::now();
-        let mut tick = began;
-        while began.elapsed() < Duration::from_secs(SECONDS) {
-            feed.send()?;
-            tick += TICK;
-            std::thread::sleep(tick.saturating_duration_since(Instant::now()));
+        let mut tick = Instant::now();
+        let mut before = Usage::default();
+        for runs in runs {
+            let began = tick;
+            while tick < began + SPAN {
+                feed.send()?;
+                tick += TICK;
+                std::thread::sleep(tick.saturating_duration_since(Instant::now()));
+            }
+            let usage = measure::so_far(backup.pid())?;
+            let (user, system) = (usage.user - before.user, usage.system - before.system);
+            before = usage;
+            runs.push(name, Usage { user, system, wall: SPAN.as_secs_f64(), ..usage });
         }
-        let usage = measure::so_far(backup.pid())?;
         if !backup.terminate(Duration::from_secs(30)) || backup.output().contains("could not be backed up") {
             return Err(format!("the backup has failed: {}", backup.tail()).into());
         }
-        Ok(Usage { wall: began.elapsed().as_secs_f64(), ..usage })
+        Ok(())
     }
 }
