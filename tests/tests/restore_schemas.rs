@@ -263,8 +263,8 @@ fn a_restore_that_is_killed_at_any_instant_comes_to_the_same_end_with_modes_and_
             let restore = away.slow(&registry, ("slain", &name), &[how]);
             let most = first + away.versions;
             for attempt in 0..A_LIFE {
-                let Some(length) = length else { break };
-                let instant = Duration::mul_f64(length, rng.random_range(0.1..1.0));
+                let Some(whole) = length else { break };
+                let instant = Duration::mul_f64(whole, rng.random_range(0.1..1.0));
                 let finished = restore.command(&[]).run_and_kill(instant);
                 if !finished.was_killed() {
                     let elapsed = finished.expect_code(0).elapsed;
