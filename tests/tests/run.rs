@@ -33,13 +33,17 @@ impl Daemon {
     }
 
     fn job(&self, id: &str) -> Job {
+        self.job_of(id, &[id])
+    }
+
+    fn job_of(&self, id: &str, topics: &[&str]) -> Job {
         let metrics = format!(
             "metrics: {{bind_address: 127.0.0.1, port: {}, max_partition_labels: 5}}",
             self.metrics.number()
         );
         let store = folder(&self.scratch.path().join("store"));
         Job::new(id, &cluster().bootstrap(), &store)
-            .topics(&[id])
+            .topics(topics)
             .top(&metrics)
             .set("segment_max_interval_ms: 200")
     }
@@ -174,7 +178,7 @@ fn files_that_are_read_again_change_what_runs_and_nothing_else() {
     // One file comes, one goes, one says something else, and one something that cannot change.
     daemon.write("comes.yaml", &comes.file());
     fs::remove_file(daemon.scratch.path().join("jobs/goes.yaml")).expect("removed");
-    daemon.write("changes.yaml", &changes.clone().topics(&["changes", "goes"]).file());
+    daemon.write("changes.yaml", &daemon.job_of("changes", &["changes", "goes"]).file());
     let other_store = folder(&daemon.scratch.path().join("other"));
     let moved = Job::new("stays", &cluster().bootstrap(), &other_store).topics(&["stays"]);
     daemon.write("stays.yaml", &moved.file());
@@ -190,7 +194,7 @@ fn files_that_are_read_again_change_what_runs_and_nothing_else() {
     }
     // Another name for a file is the same job, which ends before it begins again; and what it does not take any more is told of no more.
     fs::remove_file(daemon.scratch.path().join("jobs/changes.yaml")).expect("removed");
-    daemon.write("renamed.yaml", &changes.clone().topics(&["goes"]).file());
+    daemon.write("renamed.yaml", &daemon.job_of("changes", &["goes"]).file());
     running.signal("HUP");
     let lags = |topic: &str| {
         let series = format!("replevin_backup_topic_lag_offsets{{backup_id=\"changes\",topic=\"{topic}\"}} ");
