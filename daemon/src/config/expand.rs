@@ -3,12 +3,12 @@
 //! Expansion happens after the file has been parsed, in values only, so that what a variable holds can never become
 //! structure: no injected keys, no quoting trouble. A variable that is not set and has no default is an error, never
 //! an empty value; a registry's file keeps such a text as it is, with a notice. `$${` stands for a literal `${`; every other dollar is just a dollar (passwords and `~regex$` stay as
-//! they are). Defaults may nest. What was expanded is marked, so that errors do not quote it.
+//! they are). Defaults and paths may nest. What was expanded is marked, so that errors do not quote it.
 
 use super::error::{Notice, Problems};
 use super::yaml::{Data, Node};
 
-/// The deepest nesting of defaults inside defaults.
+/// The deepest nesting of variables inside defaults and paths.
 const DEEPEST: usize = 8;
 /// The largest file that `${file:...}` reads, and the most bytes that one value may grow to.
 pub(crate) const LARGEST: usize = 64 << 10;
@@ -149,7 +149,7 @@ fn fail<T>(message: impl Into<String>, hint: impl Into<String>) -> Result<T, Fai
 /// Expands one text.
 fn text(input: &str, source: &mut Source<'_>, depth: usize) -> Result<String, Failure> {
     if depth > DEEPEST {
-        return fail(format!("defaults nested more than {DEEPEST} deep"), "write the value out");
+        return fail(format!("variables nested more than {DEEPEST} deep"), "write the value out");
     }
     let mut output = String::new();
     let mut rest = input;
@@ -194,13 +194,18 @@ fn closing(input: &str) -> Option<usize> {
 
 /// Expands what stands between the braces.
 fn one(inside: &str, source: &mut Source<'_>, depth: usize) -> Result<String, Failure> {
-    if let Some(path) = inside.strip_prefix("file:") {
+    if let Some(written) = inside.strip_prefix("file:") {
+        // Errors quote the path as it is written: a variable in it may hold what nobody is to see.
+        let path = text(written, source, depth + 1)?;
         if !path.starts_with('/') {
-            return fail(format!("${{file:{path}}} needs an absolute path"), "write ${file:/path/to/file}");
+            return fail(
+                format!("${{file:{written}}} needs an absolute path"),
+                "write ${file:/path/to/file}",
+            );
         }
-        let mut content = source.surroundings.file(path).or_else(|why| {
+        let mut content = source.surroundings.file(&path).or_else(|why| {
             fail(
-                format!("cannot read {path} for ${{file:{path}}}: {why}"),
+                format!("cannot read {written} for ${{file:{written}}}: {why}"),
                 "check the path and its permissions",
             )
         })?;
@@ -255,6 +260,7 @@ mod tests {
                 "EMPTY" => Some(String::new()),
                 "TRICK" => Some("x: ${A}\ny: 1".to_owned()),
                 "LONG" => Some("x".repeat(LARGEST)),
+                "RUN" => Some("/run".to_owned()),
                 _ => None,
             })
         }
@@ -292,6 +298,8 @@ mod tests {
             ("${B:-}", ""),
             ("${B:-${C:-${A}}}!", "alpha!"),
             ("${file:/run/key}", "s3cret"),
+            ("<${file:${RUN}/key}>", "<s3cret>"),
+            ("${file:${B:-/run}/key}", "s3cret"),
             ("$${A}", "${A}"),
             ("pa$$word $A ~^a$ $2a$10$", "pa$$word $A ~^a$ $2a$10$"),
             ("${TRICK}", "x: ${A}\ny: 1"),
@@ -309,6 +317,8 @@ mod tests {
             ("${1A}", "not the name of a variable"),
             ("${a.b}", "not the name of a variable"),
             ("${file:key}", "absolute path"),
+            ("${file:${B}/key}", "variable B is not set"),
+            ("${file:${A}/key}", "${file:${A}/key} needs an absolute path"),
             ("${file:/none}", "no such file"),
             ("${LONG}${LONG}", "grew beyond"),
         ] {

@@ -29,8 +29,8 @@ users write them. `wrong/` holds broken files, each beside the exact error it ge
 - **Nothing is ignored.** Every key works, or is accepted with a notice that says why it changes nothing, or is refused. An
   unknown key is an error that names file, line, column and the nearest key. All problems are reported at once.
 - **Variables.** `${VAR}`, `${VAR:-default}` and `${file:/path}` are replaced inside values, after the file has been parsed, so
-  that a value can never become structure. A variable that is not set and has no default is an error. Defaults may hold
-  variables; `${VAR:-}` leaves the key out where nothing is set. `$${` is a literal `${`; every other dollar is a dollar.
+  that a value can never become structure. A variable that is not set and has no default is an error. Defaults and paths may
+  hold variables (`${file:${CREDENTIALS_DIRECTORY}/key}`); `${VAR:-}` leaves the key out where nothing is set. `$${` is a literal `${`; every other dollar is a dollar.
   One line break at the end of a file is cut off.
 - **Sizes** are bytes, or numbers with `KiB`, `MiB`, `GiB`, `TiB` (1024) or `kB`, `MB`, `GB`, `TB` (1000).
 - **Lengths of time** are numbers in the unit of the key's name, or numbers with `ms`, `s`, `m`, `h` or `d`.
