@@ -13,6 +13,7 @@ mod output;
 mod progress;
 mod registry_log;
 mod schemas;
+mod service;
 mod signals;
 mod supervise;
 

@@ -21,6 +21,7 @@ pub mod kafka;
 pub mod kafka_tools;
 pub mod mariadb;
 pub mod names;
+pub mod notify;
 pub mod postgres;
 pub mod process;
 pub mod proxy;

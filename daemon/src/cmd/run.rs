@@ -17,6 +17,7 @@ use crate::config::registry::RegistryConfig;
 use crate::config::{self, BackupJob, Either, Job, Metrics, Overrides};
 use crate::metrics::JobNumbers;
 use crate::output::{Output, count};
+use crate::service::Service;
 use crate::supervise::{self, App, Jobs, Supervised};
 use crate::{exit, http, signals};
 
@@ -77,29 +78,35 @@ pub(crate) async fn run(args: RunArgs, output: &Output) -> Result<u8> {
     let mut running = JoinSet::new();
     jobs.begin(wanted, &mut running);
     // The registry outlives the backups: the last thing that they do is to look at it.
-    let registry_stops = CancellationToken::new();
-    let registry = serving.map(|serving| tokio::spawn(serving.run(registry_stops.clone())));
+    let (registry_stops, registry_is_over) = (CancellationToken::new(), CancellationToken::new());
+    let ended = registry_is_over.clone().drop_guard();
+    let registry = serving.map(|serving| {
+        let run = serving.run(registry_stops.clone());
+        tokio::spawn(async move {
+            let _ended = ended;
+            run.await
+        })
+    });
+    let service = Service::of_process(Arc::clone(&jobs));
+    service.ready();
+    let telling = service.keep_telling(stop.clone());
     let mut codes = BTreeSet::new();
     loop {
         tokio::select! {
-            ended = running.join_next() => match ended {
-                Some(code) => drop(codes.insert(code.unwrap_or(exit::FAILED))),
-                None => break,
-            },
-            Some(()) = hangups.recv(), if !stop.is_cancelled() => read_again(&args.config, served.as_deref(), &jobs, &mut running),
+            Some(code) = running.join_next() => drop(codes.insert(code.unwrap_or(exit::FAILED))),
+            Some(()) = hangups.recv(), if !stop.is_cancelled() => {
+                service.reloading();
+                service.read_again(read_again(&args.config, served.as_deref(), &jobs, &mut running));
+            }
+            // A registry goes on where all backups have ended by themselves: others may need it, and new files may come.
+            () = registry_is_over.cancelled(), if running.is_empty() => break,
+            () = stop.cancelled(), if running.is_empty() => break,
         }
     }
+    registry_stops.cancel();
     let registry = match registry {
-        Some(mut serving) => {
-            // It goes on where all backups have ended by themselves: others may need it.
-            let ended = tokio::select! {
-                ended = &mut serving => ended,
-                () = stop.cancelled() => {
-                    registry_stops.cancel();
-                    serving.await
-                }
-            };
-            ended.unwrap_or_else(|e| Err(Error::permanent("the registry panicked").caused_by(e)))
+        Some(serving) => {
+            serving.await.unwrap_or_else(|e| Err(Error::permanent("the registry panicked").caused_by(e)))
         }
         None => Ok(()),
     };
@@ -107,6 +114,7 @@ pub(crate) async fn run(args: RunArgs, output: &Output) -> Result<u8> {
     for one in told {
         let _ = one.await;
     }
+    telling.end().await;
     registry?;
     let code = worst(&codes);
     let jobs = jobs.list();
@@ -114,14 +122,19 @@ pub(crate) async fn run(args: RunArgs, output: &Output) -> Result<u8> {
     Ok(code)
 }
 
-/// Does what the files say now, where that is as it must be; otherwise everything goes on as before.
-fn read_again(paths: &[PathBuf], served: Option<&RegistryConfig>, jobs: &Jobs, running: &mut JoinSet<u8>) {
+/// Does what the files say now, where that is as it must be; otherwise everything goes on as before. Answers whether it was.
+fn read_again(
+    paths: &[PathBuf],
+    served: Option<&RegistryConfig>,
+    jobs: &Jobs,
+    running: &mut JoinSet<u8>,
+) -> bool {
     let Wanted { jobs: wanted, registry } = match wanted(paths) {
         Ok(wanted) => wanted,
         Err(error) => {
             let next = error.next_step();
             tracing::error!(%error, next, "the files were read again and are not as they must be; everything goes on as before");
-            return;
+            return false;
         }
     };
     if registry.as_ref().map(|(_, config)| &**config) != served {
@@ -131,6 +144,7 @@ fn read_again(paths: &[PathBuf], served: Option<&RegistryConfig>, jobs: &Jobs, r
     }
     tracing::info!("the files were read again");
     jobs.change(wanted, running);
+    true
 }
 
 /// Reads all files; whatever is wrong with any of them is an error before anything begins.
