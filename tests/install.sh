@@ -4,7 +4,7 @@
 #   tests/install.sh NAME...
 #
 # Names: build-deps jdk kafka-3.9 kafka-4 versitygw toxiproxy azurite fake-gcs avro-java protobuf postgresql mariadb cassandra
-#        client-python client-node client-go oha schemathesis shell-tools cqlsh mirrormaker
+#        client-python client-node client-go oha schemathesis shell-tools cqlsh mirrormaker prometheus
 #
 # Everything except Debian packages lands in ${XDG_CACHE_HOME:-$HOME/.cache}/replevin/servers/<name-version>/, with a
 # link <name> beside it. A folder appears there only when it is whole, so a run that was killed leaves nothing half done,
@@ -28,7 +28,7 @@ CQLSH=6.2.2
 clients=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)/clients
 servers=${XDG_CACHE_HOME:-$HOME/.cache}/replevin/servers
 names='build-deps jdk kafka-3.9 kafka-4 versitygw toxiproxy azurite fake-gcs avro-java protobuf postgresql mariadb cassandra'
-names+=' client-python client-node client-go oha schemathesis shell-tools cqlsh mirrormaker'
+names+=' client-python client-node client-go oha schemathesis shell-tools cqlsh mirrormaker prometheus'
 
 say() { printf 'install: %s\n' "$*" >&2; }
 fail() { say "$*"; exit 1; }
@@ -42,6 +42,15 @@ mkdir -p "$servers"
 
 present() { if [[ $1 == /* ]]; then [[ -e $1 ]]; else command -v "$1" >/dev/null; fi; }
 
+# Debian's lists of packages, not older than half a day. Who calls this holds the lock.
+apt_lists() {
+    [[ ! -e $servers/.apt-updated || -n $(find "$servers/.apt-updated" -mmin +720) ]] || return 0
+    local root=()
+    [[ $(id -u) -eq 0 ]] || root=(sudo)
+    "${root[@]}" apt-get -qq update >&2
+    touch "$servers/.apt-updated"
+}
+
 # apt_needs PROGRAM_OR_FILE PACKAGE...: installs the packages only when the program or file is missing.
 apt_needs() {
     local wanted=$1
@@ -53,10 +62,7 @@ apt_needs() {
     flock 8
     if ! present "$wanted"; then
         say "Debian packages: $*"
-        if [[ ! -e $servers/.apt-updated || -n $(find "$servers/.apt-updated" -mmin +720) ]]; then
-            "${root[@]}" apt-get -qq update 8>&- >&2
-            touch "$servers/.apt-updated"
-        fi
+        apt_lists 8>&-
         "${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends "$@" 8>&- >&2
     fi
     exec 8>&-
@@ -227,6 +233,15 @@ fetch_oha() {
     CARGO_TARGET_DIR=$PWD/.target cargo install --quiet --locked --root "$PWD" "oha@$1" && rm -rf .target
 }
 
+# promtool alone, out of Debian's package, whatever its version is: an installed one would start a server.
+fetch_prometheus() {
+    (flock 8 && apt_lists 8>&-) 8>"$servers/.apt.lock"
+    apt-get -qq -o APT::Sandbox::User=root download prometheus
+    dpkg-deb --fsys-tarfile prometheus_*.deb | tar -x --strip-components=3 ./usr/bin/promtool
+    rm prometheus_*.deb
+    ./promtool --version
+}
+
 # Asks an API whatever its OpenAPI document allows, and what it does not.
 fetch_schemathesis() { python3 -m pip install --quiet --target packages "schemathesis==$1"; }
 
@@ -316,6 +331,7 @@ for name in "$@"; do
         apt_needs jq jq
         apt_needs /usr/share/doc/libnss-wrapper libnss-wrapper
         ;;
+    prometheus) install prometheus debian fetch_prometheus ;;
     mirrormaker)
         apt_needs java openjdk-17-jre-headless
         [[ -d $servers/mirrormaker-$KAFKA_4 ]] || apt_needs mvn maven

@@ -24,6 +24,7 @@ pub mod names;
 pub mod notify;
 pub mod postgres;
 pub mod process;
+pub mod promql;
 pub mod proxy;
 pub mod questions;
 pub mod raw;
