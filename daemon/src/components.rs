@@ -17,6 +17,7 @@ use pipeline::schemas::SchemaSelection;
 use pipeline::seam::Seam;
 use pipeline::secret::Secret;
 use pipeline::select::GroupSelection;
+use pipeline::storage::meter::Meter;
 use pipeline::storage::wrap::Prefixed;
 use pipeline::storage::{self, IoSettings, StorageSettings, Store};
 use pipeline::{Error, Result};
@@ -33,7 +34,16 @@ const COMMIT_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The store that holds a backup, as its folder.
 pub(crate) fn backup_store(settings: &StorageSettings, backup_id: &BackupId) -> Result<Arc<dyn Store>> {
-    let whole = storage::open(settings, &IoSettings::default())?;
+    metered_store(settings, backup_id, Arc::default())
+}
+
+/// [`backup_store`] that counts what is asked of it.
+pub(crate) fn metered_store(
+    settings: &StorageSettings,
+    backup_id: &BackupId,
+    meter: Arc<Meter>,
+) -> Result<Arc<dyn Store>> {
+    let whole = storage::open_metered(settings, &IoSettings::default(), &Seam::system(), meter)?;
     Ok(Arc::new(Prefixed::new(whole, backup_id.as_str())?))
 }
 

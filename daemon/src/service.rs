@@ -180,6 +180,7 @@ fn about(jobs: &[Arc<Supervised>]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::supervise::AtFirst;
     use std::sync::Mutex;
     use std::thread::sleep;
 
@@ -193,7 +194,7 @@ mod tests {
             kept.lock().expect("no panic").push(lines.join("\n"));
             Ok(())
         };
-        let jobs = Arc::new(Jobs::new(CancellationToken::new()));
+        let jobs = Arc::new(Jobs::new(AtFirst::TriesAgain, CancellationToken::new()));
         (Arc::new(Service::new(jobs, Some(Box::new(send)), Some(watchdog))), told)
     }
 

@@ -10,9 +10,12 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::Notify;
+
+use crate::stage::{Stage, Watch};
 
 /// Buffers of this capacity and more are used again; the allocator keeps smaller ones by itself.
 const REUSED: usize = 256 << 10;
@@ -29,6 +32,8 @@ struct Inner {
     waiting: AtomicUsize,
     freed: Notify,
     pressure: Notify,
+    /// How long it was waited for, by all who did.
+    waits: Arc<Stage>,
     /// Buffers to be used again, and their bytes.
     kept: Mutex<Vec<Vec<u8>>>,
     kept_bytes: AtomicUsize,
@@ -51,6 +56,7 @@ impl Budget {
             waiting: AtomicUsize::new(0),
             freed: Notify::new(),
             pressure: Notify::new(),
+            waits: Arc::default(),
             kept: Mutex::default(),
             kept_bytes: AtomicUsize::new(0),
         }))
@@ -84,6 +90,10 @@ impl Budget {
             return charge;
         }
         let _waiting = Waiting::new(&self.0);
+        Watch::new(&self.0.waits).blocked(self.wait(bytes)).await
+    }
+
+    async fn wait(&self, bytes: usize) -> Charge {
         loop {
             let freed = self.0.freed.notified();
             tokio::pin!(freed);
@@ -140,6 +150,11 @@ impl Budget {
     /// Bytes in flight now.
     pub fn used(&self) -> usize {
         self.0.used.load(Ordering::Acquire)
+    }
+
+    /// How long bytes were waited for, by all who did together.
+    pub fn waited(&self) -> Duration {
+        self.0.waits.blocked()
     }
 
     /// The most that was ever in flight.

@@ -20,6 +20,7 @@ pub mod seam;
 pub mod secret;
 pub mod select;
 mod source;
+pub mod stage;
 pub mod storage;
 mod target;
 pub mod verify;

@@ -241,8 +241,70 @@ fn how_far_it_is_behind_is_told(daemon: &Daemon, running: &Running) {
         assert_eq!(value(&daemon.get("/metrics").1, &format!("{name}{labels}")), Some(expected), "{name}");
     }
     let committed = daemon.number("replevin_backup_last_commit_timestamp_seconds", "well").expect("a time");
+    how_the_stages_work_is_told(daemon);
     let now = std::time::UNIX_EPOCH.elapsed().expect("after 1970").as_secs_f64();
     assert!((now - committed).abs() < 60.0, "{committed} is not near {now}");
+}
+
+fn how_the_stages_work_is_told(daemon: &Daemon) {
+    let text = daemon.get("/metrics").1;
+    let value = |name: &str, labels: &str| -> f64 {
+        let series = format!("replevin_backup_{name}{{backup_id=\"well\"{labels}}} ");
+        let found = text.lines().find_map(|line| line.strip_prefix(&series)?.parse().ok());
+        found.unwrap_or_else(|| panic!("{series} is not in\n{text}"))
+    };
+    for stage in ["fetch", "cut", "encode", "upload", "commit"] {
+        let of = format!(",stage=\"{stage}\"");
+        assert!(value("stage_busy_seconds_total", &of) > 0.0, "{stage}");
+        assert!(value("stage_items_total", &of) >= 1.0 && value("stage_bytes_total", &of) > 0.0, "{stage}");
+        if stage != "fetch" {
+            assert!(value("queue_depth", &of) <= value("queue_limit", &of), "{stage}");
+            assert!(value("queue_limit", &of) > 0.0, "{stage}");
+        }
+    }
+    assert!(value("memory_wait_seconds_total", "") < 1.0);
+    let created = value("store_requests_total", ",operation=\"create\"");
+    let classes = |bound: &str| {
+        let of = format!(",operation=\"create\",le=\"{bound}\"");
+        value("store_request_duration_seconds_bucket", &of)
+    };
+    assert!(created >= 2.0 && classes("+Inf") == created && classes("30") <= created);
+    assert!(value("store_sent_bytes_total", "") > 0.0);
+    assert_eq!((value("store_retries_total", ""), classes("0.001") <= classes("0.01")), (0.0, true));
+}
+
+#[test]
+fn a_backup_without_an_end_is_a_daemon_with_one_job() {
+    client::create_topic(&cluster().bootstrap(), "alone", 1, 1, &[]);
+    let daemon = Daemon::new("run-alone");
+    let job = daemon.job("alone");
+    let running = job.continuous().start();
+    until("it is up", &running, || daemon.get("/readyz").0 == 200);
+    send("alone", 4);
+    until("it commits", &running, || {
+        daemon.number("replevin_backup_committed_records_total", "alone") == Some(4.0)
+    });
+    // Its store is gone and comes back: it is begun anew, and goes on.
+    let (store, away) = (daemon.scratch.path().join("store"), daemon.scratch.path().join("away"));
+    fs::rename(&store, &away).expect("renamed");
+    fs::write(&store, "").expect("a file");
+    send("alone", 3);
+    until("it is begun anew", &running, || {
+        daemon.number("replevin_backup_restarts_total", "alone") >= Some(1.0)
+    });
+    fs::remove_file(&store).expect("removed");
+    fs::rename(&away, &store).expect("renamed");
+    until("it commits again", &running, || job.position("alone", 0) == 7);
+    running.signal("TERM");
+    let report = json(&running.wait().expect_code(0));
+    assert_eq!((&report["backup_id"], &report["exit_code"]), (&json!("alone"), &json!(0)), "{report:#}");
+
+    // What no waiting mends is said at once, where nothing was done yet.
+    let nowhere = Job::new("alone", &cluster().bootstrap(), &folder(&daemon.scratch.path().join("file")));
+    fs::write(daemon.scratch.path().join("file"), "").expect("a file");
+    let refused = nowhere.top("metrics: {enabled: false}").continuous().run();
+    assert!(matches!(refused.code(), Some(1 | 2)), "{:?}: {}", refused.code(), refused.stderr);
+    assert!(refused.stderr.contains("file"), "{}", refused.stderr);
 }
 
 #[test]

@@ -10,8 +10,9 @@ use pipeline::seam::Seam;
 use pipeline::{Error, Result};
 use serde_json::{Value, json};
 
-use crate::config::{Job, Mode, Overrides};
+use crate::config::{self, Job, Mode, Overrides};
 use crate::output::{Output, count, human_bytes};
+use crate::supervise::{AtFirst, Jobs};
 use crate::{components, exit, progress, signals};
 
 /// Arguments of `backup`.
@@ -32,13 +33,18 @@ pub(crate) struct BackupArgs {
 pub(crate) async fn run(args: BackupArgs, output: &Output) -> Result<u8> {
     let continuous = (args.continuous || args.once).then_some(args.continuous);
     let overrides = Overrides { mode: Some(Mode::Backup), continuous, ..Overrides::default() };
-    let Job::Backup(job) = super::job::load(&args.config, &overrides)? else {
+    let loaded = config::load(&args.config, &overrides).map_err(|error| Error::input(error.to_string()))?;
+    let Job::Backup(job) = &loaded else {
         return Err(Error::input(format!("{} is not a backup job", args.config.display())));
     };
-    if job.registry.is_some() {
-        tracing::warn!("the file's registry is served by `replevin run`, and not by this command");
+    if job.backup.continuous {
+        return keep(args.config, output).await;
     }
-    let mut settings = components::backup_settings(&job)?;
+    super::job::log_notices(&loaded, &args.config);
+    if job.registry.is_some() {
+        tracing::warn!("the file's registry is served by a backup without an end, and not by this one");
+    }
+    let mut settings = components::backup_settings(job)?;
     if let Some(registry) = &job.schema_registry {
         settings.schemas = Some(components::schema_settings(registry).await?);
     }
@@ -47,7 +53,7 @@ pub(crate) async fn run(args: BackupArgs, output: &Output) -> Result<u8> {
     let seam = Seam::system();
     let client = components::kafka_client(&job.source, seam.clone()).await?;
     let counters = Arc::new(BackupProgress::default());
-    let bar = progress::show_backup(Arc::clone(&counters), settings.continuous);
+    let bar = progress::show_backup(Arc::clone(&counters), false);
     let result = backup::run(settings, client, store, seam, counters, stop).await;
     bar.finish();
     let report = result?;
@@ -57,6 +63,26 @@ pub(crate) async fn run(args: BackupArgs, output: &Output) -> Result<u8> {
         () => exit::DONE,
     };
     output.print(&as_json(&job.backup_id, &report, code), || as_text(&job.backup_id, &report));
+    Ok(code)
+}
+
+/// The same as `run` with one file, but that it tells what its last run has done.
+async fn keep(file: PathBuf, output: &Output) -> Result<u8> {
+    let files = [file];
+    let wanted = super::run::wanted(&files)?;
+    let mut bar = None;
+    let show = |jobs: &Jobs| {
+        bar = jobs.list().first().map(|job| progress::show_backup(Arc::clone(&job.progress), true));
+    };
+    let kept = super::run::keep(&files, wanted, AtFirst::GivesUp, show).await;
+    if let Some(bar) = bar {
+        bar.finish();
+    }
+    let (jobs, code) = kept?;
+    let last = jobs.first().and_then(|job| Some((job, job.came_to()?)));
+    let Some((job, report)) = last else { return Ok(code) };
+    let (backup_id, report) = (&job.job.backup_id, report?);
+    output.print(&as_json(backup_id, &report, code), || as_text(backup_id, &report));
     Ok(code)
 }
 

@@ -18,7 +18,7 @@ use crate::config::{self, BackupJob, Either, Job, Metrics, Overrides};
 use crate::metrics::JobNumbers;
 use crate::output::{Output, count};
 use crate::service::Service;
-use crate::supervise::{self, App, Jobs, Supervised};
+use crate::supervise::{self, App, AtFirst, Jobs, Supervised};
 use crate::{exit, http, signals};
 
 /// Who asks for numbers and health is not many.
@@ -43,8 +43,8 @@ pub(crate) struct RunArgs {
 
 /// What is to be kept running.
 #[derive(Default)]
-struct Wanted {
-    jobs: Vec<(String, BackupJob)>,
+pub(super) struct Wanted {
+    pub(super) jobs: Vec<(String, BackupJob)>,
     registry: Option<(String, Box<RegistryConfig>)>,
 }
 
@@ -65,9 +65,21 @@ impl Wanted {
 
 /// Runs until it is told to stop, or every job has ended.
 pub(crate) async fn run(args: RunArgs, output: &Output) -> Result<u8> {
-    let Wanted { jobs: wanted, registry } = wanted(&args.config)?;
+    let (jobs, code) = keep(&args.config, wanted(&args.config)?, AtFirst::TriesAgain, |_| {}).await?;
+    output.print(&as_json(&jobs, code), || as_text(&jobs));
+    Ok(code)
+}
+
+/// Keeps what files want running, until it is told to stop or every job has ended; answers the jobs and an exit code. Once they have
+/// begun, `begun` is told of them.
+pub(super) async fn keep(
+    files: &[PathBuf],
+    Wanted { jobs: wanted, registry }: Wanted,
+    at_first: AtFirst,
+    begun: impl FnOnce(&Jobs),
+) -> Result<(Vec<Arc<Supervised>>, u8)> {
     let (stop, mut hangups) = (signals::stop_token()?, signals::hangups()?);
-    let jobs = Arc::new(Jobs::new(stop.clone()));
+    let jobs = Arc::new(Jobs::new(at_first, stop.clone()));
     let served = registry.as_ref().map(|(_, config)| config.clone());
     // Addresses first: what is taken is found out before anything is touched.
     let serving = match registry {
@@ -77,6 +89,7 @@ pub(crate) async fn run(args: RunArgs, output: &Output) -> Result<u8> {
     let told = tell(&wanted, &jobs, &stop).await?;
     let mut running = JoinSet::new();
     jobs.begin(wanted, &mut running);
+    begun(&jobs);
     // The registry outlives the backups: the last thing that they do is to look at it.
     let (registry_stops, registry_is_over) = (CancellationToken::new(), CancellationToken::new());
     let ended = registry_is_over.clone().drop_guard();
@@ -96,7 +109,7 @@ pub(crate) async fn run(args: RunArgs, output: &Output) -> Result<u8> {
             Some(code) = running.join_next() => drop(codes.insert(code.unwrap_or(exit::FAILED))),
             Some(()) = hangups.recv(), if !stop.is_cancelled() => {
                 service.reloading();
-                service.read_again(read_again(&args.config, served.as_deref(), &jobs, &mut running));
+                service.read_again(read_again(files, served.as_deref(), &jobs, &mut running));
             }
             // A registry goes on where all backups have ended by themselves: others may need it, and new files may come.
             () = registry_is_over.cancelled(), if running.is_empty() => break,
@@ -116,10 +129,7 @@ pub(crate) async fn run(args: RunArgs, output: &Output) -> Result<u8> {
     }
     telling.end().await;
     registry?;
-    let code = worst(&codes);
-    let jobs = jobs.list();
-    output.print(&as_json(&jobs, code), || as_text(&jobs));
-    Ok(code)
+    Ok((jobs.list(), worst(&codes)))
 }
 
 /// Does what the files say now, where that is as it must be; otherwise everything goes on as before. Answers whether it was.
@@ -148,7 +158,7 @@ fn read_again(
 }
 
 /// Reads all files; whatever is wrong with any of them is an error before anything begins.
-fn wanted(paths: &[PathBuf]) -> Result<Wanted> {
+pub(super) fn wanted(paths: &[PathBuf]) -> Result<Wanted> {
     let mut wanted = Wanted::default();
     let mut problems = Vec::new();
     for file in files(paths)? {

@@ -7,6 +7,7 @@ use pipeline::backup::BackupProgress;
 use prometheus::{GaugeVec, IntCounterVec, IntGaugeVec, Registry, TextEncoder};
 
 use super::lags::{LagNumbers, Most};
+use super::stages::{StageNumbers, raise};
 use super::{Maker, names, process};
 use crate::supervise::{Phase, Supervised};
 
@@ -21,6 +22,7 @@ pub(crate) struct JobNumbers {
     last_commit: GaugeVec,
     failed: IntGaugeVec,
     lags: LagNumbers,
+    stages: StageNumbers,
     counters: Vec<(IntCounterVec, Look)>,
     process: process::Process,
     /// One answer at a time: numbers are set and then read.
@@ -82,6 +84,7 @@ impl JobNumbers {
                 label,
             ),
             lags: LagNumbers::new(&make),
+            stages: StageNumbers::new(&make),
             counters: COUNTERS.map(|(name, help, look)| (make.counters(name, help, label), look)).into(),
             process: process::Process::new(&make),
             answering: Mutex::default(),
@@ -100,6 +103,7 @@ impl JobNumbers {
         // A job whose file is gone is told of no more.
         self.gauges().for_each(|gauges| gauges.reset());
         self.last_commit.reset();
+        self.stages.reset();
         for job in jobs {
             let (label, progress) = ([job.job.backup_id.as_str()], &job.progress);
             self.running.with_label_values(&label).set(i64::from(job.standing().phase == Phase::Running));
@@ -116,17 +120,18 @@ impl JobNumbers {
             for (counter, look) in &self.counters {
                 raise(counter, &label, look(progress).load(Relaxed));
             }
+            self.stages.set(label[0], progress);
         }
         self.lags.set(jobs.iter().map(|job| (job.job.backup_id.as_str(), &job.progress.source.lags)), most);
         self.process.set();
+        let mut families = self.all.gather();
+        if !jobs.is_empty() {
+            let of_jobs = jobs.iter().map(|job| (job.job.backup_id.as_str(), &*job.progress));
+            families.push(StageNumbers::latencies(of_jobs));
+        }
         let mut text = String::new();
         // Only a writer that fails could make this fail.
-        let _ = TextEncoder::new().encode_utf8(&self.all.gather(), &mut text);
+        let _ = TextEncoder::new().encode_utf8(&families, &mut text);
         text
     }
-}
-
-fn raise(counters: &IntCounterVec, label: &[&str], count: u64) {
-    let counter = counters.with_label_values(label);
-    counter.inc_by(count.saturating_sub(counter.get()));
 }

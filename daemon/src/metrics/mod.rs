@@ -10,6 +10,7 @@ mod jobs;
 mod lags;
 mod names;
 mod process;
+mod stages;
 mod store;
 #[cfg(test)]
 mod tests;
@@ -20,7 +21,7 @@ use std::time::Duration;
 
 use prometheus::core::Collector;
 use prometheus::{
-    Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
+    CounterVec, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
     IntGaugeVec, Opts, Registry, TextEncoder,
 };
 use registry::api::{Api, Endpoint};
@@ -95,6 +96,10 @@ impl Maker<'_> {
 
     fn counters(&self, name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
         self.told(IntCounterVec::new(Opts::new(name, help), labels))
+    }
+
+    fn times(&self, name: &str, help: &str, labels: &[&str]) -> CounterVec {
+        self.told(CounterVec::new(Opts::new(name, help), labels))
     }
 
     fn gauge(&self, name: &str, help: &str) -> IntGauge {

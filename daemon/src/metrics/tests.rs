@@ -93,14 +93,19 @@ fn every_number_of_a_job_is_told() {
     let loaded = crate::config::load(&file, &crate::config::Overrides::default()).expect("a job");
     let crate::config::Job::Backup(job) = loaded else { panic!("no backup") };
     let stop = tokio_util::sync::CancellationToken::new();
-    let job = Arc::new(crate::supervise::Supervised::new("job.yaml".to_owned(), job, &stop));
+    let job = Arc::new(crate::supervise::Supervised::new(
+        "job.yaml".to_owned(),
+        job,
+        crate::supervise::AtFirst::TriesAgain,
+        &stop,
+    ));
     job.progress.commits.store(3, std::sync::atomic::Ordering::Relaxed);
     let numbers = JobNumbers::new();
     let most = Most { topics: 10, partitions: 10 };
     let text = [numbers.text(&[Arc::clone(&job)], most), numbers.text(&[job], most)].concat();
-    // It follows nothing, so nothing is told of topics and partitions, nor how old a recovery point is that is not known.
+    // It follows nothing, so nothing is told of topics, partitions and queues, nor how old a recovery point is that is not known.
     let is_of_partitions = |name: &str| {
-        ["_topic_", "_partition_", "_recovery_point_age_"].iter().any(|part| name.contains(part))
+        ["_topic_", "_partition_", "_recovery_point_age_", "_queue_"].iter().any(|part| name.contains(part))
     };
     assert!(!text.contains("topic=") && !text.contains("_age_seconds{"), "{text}");
     for name in names::OF_JOBS.iter().filter(|name| !is_of_partitions(name)) {

@@ -49,6 +49,18 @@ pub(crate) struct Supervised {
     pub(super) over: CancellationToken,
     standing: Mutex<Standing>,
     restarts: AtomicU64,
+    at_first: AtFirst,
+    /// What its last run came to.
+    came_to: Mutex<Option<Result<BackupReport>>>,
+}
+
+/// What is done where a job fails before it has committed anything, with an error that no waiting mends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum AtFirst {
+    /// It is begun anew like any other: there are other jobs, and somebody may mend it.
+    TriesAgain,
+    /// It ends: who has started it alone is there to read why.
+    GivesUp,
 }
 
 /// What a job does, since when, and why where it is not well.
@@ -62,7 +74,7 @@ pub(crate) struct Standing {
 
 impl Supervised {
     /// A job that has not begun, which `stop` will end.
-    pub(crate) fn new(file: String, job: BackupJob, stop: &CancellationToken) -> Self {
+    pub(crate) fn new(file: String, job: BackupJob, at_first: AtFirst, stop: &CancellationToken) -> Self {
         let since_ms = Seam::system().clock.now_ms();
         let standing = Standing { phase: Phase::Starting, since_ms, why: None };
         Self {
@@ -73,13 +85,16 @@ impl Supervised {
             over: CancellationToken::new(),
             standing: Mutex::new(standing),
             restarts: AtomicU64::new(0),
+            at_first,
+            came_to: Mutex::default(),
         }
     }
 
     /// The same with another configuration: what was counted goes on.
     pub(super) fn anew(&self, job: BackupJob, stop: &CancellationToken) -> Self {
         let restarts = AtomicU64::new(self.restarts());
-        Self { progress: Arc::clone(&self.progress), restarts, ..Self::new(self.file.clone(), job, stop) }
+        let new = Self::new(self.file.clone(), job, self.at_first, stop);
+        Self { progress: Arc::clone(&self.progress), restarts, ..new }
     }
 
     /// What it does now.
@@ -90,6 +105,15 @@ impl Supervised {
     /// How often its pipeline was begun anew.
     pub(crate) fn restarts(&self) -> u64 {
         self.restarts.load(Relaxed)
+    }
+
+    /// What its last run came to, once.
+    pub(crate) fn came_to(&self) -> Option<Result<BackupReport>> {
+        self.came_to.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    fn comes_to(&self, end: Result<BackupReport>) {
+        *self.came_to.lock().unwrap_or_else(PoisonError::into_inner) = Some(end);
     }
 
     fn enter(&self, phase: Phase, why: Option<String>) {
@@ -125,21 +149,27 @@ impl Supervised {
                         grace.as_secs()
                     );
                     tracing::error!(%backup, why, "the backup has ended");
+                    self.comes_to(Err(Error::new(ErrorKind::Interrupted, why.clone())));
                     self.enter(Phase::Ended, Some(why));
                     return exit::INTERRUPTED;
                 }
             };
             let ended = ended.unwrap_or_else(|e| Err(Error::permanent("the backup panicked").caused_by(e)));
             let error = match ended {
-                Ok(report) => return self.end(&report),
+                Ok(report) => return self.end(report),
                 Err(error) => error,
             };
             let why = error.next_step().map_or_else(|| error.to_string(), |next| format!("{error} ({next})"));
             // Where another one took over, going on would only take over from that one in turn.
-            if error.kind() == ErrorKind::Fenced || stop.is_cancelled() {
+            let is_hopeless = self.at_first == AtFirst::GivesUp
+                && self.progress.commits.load(Relaxed) == 0
+                && !error.is_retriable();
+            if error.kind() == ErrorKind::Fenced || stop.is_cancelled() || is_hopeless {
                 tracing::error!(%backup, why, "the backup has ended");
+                let code = exit::code(error.kind());
+                self.comes_to(Err(error));
                 self.enter(Phase::Ended, Some(why));
-                return exit::code(error.kind());
+                return code;
             }
             failures = if began.elapsed() < STEADY { failures + 1 } else { 0 };
             let pause = backoff(&*rand, failures, PAUSES.0, PAUSES.1);
@@ -147,8 +177,10 @@ impl Supervised {
             self.enter(Phase::Waiting, Some(why));
             tokio::select! {
                 () = stop.cancelled() => {
+                    let code = exit::code(error.kind());
+                    self.comes_to(Err(error.at("told to stop while it waited to begin anew")));
                     self.enter(Phase::Ended, Some("it was told to stop while it waited".to_owned()));
-                    return exit::code(error.kind());
+                    return code;
                 }
                 () = tokio::time::sleep(pause) => {}
             }
@@ -163,7 +195,8 @@ impl Supervised {
             if let Some(registry) = &self.job.schema_registry {
                 settings.schemas = Some(components::schema_settings(registry).await?);
             }
-            let store = components::backup_store(&self.job.storage, &self.job.backup_id)?;
+            let meter = Arc::clone(&self.progress.store);
+            let store = components::metered_store(&self.job.storage, &self.job.backup_id, meter)?;
             let seam = Seam::system();
             let client = components::kafka_client(&self.job.source, seam.clone()).await?;
             Ok::<_, Error>((settings, client, store, seam))
@@ -176,14 +209,13 @@ impl Supervised {
         backup::run(settings, client, store, seam, Arc::clone(&self.progress), stop).await
     }
 
-    fn end(&self, report: &BackupReport) -> u8 {
+    fn end(&self, report: BackupReport) -> u8 {
         self.enter(Phase::Ended, None);
         let head = report.head.map(|head| format!("{}:{}", head.seq, head.hash));
         let backup = &self.job.backup_id;
         tracing::info!(%backup, head, records = report.records, partial = report.is_partial(), "the backup has ended");
-        match report.is_partial() {
-            true => exit::PARTIAL,
-            false => exit::DONE,
-        }
+        let code = if report.is_partial() { exit::PARTIAL } else { exit::DONE };
+        self.comes_to(Ok(report));
+        code
     }
 }

@@ -7,7 +7,7 @@ use formats::ids::BackupId;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::job::{Phase, Supervised};
+use super::job::{AtFirst, Phase, Supervised};
 use crate::config::BackupJob;
 
 /// All jobs that are kept running, and those that have ended by themselves.
@@ -16,13 +16,14 @@ pub(crate) struct Jobs {
     /// Of each backup, when the job that was begun last is over: one begins once the other has ended, or they would take over from each
     /// other.
     last: Mutex<BTreeMap<BackupId, CancellationToken>>,
+    at_first: AtFirst,
     stop: CancellationToken,
 }
 
 impl Jobs {
     /// None yet; `stop` will end all of them.
-    pub(crate) fn new(stop: CancellationToken) -> Self {
-        Self { all: Mutex::default(), last: Mutex::default(), stop }
+    pub(crate) fn new(at_first: AtFirst, stop: CancellationToken) -> Self {
+        Self { all: Mutex::default(), last: Mutex::default(), at_first, stop }
     }
 
     /// All of them, in the order of their files.
@@ -33,7 +34,7 @@ impl Jobs {
     /// Begins jobs.
     pub(crate) fn begin(&self, wanted: Vec<(String, BackupJob)>, running: &mut JoinSet<u8>) {
         for (file, job) in wanted {
-            self.begin_one(Supervised::new(file, job, &self.stop), None, running);
+            self.begin_one(Supervised::new(file, job, self.at_first, &self.stop), None, running);
         }
     }
 
@@ -55,7 +56,7 @@ impl Jobs {
                     continue;
                 }
                 tracing::info!(file, backup = %job.backup_id, "a new file: the job begins");
-                self.begin_one(Supervised::new(file, job, &self.stop), None, running);
+                self.begin_one(Supervised::new(file, job, self.at_first, &self.stop), None, running);
                 continue;
             };
             let changed = changed(&old.job, &job);

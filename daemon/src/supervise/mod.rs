@@ -17,7 +17,7 @@ use pipeline::backup::Lags;
 use serde_json::{Value, json};
 
 pub(crate) use app::App;
-pub(crate) use job::{Phase, Supervised};
+pub(crate) use job::{AtFirst, Phase, Supervised};
 pub(crate) use jobs::Jobs;
 
 use crate::metrics::Sum;

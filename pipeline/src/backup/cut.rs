@@ -22,6 +22,7 @@ use super::{BackupSettings, closed};
 use crate::budget::{Budget, Charge};
 use crate::kafka::Isolation;
 use crate::source::{Begin, FetchedBatches, FromSource};
+use crate::stage::Watch;
 use crate::{Error, Result};
 
 /// Segments below this share an object with others that are cut in the same moment.
@@ -44,6 +45,7 @@ pub(super) struct Cutter {
     to_order: mpsc::Sender<ToOrder>,
     progress: Arc<BackupProgress>,
     partitions: BTreeMap<TopicPartition, Partition>,
+    watch: Watch,
 }
 
 struct Partition {
@@ -92,6 +94,7 @@ impl Cutter {
             budget,
             to_encode,
             to_order,
+            watch: Watch::new(&progress.cut),
             progress,
             partitions: BTreeMap::new(),
         }
@@ -102,12 +105,19 @@ impl Cutter {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
+            self.watch.rest();
             tokio::select! {
                 message = messages.recv() => match message {
-                    Some(message) => self.take(message).await?,
+                    Some(message) => {
+                        self.watch.work();
+                        self.take(message).await?;
+                    }
                     None => break,
                 },
-                now = tick.tick() => self.cut_old(now).await?,
+                now = tick.tick() => {
+                    self.watch.work();
+                    self.cut_old(now).await?;
+                }
             }
             self.relieve().await?;
         }
@@ -345,12 +355,14 @@ impl Cutter {
     async fn send_object(&mut self, segments: Vec<CutSegment>) -> Result<()> {
         let bytes = segments.iter().map(|segment| segment.bytes as u64).sum();
         BackupProgress::add(&self.progress.segments_cut, segments.len() as u64);
+        self.progress.cut.count(segments.len() as u64, bytes);
         let in_flight = InFlight::new(&self.progress, bytes);
-        self.to_encode.send(CutObject { segments, in_flight }).await.map_err(|_| closed())
+        let sent = self.to_encode.send(CutObject { segments, in_flight });
+        self.watch.blocked(sent).await.map_err(|_| closed())
     }
 
     async fn order(&mut self, message: ToOrder) -> Result<()> {
-        self.to_order.send(message).await.map_err(|_| closed())
+        self.watch.blocked(self.to_order.send(message)).await.map_err(|_| closed())
     }
 }
 

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::closed;
 use super::message::{CutObject, CutSegment, EncodedObject};
 use crate::budget::Budget;
+use crate::stage::{Stage, Watch};
 use crate::{Error, Result};
 
 /// The workers, to be waited for.
@@ -27,16 +28,18 @@ pub(super) fn spawn(
     cut: mpsc::Receiver<CutObject>,
     to_upload: mpsc::Sender<EncodedObject>,
     failed: &CancellationToken,
+    stage: &Arc<Stage>,
 ) -> Result<Workers> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let cut = Arc::new(Mutex::new(cut));
     let start = |number: usize| {
         let (cut, to_upload, budget) = (Arc::clone(&cut), to_upload.clone(), budget.clone());
-        let failed = failed.clone();
+        let (failed, stage) = (failed.clone(), Arc::clone(stage));
         std::thread::Builder::new()
             .name(format!("encode-{number}"))
             .spawn(move || {
-                work(encoder(compression, scans), &budget, &cut, &to_upload).inspect_err(|_| failed.cancel())
+                work(encoder(compression, scans), &budget, &cut, &to_upload, &stage)
+                    .inspect_err(|_| failed.cancel())
             })
             .map_err(|e| Error::permanent("no thread for the encode stage").caused_by(e))
     };
@@ -69,11 +72,15 @@ fn work(
     budget: &Budget,
     cut: &Mutex<mpsc::Receiver<CutObject>>,
     to_upload: &mpsc::Sender<EncodedObject>,
+    stage: &Arc<Stage>,
 ) -> Result<()> {
+    let mut watch = Watch::new(stage);
     loop {
+        watch.rest();
         // One worker waits with the lock; the others wait for the lock. Either way each object goes to one of them.
         let object = cut.lock().unwrap_or_else(PoisonError::into_inner).blocking_recv();
         let Some(CutObject { segments, in_flight }) = object else { return Ok(()) };
+        watch.work();
         let mut encoded = Vec::with_capacity(segments.len());
         let mut charges = Vec::new();
         for CutSegment { ticket, input, charges: held, .. } in segments {
@@ -83,8 +90,8 @@ fn work(
             charges.extend(held);
             encoded.push((ticket, segment));
         }
-        to_upload
-            .blocking_send(EncodedObject { segments: encoded, charges, in_flight })
-            .map_err(|_| closed())?;
+        stage.count(1, encoded.iter().map(|(_, segment)| segment.length).sum());
+        let object = EncodedObject { segments: encoded, charges, in_flight };
+        watch.blocked_here(|| to_upload.blocking_send(object)).map_err(|_| closed())?;
     }
 }

@@ -143,6 +143,10 @@ pub async fn run(
     let (to_upload, from_encode) = mpsc::channel(settings.upload_parallelism.max(1));
     let (to_encode, from_cut) = mpsc::channel(2);
     let (to_cut, from_fetch) = mpsc::channel(256);
+    progress.cut.fed_by(&to_cut);
+    progress.encode.fed_by(&to_encode);
+    progress.upload.fed_by(&to_upload);
+    progress.commit.fed_by(&to_order);
     let following = settings.source();
     let selected = cluster::select(&client, &following.topics).await?;
     let incarnation = log.incarnation();
@@ -178,7 +182,8 @@ pub async fn run(
         Arc::clone(&progress),
     );
     let upload = tokio::spawn(guard(failed.clone(), upload));
-    let encode = encode::spawn(settings.compression, scans, &budget, from_cut, to_upload, &failed)?;
+    let encode =
+        encode::spawn(settings.compression, scans, &budget, from_cut, to_upload, &failed, &progress.encode)?;
     let cutter = cut::Cutter::new(&settings, budget.clone(), to_encode, to_order, Arc::clone(&progress));
     let cut = tokio::spawn(guard(failed.clone(), cutter.run(from_fetch)));
     let (snapshots, counters) = (Some(snapshots), Arc::clone(&progress.source));

@@ -17,6 +17,7 @@ use super::message::{Ordered, Ticket, ToOrder};
 use super::progress::BackupProgress;
 use crate::Result;
 use crate::commit_log::CommitLog;
+use crate::stage::Watch;
 
 /// Segments after which a commit is made although the interval has not passed.
 const MOST_SEGMENTS: usize = 2000;
@@ -83,10 +84,13 @@ impl Committer {
     /// Runs until every sender is gone, then commits what is left.
     pub(super) async fn run(mut self, mut messages: mpsc::Receiver<ToOrder>) -> Result<Ended> {
         let mut due = Instant::now();
+        let mut watch = Watch::new(&self.progress.commit);
         loop {
+            watch.rest();
             let idle = self.ready.is_empty() && self.ready_ops.is_empty();
             let message =
                 if idle { Ok(messages.recv().await) } else { timeout_at(due, messages.recv()).await };
+            watch.work();
             match message {
                 Ok(Some(message)) => self.take(message),
                 Ok(None) => break,
@@ -175,6 +179,7 @@ impl Committer {
         self.report.segments += segments;
         BackupProgress::add(&self.progress.records_committed, records);
         BackupProgress::add(&self.progress.commits, 1);
+        self.progress.commit.count(1, stored);
         BackupProgress::add(&self.progress.gaps, gaps);
         BackupProgress::add(&self.progress.offsets_lost, lost);
         BackupProgress::add(&self.progress.lineages_begun, begun);

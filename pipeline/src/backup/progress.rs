@@ -1,15 +1,18 @@
 //! What a backup tells about itself while it runs: plain counters, read by progress bars, status and metrics.
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use crate::budget::Budget;
 use crate::source::SourceProgress;
+use crate::stage::Stage;
+use crate::storage::meter::Meter;
 
 /// Counters of a backup, over all its runs in one process. All of them only grow, except the depths and [`BackupProgress::last_commit_ms`].
 #[derive(Debug, Default)]
 pub struct BackupProgress {
-    budget: Mutex<Option<Budget>>,
+    memory: Mutex<Memory>,
     /// What the source tells.
     pub source: Arc<SourceProgress>,
     /// Segments cut.
@@ -38,12 +41,28 @@ pub struct BackupProgress {
     pub schema_failures: AtomicU64,
     /// Versions of subjects that were new.
     pub schemas_new: AtomicU64,
+    /// What was asked of the store.
+    pub store: Arc<Meter>,
+    pub(super) cut: Arc<Stage>,
+    pub(super) encode: Arc<Stage>,
+    pub(super) upload: Arc<Stage>,
+    pub(super) commit: Arc<Stage>,
+}
+
+/// The budget of the run that is at work, and how long earlier ones were waited for.
+#[derive(Debug, Default)]
+struct Memory {
+    budget: Option<Budget>,
+    waited_before: Duration,
 }
 
 impl BackupProgress {
     /// A run begins. What was counted of earlier ones stays.
     pub(super) fn begin(&self, budget: &Budget) {
-        *self.budget.lock().unwrap_or_else(PoisonError::into_inner) = Some(budget.clone());
+        let mut memory = self.memory_lock();
+        let waited = memory.budget.as_ref().map_or(Duration::ZERO, Budget::waited);
+        memory.waited_before += waited;
+        memory.budget = Some(budget.clone());
     }
 
     pub(super) fn add(counter: &AtomicU64, amount: u64) {
@@ -52,16 +71,34 @@ impl BackupProgress {
 
     /// Payload bytes in memory now, and the bound; zeros before the run begins.
     pub fn memory(&self) -> (usize, usize) {
-        self.budget().map_or((0, 0), |budget| (budget.used(), budget.limit()))
+        self.memory_lock().budget.as_ref().map_or((0, 0), |budget| (budget.used(), budget.limit()))
     }
 
     /// The most payload bytes that were in memory at once.
     pub fn memory_peak(&self) -> usize {
-        self.budget().map_or(0, |budget| budget.peak())
+        self.memory_lock().budget.as_ref().map_or(0, Budget::peak)
     }
 
-    fn budget(&self) -> Option<Budget> {
-        self.budget.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    /// How long memory was waited for, by all connections together.
+    pub fn memory_waited(&self) -> Duration {
+        let memory = self.memory_lock();
+        memory.waited_before + memory.budget.as_ref().map_or(Duration::ZERO, Budget::waited)
+    }
+
+    /// The stages by their names, in the order in which data goes through them. What they count as items: partitions with data in
+    /// answers, segments, objects, objects, commits.
+    pub fn stages(&self) -> [(&'static str, &Stage); 5] {
+        [
+            ("fetch", &self.source.stage),
+            ("cut", &self.cut),
+            ("encode", &self.encode),
+            ("upload", &self.upload),
+            ("commit", &self.commit),
+        ]
+    }
+
+    fn memory_lock(&self) -> MutexGuard<'_, Memory> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 use super::closed;
 use super::message::{EncodedObject, Ordered, Ticket, ToOrder};
 use super::progress::BackupProgress;
+use crate::stage::Watch;
 use crate::storage::{Created, Store};
 use crate::{Error, Result};
 
@@ -29,6 +30,7 @@ pub(super) async fn run(
 ) -> Result<()> {
     let mut counter = 0;
     let mut uploads = FuturesUnordered::new();
+    let mut watch = Watch::new(&progress.upload);
     loop {
         tokio::select! {
             object = encoded.recv(), if uploads.len() < parallelism.max(1) => match object {
@@ -39,11 +41,11 @@ pub(super) async fn run(
                 }
                 None => break,
             },
-            Some(done) = uploads.next(), if !uploads.is_empty() => pass_on(done?, &to_order).await?,
+            Some(done) = uploads.next(), if !uploads.is_empty() => watch.blocked(pass_on(done?, &to_order)).await?,
         }
     }
     while let Some(done) = uploads.next().await {
-        pass_on(done?, &to_order).await?;
+        watch.blocked(pass_on(done?, &to_order)).await?;
     }
     Ok(())
 }
@@ -67,6 +69,8 @@ async fn upload(
     object: EncodedObject,
     progress: &BackupProgress,
 ) -> Result<Durable> {
+    let mut watch = Watch::new(&progress.upload);
+    watch.work();
     let EncodedObject { segments, charges, in_flight } = object;
     let mut why = String::new();
     for counter in first..first + ATTEMPTS {
@@ -83,11 +87,10 @@ async fn upload(
             segments.iter().flat_map(|(_, segment)| segment.parts.iter().cloned()).collect();
         match store.create(&key, parts).await {
             Ok(Created::New(version)) => {
+                let stored = entries.iter().map(|(_, entry)| entry.length).sum();
                 BackupProgress::add(&progress.objects_stored, 1);
-                BackupProgress::add(
-                    &progress.bytes_stored,
-                    entries.iter().map(|(_, entry)| entry.length).sum(),
-                );
+                BackupProgress::add(&progress.bytes_stored, stored);
+                progress.upload.count(1, stored);
                 drop((segments, charges, in_flight));
                 let versioned = |(ticket, mut entry): (Ticket, SegmentEntry)| {
                     entry.version_id.clone_from(&version.version_id);

@@ -20,6 +20,7 @@ use super::lag::Answered;
 use super::message::{Assignment, FetchedBatches, FromSource};
 use crate::budget::Budget;
 use crate::kafka::{AbortedTransaction, FetchedPartition, Fetcher, Isolation, KafkaErrorCode, Position};
+use crate::stage::Watch;
 use crate::{Error, Result};
 
 /// Answers without data for a partition that should have some, after which its log is taken to be empty there.
@@ -117,6 +118,7 @@ pub(crate) async fn run(
     events: mpsc::UnboundedSender<FromFetch>,
     progress: Arc<SourceProgress>,
 ) -> Result<()> {
+    let watch = Watch::new(&progress.stage);
     let mut task = Task {
         following: HashMap::new(),
         isolation,
@@ -125,8 +127,10 @@ pub(crate) async fn run(
         progress,
         failures: 0,
         answered: Answered::default(),
+        watch,
     };
     loop {
+        task.watch.rest();
         tokio::select! {
             biased;
             command = commands.recv() => match command {
@@ -135,6 +139,7 @@ pub(crate) async fn run(
             },
             outcome = fetcher.receive(), if !fetcher.is_empty() => match outcome {
                 Ok(outcome) => {
+                    task.watch.work();
                     task.failures = 0;
                     task.take(outcome.partitions, &mut fetcher).await?;
                 }
@@ -152,6 +157,7 @@ struct Task {
     progress: Arc<SourceProgress>,
     failures: u32,
     answered: Answered,
+    watch: Watch,
 }
 
 impl Task {
@@ -272,7 +278,9 @@ impl Task {
                 aborted: aborted.take().unwrap_or_default(),
                 compacted,
             };
-            self.out.send(FromSource::Fetched(fetched)).await.map_err(|_| closed())?;
+            self.progress.stage.count(1, fetched.batches.len() as u64);
+            let sent = self.out.send(FromSource::Fetched(fetched));
+            self.watch.blocked(sent).await.map_err(|_| closed())?;
         }
         self.done_unless_more_is_wanted(&partition);
         Ok(())

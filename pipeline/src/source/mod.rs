@@ -14,6 +14,7 @@ mod message;
 mod place;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
@@ -28,6 +29,7 @@ pub(crate) use place::{Forked, Known};
 use crate::Error;
 use crate::kafka::Isolation;
 use crate::select::TopicSelection;
+use crate::stage::Stage;
 
 /// What is followed, and how.
 #[derive(Debug, Clone)]
@@ -88,6 +90,8 @@ pub struct SourceProgress {
     pub failed: AtomicU64,
     /// How far what is durable is behind.
     pub lags: Lags,
+    /// Its tasks, one a connection: items are answers' partitions that had data.
+    pub stage: Arc<Stage>,
 }
 
 impl SourceProgress {

@@ -47,7 +47,7 @@ impl Calls {
         bytes: u64,
         attempt: impl Future<Output = Result<T>>,
     ) -> Result<T> {
-        let limit = self.limit(bytes);
+        let (limit, began) = (self.limit(bytes), Instant::now());
         let result = match timeout(limit, attempt).await {
             Ok(result) => result,
             Err(_) => {
@@ -55,7 +55,7 @@ impl Calls {
                 Err(Error::retry(format!("{}: {name} not finished within {seconds} s", self.place)))
             }
         };
-        self.meter.count(operation, result.is_err());
+        self.meter.count(operation, result.is_err(), began.elapsed());
         result
     }
 
@@ -93,13 +93,14 @@ impl Calls {
         let mut doubt: Option<String> = None;
         let mut refused: Option<String> = None;
         loop {
-            let limit = self.limit(bytes);
+            let (limit, began) = (self.limit(bytes), Instant::now());
             self.meter.add_sent(bytes);
             let result = match timeout(limit, attempt()).await {
                 Ok(result) => result,
                 Err(_) => Ok(Created::Unclear(format!("no answer within {} s", limit.as_secs_f32()))),
             };
-            self.meter.count(operation, !matches!(result, Ok(Created::New(_) | Created::Exists)));
+            let failed = !matches!(result, Ok(Created::New(_) | Created::Exists));
+            self.meter.count(operation, failed, began.elapsed());
             let error = match result {
                 Ok(Created::New(version)) => return Ok(Created::New(version)),
                 Ok(Created::Exists) => {

@@ -21,6 +21,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
+use tokio::time::Instant;
 
 use self::buffers::Buffers;
 use self::walk::Walk;
@@ -246,8 +247,9 @@ impl Store for LocalStore {
         key::check_folder(folder)?;
         let (root, folder) = (self.root.clone(), folder.to_owned());
         // Without a time limit: it looks at every folder, and each single look is a local call.
+        let began = Instant::now();
         let found = blocking(move || walk::sweep(&root, &folder, before_ms, execute)).await;
-        self.calls.meter.count(Operation::Sweep, found.is_err());
+        self.calls.meter.count(Operation::Sweep, found.is_err(), began.elapsed());
         found
     }
 

@@ -3,6 +3,11 @@
 //! A request is one attempt: retries count again. On a file system it is one call.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+/// Upper bounds of the classes of [`Latencies`], in seconds; the last class has none.
+pub const LATENCY_BOUNDS: [f64; 13] =
+    [0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
 
 /// What a request was for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,12 +63,35 @@ impl Operation {
 pub struct Meter {
     requests: [AtomicU64; Operation::ALL.len()],
     errors: [AtomicU64; Operation::ALL.len()],
+    latencies: [Counted; Operation::ALL.len()],
     retries: AtomicU64,
     sent: AtomicU64,
     received: AtomicU64,
 }
 
+/// How long requests of one kind took.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Latencies {
+    /// Requests by class: not above the bound of [`LATENCY_BOUNDS`] and above the one before; the last, above all of them.
+    pub classes: [u64; LATENCY_BOUNDS.len() + 1],
+    /// All of them together.
+    pub sum: Duration,
+}
+
+#[derive(Debug, Default)]
+struct Counted {
+    classes: [AtomicU64; LATENCY_BOUNDS.len() + 1],
+    micros: AtomicU64,
+}
+
 impl Meter {
+    /// How long requests took, failed ones included.
+    pub fn latencies(&self, operation: Operation) -> Latencies {
+        let Counted { classes, micros } = &self.latencies[operation as usize];
+        let classes = std::array::from_fn(|class| classes[class].load(Ordering::Relaxed));
+        Latencies { classes, sum: Duration::from_micros(micros.load(Ordering::Relaxed)) }
+    }
+
     /// Requests made, failed ones included.
     pub fn requests(&self, operation: Operation) -> u64 {
         self.requests[operation as usize].load(Ordering::Relaxed)
@@ -89,7 +117,11 @@ impl Meter {
         self.received.load(Ordering::Relaxed)
     }
 
-    pub(super) fn count(&self, operation: Operation, failed: bool) {
+    pub(super) fn count(&self, operation: Operation, failed: bool, took: Duration) {
+        let Counted { classes, micros } = &self.latencies[operation as usize];
+        let class = LATENCY_BOUNDS.partition_point(|bound| *bound < took.as_secs_f64());
+        classes[class].fetch_add(1, Ordering::Relaxed);
+        micros.fetch_add(u64::try_from(took.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
         self.requests[operation as usize].fetch_add(1, Ordering::Relaxed);
         if failed {
             self.errors[operation as usize].fetch_add(1, Ordering::Relaxed);
@@ -106,5 +138,25 @@ impl Meter {
 
     pub(super) fn add_received(&self, bytes: u64) {
         self.received.fetch_add(bytes, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_is_counted_in_the_class_that_its_time_belongs_to() {
+        let meter = Meter::default();
+        for millis in [1, 2, 5, 30_000, 30_001] {
+            meter.count(Operation::Get, false, Duration::from_millis(millis));
+        }
+        let Latencies { classes, sum } = meter.latencies(Operation::Get);
+        assert_eq!((classes[0], classes[1], classes[12], classes[13]), (1, 2, 1, 1));
+        assert_eq!(
+            (classes.iter().sum::<u64>(), sum),
+            (meter.requests(Operation::Get), Duration::from_millis(60_009))
+        );
+        assert_eq!(meter.latencies(Operation::Head).sum, Duration::ZERO);
     }
 }
