@@ -4,17 +4,16 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http_body_util::{BodyExt, Full, Limited};
-use hyper::header::{ACCEPT, CONTENT_TYPE, HOST};
-use hyper_util::rt::TokioIo;
+use http_body_util::Full;
+use hyper::header::{ACCEPT, CONTENT_TYPE};
 use registry::api::{self, FORWARD_HEADER, Forward};
 use registry::error::{Error, Result};
-use tokio::net::TcpStream;
 use tokio::time::timeout;
+
+use crate::http::client;
 
 /// The largest answer that is passed back.
 const ANSWER: usize = 32 << 20;
-const CONNECTING: Duration = Duration::from_secs(5);
 
 /// Forwards over plain HTTP.
 #[derive(Debug)]
@@ -44,32 +43,19 @@ impl Forward for HttpForward {
     }
 }
 
-type AnyError = Box<dyn std::error::Error + Send + Sync>;
-
-async fn exchange(address: &str, request: &api::Request<'_>) -> std::result::Result<(u16, Bytes), AnyError> {
-    let stream = timeout(CONNECTING, TcpStream::connect(address)).await??;
-    stream.set_nodelay(true)?;
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-    let connection = tokio::spawn(connection);
+async fn exchange(address: &str, request: &api::Request<'_>) -> client::Answer {
     let target = match request.query {
         "" => request.path.to_owned(),
         query => format!("{}?{query}", request.path),
     };
-    let mut outgoing = hyper::Request::builder()
-        .method(request.method)
-        .uri(target)
-        .header(HOST, address)
-        .header(FORWARD_HEADER, "true");
+    let mut outgoing =
+        hyper::Request::builder().method(request.method).uri(target).header(FORWARD_HEADER, "true");
     for (name, value) in [(ACCEPT, request.accept), (CONTENT_TYPE, request.content_type)] {
         if let Some(value) = value {
             outgoing = outgoing.header(name, value);
         }
     }
-    let answer = sender.send_request(outgoing.body(Full::new(request.body.clone()))?).await?;
-    let status = answer.status().as_u16();
-    let body = Limited::new(answer.into_body(), ANSWER).collect().await?.to_bytes();
-    connection.abort();
-    Ok((status, body))
+    client::exchange(address, outgoing.body(Full::new(request.body.clone()))?, ANSWER).await
 }
 
 #[cfg(test)]

@@ -63,6 +63,10 @@ enum Command {
     Prune(cmd::prune::PruneArgs),
     /// Serve a schema registry.
     Registry(cmd::registry::RegistryArgs),
+    /// Show what a daemon does: its backups, how far they are behind, and which stage is the brake.
+    Status(cmd::status::StatusArgs),
+    /// The same, live: `status --watch`.
+    Top(cmd::status::StatusArgs),
     /// Check a job file or a registry's file and say what it means.
     CheckConfig(cmd::check_config::CheckConfigArgs),
     /// Print shell completions.
@@ -108,6 +112,8 @@ async fn run(command: Command, logging: Logging, output: &Output) -> pipeline::R
         Command::Dump(args) => cmd::dump::run(args, output).await,
         Command::Prune(args) => cmd::prune::run(args, output).await,
         Command::Registry(args) => cmd::registry::run(args, logging, output).await,
+        Command::Status(args) => cmd::status::run(args, output).await,
+        Command::Top(args) => cmd::status::top(args, output).await,
         Command::CheckConfig(args) => cmd::check_config::run(&args, output),
         Command::Completions(args) => cmd::completions::run(&args, &mut Cli::command()),
         Command::Man => cmd::completions::man(Cli::command()),

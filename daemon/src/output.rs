@@ -1,6 +1,7 @@
 //! What a command prints: data on stdout, as text for people or as JSON for programs; errors on stderr.
 
 use std::io::{self, BufWriter, Write};
+use std::time::Duration;
 
 use pipeline::Error;
 use serde::Serialize;
@@ -69,6 +70,18 @@ pub(crate) fn count(number: impl TryInto<u64>, thing: &str) -> String {
 /// Bytes for people: 1.5 GiB.
 pub(crate) fn human_bytes(bytes: u64) -> String {
     indicatif::HumanBytes(bytes).to_string()
+}
+
+/// A length of time for people: 0.3 s, 45 s, 12 min 5 s, 3 h 12 min, 5 d 3 h.
+pub(crate) fn span(time: Duration) -> String {
+    let seconds = time.as_secs();
+    match seconds {
+        ..10 => format!("{:.1} s", time.as_secs_f64()),
+        10..60 => format!("{seconds} s"),
+        60..3600 => format!("{} min {} s", seconds / 60, seconds % 60),
+        3600..86_400 => format!("{} h {} min", seconds / 3600, seconds / 60 % 60),
+        _ => format!("{} d {} h", seconds / 86_400, seconds / 3600 % 24),
+    }
 }
 
 /// A moment for people, in UTC: 2026-01-02 03:04:05Z. Kafka's "no timestamp" (-1) is a dash; what no calendar holds is

@@ -156,13 +156,11 @@ fn about(jobs: &[Arc<Supervised>]) -> String {
     let others: Vec<_> = jobs
         .iter()
         .filter_map(|job| {
-            let word = match job.standing().phase {
-                Phase::Running => return None,
-                Phase::Starting => "starts",
-                Phase::Waiting => "has failed and waits",
-                Phase::Draining => "commits what it has fetched",
-                Phase::Ended => "has ended",
-            };
+            let phase = job.standing().phase;
+            if phase == Phase::Running {
+                return None;
+            }
+            let word = phase.words();
             Some(format!("{} {word}", job.job.backup_id))
         })
         .collect();

@@ -114,6 +114,7 @@ fn a_job_that_fails_stops_no_other_one_and_comes_back_by_itself() {
         daemon.number("replevin_backup_committed_records_total", "well") == Some(10.0)
     });
     how_far_it_is_behind_is_told(&daemon, &running);
+    what_it_does_is_shown(&daemon);
     until("the ill job is begun anew", &running, || {
         daemon.number("replevin_backup_restarts_total", "ill") >= Some(1.0)
     });
@@ -271,6 +272,26 @@ fn how_the_stages_work_is_told(daemon: &Daemon) {
     assert!(created >= 2.0 && classes("+Inf") == created && classes("30") <= created);
     assert!(value("store_sent_bytes_total", "") > 0.0);
     assert_eq!((value("store_retries_total", ""), classes("0.001") <= classes("0.01")), (0.0, true));
+}
+
+fn what_it_does_is_shown(daemon: &Daemon) {
+    let file = daemon.scratch.path().join("jobs/well.yaml").display().to_string();
+    let url = format!("http://{}", daemon.metrics.address());
+    let show = |arguments: &[&str]| Replevin::new(arguments).limit(LIMIT).run();
+    let shown = show(&["status", "-c", &file, "--interval", "1"]).expect_code(0).stdout;
+    let brakes = ["well: no stage is the brake", "ill: has failed and waits"];
+    for words in [url.as_str(), "BACKUP", "fetch", "commit", "requests/s"].iter().chain(&brakes) {
+        assert!(shown.contains(words), "{words} is not in\n{shown}");
+    }
+    let told = json(&show(&["status", "--url", &url, "--backup", "well", "-o", "json"]).expect_code(0));
+    let jobs = told["jobs"].as_array().expect("jobs");
+    assert_eq!((jobs.len(), &jobs[0]["committed"]["records"]), (1, &json!(10)), "{told:#}");
+    let shown = show(&["top", "--url", &url, "--backup", "well", "--interval", "1", "-n", "2"]);
+    assert_eq!(shown.expect_code(0).stdout.matches("well: no stage is the brake").count(), 2);
+    show(&["status", "--url", &url, "--backup", "other"]).expect_code(10);
+    let nobody = Port::reserve();
+    let nowhere = show(&["top", "--url", &format!("http://{}", nobody.address())]).expect_code(1);
+    assert!(nowhere.stderr.contains("no daemon answers"), "{}", nowhere.stderr);
 }
 
 #[test]

@@ -79,8 +79,8 @@ async fn keep(file: PathBuf, output: &Output) -> Result<u8> {
         bar.finish();
     }
     let (jobs, code) = kept?;
-    let last = jobs.first().and_then(|job| Some((job, job.came_to()?)));
-    let Some((job, report)) = last else { return Ok(code) };
+    let last = jobs.list().into_iter().next().and_then(|job| Some((job.came_to()?, job)));
+    let Some((report, job)) = last else { return Ok(code) };
     let (backup_id, report) = (&job.job.backup_id, report?);
     output.print(&as_json(backup_id, &report, code), || as_text(backup_id, &report));
     Ok(code)

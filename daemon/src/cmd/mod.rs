@@ -12,6 +12,7 @@ pub(crate) mod prune;
 pub(crate) mod registry;
 pub(crate) mod restore;
 pub(crate) mod run;
+pub(crate) mod status;
 mod target;
 mod values;
 pub(crate) mod verify;

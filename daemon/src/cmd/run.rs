@@ -18,7 +18,7 @@ use crate::config::{self, BackupJob, Either, Job, Metrics, Overrides};
 use crate::metrics::JobNumbers;
 use crate::output::{Output, count};
 use crate::service::Service;
-use crate::supervise::{self, App, AtFirst, Jobs, Supervised};
+use crate::supervise::{App, AtFirst, Jobs, Status, Supervised};
 use crate::{exit, http, signals};
 
 /// Who asks for numbers and health is not many.
@@ -66,7 +66,7 @@ impl Wanted {
 /// Runs until it is told to stop, or every job has ended.
 pub(crate) async fn run(args: RunArgs, output: &Output) -> Result<u8> {
     let (jobs, code) = keep(&args.config, wanted(&args.config)?, AtFirst::TriesAgain, |_| {}).await?;
-    output.print(&as_json(&jobs, code), || as_text(&jobs));
+    output.print(&as_json(&jobs, code), || as_text(&jobs.list()));
     Ok(code)
 }
 
@@ -77,7 +77,7 @@ pub(super) async fn keep(
     Wanted { jobs: wanted, registry }: Wanted,
     at_first: AtFirst,
     begun: impl FnOnce(&Jobs),
-) -> Result<(Vec<Arc<Supervised>>, u8)> {
+) -> Result<(Arc<Jobs>, u8)> {
     let (stop, mut hangups) = (signals::stop_token()?, signals::hangups()?);
     let jobs = Arc::new(Jobs::new(at_first, stop.clone()));
     let served = registry.as_ref().map(|(_, config)| config.clone());
@@ -129,7 +129,7 @@ pub(super) async fn keep(
     }
     telling.end().await;
     registry?;
-    Ok((jobs.list(), worst(&codes)))
+    Ok((jobs, worst(&codes)))
 }
 
 /// Does what the files say now, where that is as it must be; otherwise everything goes on as before. Answers whether it was.
@@ -291,8 +291,8 @@ fn worst(codes: &BTreeSet<u8>) -> u8 {
     told.or_else(|| codes.iter().next_back().copied()).unwrap_or(exit::DONE)
 }
 
-fn as_json(jobs: &[Arc<Supervised>], code: u8) -> Value {
-    let mut status = supervise::status(jobs);
+fn as_json(jobs: &Jobs, code: u8) -> Value {
+    let mut status = json!(Status::of(jobs));
     status["exit_code"] = json!(code);
     status
 }

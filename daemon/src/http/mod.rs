@@ -8,6 +8,7 @@
 //! are closed, and a few further places answer who asks for health and metrics; others are told so. Everything is answered in JSON,
 //! refusals too, also those that hyper makes of what is no HTTP.
 
+pub(crate) mod client;
 mod connection;
 mod respond;
 #[cfg(test)]

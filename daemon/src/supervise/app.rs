@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::job::{Phase, Supervised};
 use super::jobs::Jobs;
+use super::status::Status;
 use crate::config::Metrics;
 use crate::http::{Handler, Reply};
 use crate::metrics;
@@ -63,7 +64,7 @@ impl Handler for App {
             "/livez" => said(200, &json!({ "alive": true })),
             "/readyz" => self.ready(),
             "/version" => said(200, &json!({ "name": "replevin", "version": env!("CARGO_PKG_VERSION") })),
-            "/status" => said(200, &super::status(&self.jobs.list())),
+            "/status" => said(200, &json!(Status::of(&self.jobs))),
             path if path == self.path => {
                 let body = Bytes::from(self.numbers.text(&self.jobs.list(), self.most));
                 Reply { status: 200, content_type: metrics::TEXT, body, endpoint: None, allow: None }

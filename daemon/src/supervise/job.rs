@@ -7,7 +7,7 @@ use std::time::Duration;
 use pipeline::backup::{self, BackupProgress, BackupReport};
 use pipeline::seam::{Seam, backoff};
 use pipeline::{Error, ErrorKind, Result};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -20,10 +20,11 @@ const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_sec
 const STEADY: Duration = Duration::from_secs(300);
 
 /// What a job does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Phase {
     /// It looks for its store and its cluster.
+    #[default]
     Starting,
     /// Its pipeline is up.
     Running,
@@ -33,6 +34,19 @@ pub(crate) enum Phase {
     Draining,
     /// It is over.
     Ended,
+}
+
+impl Phase {
+    /// For people, after the name of the backup.
+    pub(crate) fn words(self) -> &'static str {
+        match self {
+            Self::Starting => "starts",
+            Self::Running => "runs",
+            Self::Waiting => "has failed and waits",
+            Self::Draining => "commits what it has fetched",
+            Self::Ended => "has ended",
+        }
+    }
 }
 
 /// A job of this process.

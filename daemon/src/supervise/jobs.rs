@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use formats::ids::BackupId;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::job::{AtFirst, Phase, Supervised};
@@ -18,17 +20,23 @@ pub(crate) struct Jobs {
     last: Mutex<BTreeMap<BackupId, CancellationToken>>,
     at_first: AtFirst,
     stop: CancellationToken,
+    began: Instant,
 }
 
 impl Jobs {
     /// None yet; `stop` will end all of them.
     pub(crate) fn new(at_first: AtFirst, stop: CancellationToken) -> Self {
-        Self { all: Mutex::default(), last: Mutex::default(), at_first, stop }
+        Self { all: Mutex::default(), last: Mutex::default(), at_first, stop, began: Instant::now() }
     }
 
     /// All of them, in the order of their files.
     pub(crate) fn list(&self) -> Vec<Arc<Supervised>> {
         self.all.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// How long ago they began.
+    pub(crate) fn uptime(&self) -> Duration {
+        self.began.elapsed()
     }
 
     /// Begins jobs.
