@@ -7,7 +7,7 @@ use std::time::Duration;
 use formats::hash::Hash;
 use formats::ids::BackupId;
 use formats::segment::FrameCompression;
-use pipeline::backup::{BackupSettings, SchemaSettings, StartOffset};
+use pipeline::backup::{BackupSettings, FetchRate, SchemaSettings, StartOffset};
 use pipeline::kafka::{Client, ClientConfig, HostPort, Isolation};
 use pipeline::migrate::{MigrateSchemas, MigrateSettings};
 use pipeline::restore::schemas::{Samples, SchemaRules, SchemaTarget};
@@ -81,6 +81,11 @@ pub(crate) fn backup_settings(job: &config::BackupJob) -> Result<BackupSettings>
         segment_max_age: Duration::from_millis(backup.segment_max_interval_ms),
         segment_max_records: backup.segment_max_records,
         fetch_max_bytes: Some(bytes(backup.fetch_max_bytes)),
+        fetch_rate: FetchRate {
+            in_all: backup.fetch_rate_limit_bytes_per_sec,
+            per_broker: backup.fetch_rate_limit_per_broker_bytes_per_sec,
+        },
+        upload_rate: backup.upload_rate_limit_bytes_per_sec,
         compression: match backup.compression {
             config::Compression::None => FrameCompression::None,
             config::Compression::Lz4 => FrameCompression::Lz4,

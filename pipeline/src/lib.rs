@@ -14,6 +14,7 @@ pub mod kafka;
 pub mod migrate;
 pub mod prune;
 mod ranges;
+mod rate;
 pub mod restore;
 pub mod schemas;
 pub mod seam;

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 fn cluster() -> &'static KafkaCluster {
     static CLUSTER: OnceLock<KafkaCluster> = OnceLock::new();
@@ -352,4 +352,37 @@ fn small_segments_that_are_cut_together_share_objects() {
     assert!(objects.iter().any(|object| object.ends_with(".pack")), "{objects:?}");
     job.verify();
     same("shared", &read("shared"), &job.dump_all("shared", Isolation::ReadCommitted));
+}
+
+/// So many bytes go through at most so many a second: how long that takes at least.
+#[test]
+fn what_is_fetched_and_uploaded_a_second_is_limited_where_it_is_asked_for() {
+    let scratch = Scratch::new("rates");
+    client::create_topic(&bootstrap(), "rates", 3, 1, &[]);
+    let record = |n: i32| NewRecord::new(format!("{n}"), "x".repeat(1000)).partition(n % 3);
+    let records: Vec<_> = (0..600).map(record).collect();
+    Producer::new(&bootstrap(), &[("batch.size", "16384")]).send("rates", &records);
+    let expected = read("rates");
+    let take = |name: &str, limit: &str| {
+        let job = job(name, &scratch, &["rates"])
+            .set("segment_max_bytes: 64KiB")
+            .set("compression: none")
+            .set(limit);
+        let start = Instant::now();
+        assert_eq!(job.back_up(0)["records"], 600);
+        let time = start.elapsed();
+        same("rates", &expected, &job.dump_all("rates", Isolation::ReadCommitted));
+        time
+    };
+    // 600 KB: what comes first need not wait, the rest does.
+    let free = take("free", "upload_parallelism: 8");
+    for limit in [
+        "fetch_rate_limit_bytes_per_sec",
+        "fetch_rate_limit_per_broker_bytes_per_sec",
+        "upload_rate_limit_bytes_per_sec",
+    ] {
+        let time = take(&limit.replace('_', "-"), &format!("{limit}: 100kB"));
+        assert!(time >= Duration::from_millis(3500), "{limit}: {time:?}");
+        assert!(time >= free + Duration::from_secs(2), "{limit}: {time:?}, without {free:?}");
+    }
 }

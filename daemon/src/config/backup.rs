@@ -35,6 +35,10 @@ pub(crate) static BACKUP: Table = Table {
         oso("segment_max_records", Kind::Int { min: 1, max: i64::MAX }, "cut a segment at this many records; unset: no limit").example("1000000"),
         oso("fetch_max_bytes", Kind::Size { min: 64 << 10, max: 1 << 30 }, "the most that one fetch asks a broker for; unset: 16MiB or segment_max_bytes, whichever is less")
             .example("16MiB"),
+        ours("fetch_rate_limit_bytes_per_sec", RATE, "the most bytes of batches fetched a second, from all brokers together; unset: no limit").example("50MiB"),
+        ours("fetch_rate_limit_per_broker_bytes_per_sec", RATE, "the same from each broker").example("20MiB"),
+        ours("upload_rate_limit_bytes_per_sec", RATE, "the most bytes of segments uploaded a second; a job that is told to stop uploads what is left without a limit; unset: no limit")
+            .example("50MiB"),
         ours("upload_parallelism", Kind::Int { min: 1, max: 256 }, "uploads at the same time").default("8"),
         ours("refresh_interval", Kind::Duration { plain: None, min: 1_000 }, "how often to look for new topics and partitions").default("30s"),
         no_effect("source_cluster_id", Kind::Text, "the backup keeps the id that Kafka itself reports"),
@@ -56,6 +60,8 @@ pub(crate) static BACKUP: Table = Table {
     ],
 };
 
+const RATE: Kind = Kind::Size { min: 64 << 10, max: i64::MAX };
+
 /// How to back up.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Backup {
@@ -70,6 +76,9 @@ pub(crate) struct Backup {
     pub(crate) segment_max_interval_ms: u64,
     pub(crate) segment_max_records: Option<u64>,
     pub(crate) fetch_max_bytes: u64,
+    pub(crate) fetch_rate_limit_bytes_per_sec: Option<u64>,
+    pub(crate) fetch_rate_limit_per_broker_bytes_per_sec: Option<u64>,
+    pub(crate) upload_rate_limit_bytes_per_sec: Option<u64>,
     pub(crate) upload_parallelism: usize,
     pub(crate) refresh_interval_ms: u64,
 }
@@ -155,6 +164,10 @@ impl Backup {
             segment_max_interval_ms: section.unsigned("segment_max_interval_ms")?,
             segment_max_records: section.unsigned("segment_max_records"),
             fetch_max_bytes,
+            fetch_rate_limit_bytes_per_sec: section.unsigned("fetch_rate_limit_bytes_per_sec"),
+            fetch_rate_limit_per_broker_bytes_per_sec: section
+                .unsigned("fetch_rate_limit_per_broker_bytes_per_sec"),
+            upload_rate_limit_bytes_per_sec: section.unsigned("upload_rate_limit_bytes_per_sec"),
             upload_parallelism: usize::try_from(section.int("upload_parallelism")?).ok()?,
             refresh_interval_ms: section.unsigned("refresh_interval")?,
         })

@@ -41,7 +41,7 @@ use schemas::Follower;
 pub use progress::BackupProgress;
 pub use schemas::{SchemaReport, SchemaSettings};
 
-pub use crate::source::{Behind, Lags, SourceProgress, StartOffset};
+pub use crate::source::{Behind, FetchRate, Lags, SourceProgress, StartOffset};
 
 /// What a backup does.
 #[derive(Debug, Clone)]
@@ -64,6 +64,10 @@ pub struct BackupSettings {
     pub segment_max_records: Option<u64>,
     /// Bytes that one Fetch answer should have at most.
     pub fetch_max_bytes: Option<usize>,
+    /// Bytes of batches fetched a second at most.
+    pub fetch_rate: FetchRate,
+    /// Bytes of segments a second that uploads begin with at most; none: no limit.
+    pub upload_rate: Option<u64>,
     /// How batches that the producer left uncompressed are stored.
     pub compression: FrameCompression,
     /// Bytes for everything that is in flight.
@@ -176,7 +180,7 @@ pub async fn run(
     let upload = upload::run(
         Arc::clone(&store),
         incarnation,
-        settings.upload_parallelism,
+        upload::Pace::new(settings.upload_parallelism, settings.upload_rate, stop.clone()),
         from_encode,
         to_order.clone(),
         Arc::clone(&progress),
@@ -227,6 +231,7 @@ impl BackupSettings {
             isolation: self.isolation,
             start: self.start.clone(),
             fetch_max_bytes: self.fetch_max_bytes,
+            rate: self.fetch_rate,
             refresh_interval: self.refresh_interval,
         }
     }

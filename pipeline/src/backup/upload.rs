@@ -8,10 +8,12 @@ use formats::ids::Incarnation;
 use formats::segment::EncodedSegment;
 use futures::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
 use super::closed;
 use super::message::{EncodedObject, Ordered, Ticket, ToOrder};
 use super::progress::BackupProgress;
+use crate::rate::Limits;
 use crate::stage::Watch;
 use crate::storage::{Created, Store};
 use crate::{Error, Result};
@@ -19,11 +21,32 @@ use crate::{Error, Result};
 /// Keys tried for one object when the store gives no clear answer.
 const ATTEMPTS: u32 = 5;
 
+/// How many uploads at once, and how fast.
+pub(super) struct Pace {
+    parallelism: usize,
+    limits: Limits,
+    /// From then on nothing is held back: what was fetched is to be committed soon.
+    hurry: CancellationToken,
+}
+
+impl Pace {
+    pub(super) fn new(parallelism: usize, bytes_per_second: Option<u64>, hurry: CancellationToken) -> Self {
+        Self { parallelism: parallelism.max(1), limits: Limits::new(bytes_per_second, None), hurry }
+    }
+
+    async fn pay(&self, bytes: u64) {
+        tokio::select! {
+            () = self.limits.pay(bytes, 0) => {}
+            () = self.hurry.cancelled() => {}
+        }
+    }
+}
+
 /// Runs until the queue is closed and every upload is done.
 pub(super) async fn run(
     store: Arc<dyn Store>,
     incarnation: Incarnation,
-    parallelism: usize,
+    pace: Pace,
     mut encoded: mpsc::Receiver<EncodedObject>,
     to_order: mpsc::Sender<ToOrder>,
     progress: Arc<BackupProgress>,
@@ -33,11 +56,11 @@ pub(super) async fn run(
     let mut watch = Watch::new(&progress.upload);
     loop {
         tokio::select! {
-            object = encoded.recv(), if uploads.len() < parallelism.max(1) => match object {
+            object = encoded.recv(), if uploads.len() < pace.parallelism => match object {
                 Some(object) => {
                     let first = counter;
                     counter += ATTEMPTS;
-                    uploads.push(upload(&*store, incarnation, first, object, &progress));
+                    uploads.push(upload(&*store, incarnation, first, object, &progress, &pace));
                 }
                 None => break,
             },
@@ -68,10 +91,12 @@ async fn upload(
     first: u32,
     object: EncodedObject,
     progress: &BackupProgress,
+    pace: &Pace,
 ) -> Result<Durable> {
     let mut watch = Watch::new(&progress.upload);
     watch.work();
     let EncodedObject { segments, charges, in_flight } = object;
+    pace.pay(segments.iter().map(|(_, segment)| segment.length).sum()).await;
     let mut why = String::new();
     for counter in first..first + ATTEMPTS {
         let own = segments.len() == 1;

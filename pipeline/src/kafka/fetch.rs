@@ -155,6 +155,11 @@ impl Fetcher {
         }
     }
 
+    /// How many bytes the next answers should have at most.
+    pub fn set_max_bytes(&mut self, bytes: i32) {
+        self.settings.max_bytes = bytes;
+    }
+
     /// What answers are admitted to.
     pub fn budget(&self) -> &Budget {
         &self.budget

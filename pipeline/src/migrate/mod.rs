@@ -52,7 +52,7 @@ use targets::Targets;
 use crate::budget::Budget;
 use crate::kafka::{Client, Isolation};
 use crate::select::{GroupSelection, TopicSelection};
-use crate::source::{self, SourceSettings, StartOffset, cluster};
+use crate::source::{self, FetchRate, SourceSettings, StartOffset, cluster};
 use crate::target::produce::{Coordinator, ProduceSettings};
 use crate::{Error, Result};
 
@@ -159,6 +159,8 @@ impl MigrateSettings {
             isolation: Isolation::ReadCommitted,
             start: self.start.clone(),
             fetch_max_bytes: self.fetch_max_bytes,
+            // What it may move is limited at the target.
+            rate: FetchRate::default(),
             refresh_interval: self.refresh_interval,
         }
     }

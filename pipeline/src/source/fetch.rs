@@ -13,13 +13,16 @@ use formats::message_set::MessageSetConverter;
 use formats::record_batch::Batches;
 use formats::transactions;
 use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until};
 
 use super::SourceProgress;
 use super::closed;
 use super::lag::Answered;
 use super::message::{Assignment, FetchedBatches, FromSource};
+use super::size::AnswerSize;
 use crate::budget::Budget;
 use crate::kafka::{AbortedTransaction, FetchedPartition, Fetcher, Isolation, KafkaErrorCode, Position};
+use crate::rate::Limits;
 use crate::stage::Watch;
 use crate::{Error, Result};
 
@@ -110,6 +113,7 @@ struct Unchecked {
 }
 
 /// Runs until the coordinator drops its end of `commands`.
+#[allow(clippy::too_many_arguments, reason = "the wiring of one task, begun at one place")]
 pub(crate) async fn run(
     mut fetcher: Fetcher,
     isolation: Isolation,
@@ -117,6 +121,8 @@ pub(crate) async fn run(
     out: mpsc::Sender<FromSource>,
     events: mpsc::UnboundedSender<FromFetch>,
     progress: Arc<SourceProgress>,
+    limits: [Arc<Limits>; 2],
+    most: usize,
 ) -> Result<()> {
     let watch = Watch::new(&progress.stage);
     let mut task = Task {
@@ -128,16 +134,22 @@ pub(crate) async fn run(
         failures: 0,
         answered: Answered::default(),
         watch,
+        limits,
+        held: None,
+        size: AnswerSize::up_to(most),
     };
+    fetcher.set_max_bytes(task.size.bytes());
     loop {
         task.watch.rest();
+        let held = task.held.filter(|until| *until > Instant::now());
         tokio::select! {
             biased;
             command = commands.recv() => match command {
                 None => return Ok(()),
                 Some(command) => task.obey(command, &mut fetcher),
             },
-            outcome = fetcher.receive(), if !fetcher.is_empty() => match outcome {
+            () = sleep_until(held.unwrap_or_else(Instant::now)), if held.is_some() => {}
+            outcome = fetcher.receive(), if held.is_none() && !fetcher.is_empty() => match outcome {
                 Ok(outcome) => {
                     task.watch.work();
                     task.failures = 0;
@@ -158,6 +170,11 @@ struct Task {
     failures: u32,
     answered: Answered,
     watch: Watch,
+    /// What is paid for what was fetched: in all, and at this broker.
+    limits: [Arc<Limits>; 2],
+    /// Until when nothing is asked for.
+    held: Option<Instant>,
+    size: AnswerSize,
 }
 
 impl Task {
@@ -186,6 +203,9 @@ impl Task {
 
     async fn take(&mut self, partitions: Vec<FetchedPartition>, fetcher: &mut Fetcher) -> Result<()> {
         let total: usize = partitions.iter().filter_map(|p| p.records.as_ref()).map(Bytes::len).sum();
+        self.held = self.limits.iter().filter_map(|limits| limits.owe(total as u64, 0)).max();
+        self.size.learn(total, fetcher.budget().is_pressed());
+        fetcher.set_max_bytes(self.size.bytes());
         let mut unchecked = Vec::new();
         for mut fetched in partitions {
             let records = fetched.records.take().filter(|records| !records.is_empty());
@@ -225,7 +245,8 @@ impl Task {
         }
         self.progress.lags.answered(&self.answered);
         // The next answer travels while this one is checked.
-        if !fetcher.is_empty()
+        if self.held.is_none()
+            && !fetcher.is_empty()
             && let Err(error) = fetcher.issue().await
         {
             self.failed(error, fetcher)?;

@@ -20,6 +20,7 @@ use super::place::{self, Known, Placed};
 use super::{SourceProgress, SourceSettings, closed};
 use crate::budget::Budget;
 use crate::kafka::{At, Client, FetchSettings, Fetcher, Isolation};
+use crate::rate::Limits;
 use crate::storage::Store;
 use crate::{Error, Result};
 
@@ -161,6 +162,9 @@ pub(crate) struct Coordinator {
     paused: BTreeMap<TopicPartition, Option<Assignment>>,
     /// Partitions that begin again elsewhere once their task has let go of them.
     rewinds: BTreeMap<TopicPartition, Option<Known>>,
+    /// What is paid for what is fetched: in all, and at each broker.
+    limits: Arc<Limits>,
+    broker_limits: HashMap<i32, Arc<Limits>>,
     report: Fetched,
 }
 
@@ -192,7 +196,10 @@ impl Coordinator {
         let (events, from_fetch) = mpsc::unbounded_channel();
         let report =
             Fetched { partitions: plan.placed.len() as u64, failed: plan.failed, ..Fetched::default() };
+        let limits = Arc::new(Limits::new(settings.rate.in_all, None));
         Self {
+            limits,
+            broker_limits: HashMap::new(),
             settings,
             client,
             snapshots,
@@ -268,7 +275,9 @@ impl Coordinator {
             self.progress.failed.store(self.report.failed.len() as u64, Relaxed);
             let fetched =
                 self.progress.offsets_fetched.load(Relaxed) + self.progress.partitions_done.load(Relaxed);
-            if fetched != last.0 {
+            let is_held =
+                self.limits.is_holding() || self.broker_limits.values().any(|limits| limits.is_holding());
+            if fetched != last.0 || is_held {
                 last = (fetched, Instant::now());
             } else if !self.settings.continuous && last.1.elapsed() > STALL_LIMIT {
                 // What the others have given is committed all the same.
@@ -554,17 +563,22 @@ impl Coordinator {
     fn open(&mut self, broker: i32) -> Connection {
         let connections = self.client.config().connections_per_broker.max(1);
         let largest = (self.budget.limit() / (3 * connections)).clamp(1 << 20, 16 << 20);
-        let max_bytes = self.settings.fetch_max_bytes.map_or(largest, |bytes| bytes.min(largest));
-        let max_bytes = i32::try_from(max_bytes).unwrap_or(i32::MAX);
+        let most = self.settings.fetch_max_bytes.map_or(largest, |bytes| bytes.min(largest));
+        // Where little may come in a second, no more than that at once.
+        let rate = [self.settings.rate.in_all, self.settings.rate.per_broker].into_iter().flatten().min();
+        let most = rate.map_or(most, |rate| most.min(usize::try_from(rate).unwrap_or(most)));
         let settings = FetchSettings {
-            max_bytes,
-            partition_max_bytes: max_bytes.min(4 << 20),
+            partition_max_bytes: i32::try_from(most.min(4 << 20)).unwrap_or(i32::MAX),
             isolation: self.settings.isolation,
             from_rack: true,
             ..FetchSettings::default()
         };
         let fetcher = Fetcher::new(self.client.clone(), broker, settings, self.budget.clone());
         let (commands, receiver) = mpsc::unbounded_channel();
+        let per_broker = self.settings.rate.per_broker;
+        let of_broker =
+            self.broker_limits.entry(broker).or_insert_with(|| Arc::new(Limits::new(per_broker, None)));
+        let limits = [Arc::clone(&self.limits), Arc::clone(of_broker)];
         self.tasks.spawn(fetch::run(
             fetcher,
             self.settings.isolation,
@@ -572,6 +586,8 @@ impl Coordinator {
             self.out.clone(),
             self.events.clone(),
             Arc::clone(&self.progress),
+            limits,
+            most,
         ));
         Connection { commands, partitions: BTreeSet::new() }
     }

@@ -12,6 +12,7 @@ mod follow;
 mod lag;
 mod message;
 mod place;
+mod size;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -44,8 +45,19 @@ pub(crate) struct SourceSettings {
     pub(crate) start: StartOffset,
     /// Bytes that one Fetch answer should have at most.
     pub(crate) fetch_max_bytes: Option<usize>,
+    /// Bytes of batches a second at most.
+    pub(crate) rate: FetchRate,
     /// How often new topics and partitions are looked for.
     pub(crate) refresh_interval: Duration,
+}
+
+/// Bytes of batches that are fetched in a second at most; none: no limit.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct FetchRate {
+    /// From all brokers together.
+    pub in_all: Option<u64>,
+    /// From each broker.
+    pub per_broker: Option<u64>,
 }
 
 impl SourceSettings {

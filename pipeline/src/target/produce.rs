@@ -8,7 +8,6 @@
 //! A partition belongs to one connection at a time. When its leader moves, or a broker refuses, its [`work::Work`] comes
 //! back here with everything unacknowledged first in its queue, waits, and goes to whoever leads then.
 
-mod limit;
 mod sender;
 mod work;
 
@@ -26,7 +25,6 @@ use tokio::task::JoinSet;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use limit::Limits;
 use sender::{Event, Sender, Shared};
 use work::{Trouble, Work};
 
@@ -34,6 +32,7 @@ pub(crate) use work::Feed;
 
 use super::TargetProgress;
 use crate::kafka::{At, Client, Isolation, Topics};
+use crate::rate::Limits;
 use crate::seam::backoff;
 use crate::{Error, Result};
 

@@ -15,10 +15,10 @@ use futures::future::BoxFuture;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::limit::Limits;
 use super::work::{Trouble, Work};
 use crate::failpoint;
 use crate::kafka::{Client, ProduceConnection, ProducedPartition};
+use crate::rate::Limits;
 use crate::target::TargetProgress;
 use crate::{Error, Result};
 
