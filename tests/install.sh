@@ -4,7 +4,7 @@
 #   tests/install.sh NAME...
 #
 # Names: build-deps jdk kafka-3.9 kafka-4 versitygw toxiproxy azurite fake-gcs avro-java protobuf postgresql mariadb cassandra
-#        client-python client-node client-go oha schemathesis shell-tools cqlsh mirrormaker prometheus
+#        client-python client-node client-go oha schemathesis shell-tools cqlsh mirrormaker prometheus pushgateway
 #
 # Everything except Debian packages lands in ${XDG_CACHE_HOME:-$HOME/.cache}/replevin/servers/<name-version>/, with a
 # link <name> beside it. A folder appears there only when it is whole, so a run that was killed leaves nothing half done,
@@ -28,7 +28,7 @@ CQLSH=6.2.2
 clients=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)/clients
 servers=${XDG_CACHE_HOME:-$HOME/.cache}/replevin/servers
 names='build-deps jdk kafka-3.9 kafka-4 versitygw toxiproxy azurite fake-gcs avro-java protobuf postgresql mariadb cassandra'
-names+=' client-python client-node client-go oha schemathesis shell-tools cqlsh mirrormaker prometheus'
+names+=' client-python client-node client-go oha schemathesis shell-tools cqlsh mirrormaker prometheus pushgateway'
 
 say() { printf 'install: %s\n' "$*" >&2; }
 fail() { say "$*"; exit 1; }
@@ -242,6 +242,15 @@ fetch_prometheus() {
     ./promtool --version
 }
 
+# Debian's too, which installed would start by itself.
+fetch_pushgateway() {
+    (flock 8 && apt_lists 8>&-) 8>"$servers/.apt.lock"
+    apt-get -qq -o APT::Sandbox::User=root download prometheus-pushgateway
+    dpkg-deb --fsys-tarfile prometheus-pushgateway_*.deb | tar -x --strip-components=3 ./usr/bin/prometheus-pushgateway
+    rm prometheus-pushgateway_*.deb
+    ./prometheus-pushgateway --version
+}
+
 # Asks an API whatever its OpenAPI document allows, and what it does not.
 fetch_schemathesis() { python3 -m pip install --quiet --target packages "schemathesis==$1"; }
 
@@ -332,6 +341,7 @@ for name in "$@"; do
         apt_needs /usr/share/doc/libnss-wrapper libnss-wrapper
         ;;
     prometheus) install prometheus debian fetch_prometheus ;;
+    pushgateway) install pushgateway debian fetch_pushgateway ;;
     mirrormaker)
         apt_needs java openjdk-17-jre-headless
         [[ -d $servers/mirrormaker-$KAFKA_4 ]] || apt_needs mvn maven

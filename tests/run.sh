@@ -104,7 +104,7 @@ command -v cargo >/dev/null || {
 
 step 'build tools' tests/install.sh build-deps || finish
 servers=(kafka-3.9 kafka-4 versitygw toxiproxy azurite fake-gcs avro-java protobuf postgresql mariadb cassandra
-    client-python client-node client-go schemathesis shell-tools cqlsh prometheus)
+    client-python client-node client-go schemathesis shell-tools cqlsh prometheus pushgateway)
 # They are fetched while the rest is compiled; the step below waits for that, and says what went wrong.
 if ! $quick; then tests/install.sh "${servers[@]}" >/dev/null 2>&1 & fi
 step 'format' cargo fmt --all --check

@@ -9,6 +9,7 @@ mod http;
 mod kept;
 mod logging;
 mod metrics;
+mod oneshot;
 mod output;
 mod progress;
 mod registry_log;

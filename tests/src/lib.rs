@@ -26,6 +26,7 @@ pub mod postgres;
 pub mod process;
 pub mod promql;
 pub mod proxy;
+pub mod pushgateway;
 pub mod questions;
 pub mod raw;
 pub mod registry;

@@ -10,10 +10,11 @@ use pipeline::seam::Seam;
 use pipeline::{Error, Result};
 use serde_json::{Value, json};
 
-use crate::config::{self, Job, Mode, Overrides};
+use crate::config::{self, BackupJob, Job, Mode, Overrides};
+use crate::metrics::Watched;
 use crate::output::{Output, count, human_bytes};
 use crate::supervise::{AtFirst, Jobs};
-use crate::{components, exit, progress, signals};
+use crate::{components, exit, oneshot, progress, signals};
 
 /// Arguments of `backup`.
 #[derive(Debug, clap::Args)]
@@ -41,6 +42,13 @@ pub(crate) async fn run(args: BackupArgs, output: &Output) -> Result<u8> {
         return keep(args.config, output).await;
     }
     super::job::log_notices(&loaded, &args.config);
+    let counters = Arc::new(BackupProgress::default());
+    let watched = Watched::Backup(job.backup_id.clone(), Arc::clone(&counters));
+    oneshot::told(job.metrics.as_ref(), watched, once(job, counters, output)).await
+}
+
+/// One with an end.
+async fn once(job: &BackupJob, counters: Arc<BackupProgress>, output: &Output) -> Result<u8> {
     if job.registry.is_some() {
         tracing::warn!("the file's registry is served by a backup without an end, and not by this one");
     }
@@ -48,11 +56,10 @@ pub(crate) async fn run(args: BackupArgs, output: &Output) -> Result<u8> {
     if let Some(registry) = &job.schema_registry {
         settings.schemas = Some(components::schema_settings(registry).await?);
     }
-    let store = components::backup_store(&job.storage, &job.backup_id)?;
+    let store = components::metered_store(&job.storage, &job.backup_id, Arc::clone(&counters.store))?;
     let stop = signals::stop_token()?;
     let seam = Seam::system();
     let client = components::kafka_client(&job.source, seam.clone()).await?;
-    let counters = Arc::new(BackupProgress::default());
     let bar = progress::show_backup(Arc::clone(&counters), false);
     let result = backup::run(settings, client, store, seam, counters, stop).await;
     bar.finish();

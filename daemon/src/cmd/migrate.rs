@@ -12,8 +12,9 @@ use pipeline::{Error, Result};
 use serde_json::json;
 
 use crate::config::{Job, MigrateJob, Mode, Overrides};
+use crate::metrics::Watched;
 use crate::output::{Align, Output, Table, count};
-use crate::{components, exit, progress, signals};
+use crate::{components, exit, oneshot, progress, signals};
 
 /// Arguments of `migrate`.
 #[derive(Debug, clap::Args)]
@@ -39,17 +40,29 @@ pub(crate) async fn run(args: MigrateArgs, output: &Output) -> Result<u8> {
     let Job::Migrate(job) = super::job::load(&args.config, &overrides)? else {
         return Err(Error::input(format!("{} is not a migration", args.config.display())));
     };
+    let counters = Arc::new(MigrateProgress::default());
+    let watched = Watched::Migrate(job.migration_id.clone(), Arc::clone(&counters));
+    // Who only looks at the plan has done nothing.
+    let metrics = job.metrics.as_ref().filter(|_| !args.plan);
+    oneshot::told(metrics, watched, once(&job, args.plan, counters, output)).await
+}
+
+async fn once(
+    job: &MigrateJob,
+    only_plan: bool,
+    counters: Arc<MigrateProgress>,
+    output: &Output,
+) -> Result<u8> {
     let stop = signals::stop_token()?;
-    let settings = components::migrate_settings(&job, &stop).await?;
+    let settings = components::migrate_settings(job, &stop).await?;
     let seam = Seam::system();
     let (source, target) = tokio::try_join!(
         components::kafka_client(&job.source, seam.clone()),
         components::kafka_client(&job.target, seam)
     )?;
-    if args.plan {
-        return plan(&job, &migrate::plan(&settings, &source, &target).await?, output);
+    if only_plan {
+        return plan(job, &migrate::plan(&settings, &source, &target).await?, output);
     }
-    let counters = Arc::new(MigrateProgress::default());
     let bar = progress::show_migrate(Arc::clone(&counters));
     let result = migrate::run(&settings, &source, &target, counters, stop).await;
     bar.finish();
@@ -66,7 +79,7 @@ pub(crate) async fn run(args: MigrateArgs, output: &Output) -> Result<u8> {
     if let (Some(all), serde_json::Value::Object(values)) = (result.as_object_mut(), values) {
         all.extend(values);
     }
-    output.print(&result, || as_text(&job, &report));
+    output.print(&result, || as_text(job, &report));
     Ok(code)
 }
 

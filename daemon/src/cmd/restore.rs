@@ -14,9 +14,10 @@ use pipeline::seam::Seam;
 use pipeline::{Error, Result};
 use serde_json::{Value, json};
 
-use crate::config::{Job, Mode, Overrides};
+use crate::config::{Job, Mode, Overrides, RestoreJob};
+use crate::metrics::Watched;
 use crate::output::{Output, count, human_bytes};
-use crate::{components, exit, progress, signals};
+use crate::{components, exit, oneshot, progress, signals};
 
 /// Arguments of `restore`.
 #[derive(Debug, clap::Args)]
@@ -43,8 +44,16 @@ pub(crate) async fn run(args: RestoreArgs, quiet: bool, output: &Output) -> Resu
     let Job::Restore(job) = super::job::load(&args.config, &overrides)? else {
         return Err(Error::input(format!("{} is not a restore job", args.config.display())));
     };
+    let counters = Arc::new(RestoreProgress::default());
+    let watched = Watched::Restore(job.backup_id.clone(), Arc::clone(&counters));
+    // Who only looks at the plan has done nothing.
+    let metrics = job.metrics.as_ref().filter(|_| !job.restore.dry_run);
+    oneshot::told(metrics, watched, once(&job, counters, quiet, output)).await
+}
+
+async fn once(job: &RestoreJob, counters: Arc<RestoreProgress>, quiet: bool, output: &Output) -> Result<u8> {
     let stop = signals::stop_token()?;
-    let mut settings = components::restore_settings(&job, &stop)?;
+    let mut settings = components::restore_settings(job, &stop)?;
     settings.map_offsets = job.restore.offset_report.is_some();
     let store = components::backup_store(&job.storage, &job.backup_id)?;
     let seam = Seam::system();
@@ -54,7 +63,6 @@ pub(crate) async fn run(args: RestoreArgs, quiet: bool, output: &Output) -> Resu
         output.print(&plan, || plan_text(&plan));
         return Ok(if plan.problems.is_empty() { exit::DONE } else { exit::USAGE });
     }
-    let counters = Arc::new(RestoreProgress::default());
     let bar = progress::show_restore(Arc::clone(&counters));
     let planned = |plan: &RestorePlan| bar.above(&plan_text(plan));
     let planned = (!quiet).then_some(planned);

@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Duration;
 
 use pipeline::{Error, Result};
 use serde_json::{Value, json};
@@ -20,18 +19,6 @@ use crate::output::{Output, count};
 use crate::service::Service;
 use crate::supervise::{App, AtFirst, Jobs, Status, Supervised};
 use crate::{exit, http, signals};
-
-/// Who asks for numbers and health is not many.
-const LIMITS: http::Limits = http::Limits {
-    body: 64 << 10,
-    bodies: 16 << 20,
-    head: 64 << 10,
-    connections: 64,
-    read: Duration::from_secs(10),
-    write: Duration::from_secs(30),
-    idle: Duration::from_secs(120),
-    shutdown: Duration::from_secs(1),
-};
 
 /// Arguments of `run`.
 #[derive(Debug, clap::Args)]
@@ -270,7 +257,7 @@ async fn tell(
         let address = listener.local_addr().ok();
         tracing::info!(address = address.map(|address| address.to_string()), "numbers and health are told");
         let app = Arc::new(App::new(Arc::clone(jobs), Arc::clone(&numbers), place));
-        told.push(tokio::spawn(http::serve(listener, app, LIMITS, stop.clone())));
+        told.push(tokio::spawn(http::serve(listener, app, http::FEW, stop.clone())));
     }
     Ok(told)
 }

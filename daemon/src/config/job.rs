@@ -175,6 +175,7 @@ pub(crate) struct RestoreJob {
     pub(crate) restore: Restore,
     /// What is done with schemas; nothing where they are left out.
     pub(crate) schemas: Option<Box<Restored>>,
+    pub(crate) metrics: Option<Metrics>,
     /// The most payload in memory at once, in bytes.
     pub(crate) memory_limit: u64,
     /// What the operator should know, to be logged once.
@@ -225,7 +226,7 @@ pub(crate) fn mode(root: &Section, overrides: &Overrides, problems: &mut Problem
 pub(crate) fn suits(root: &Section, mode: Mode, problems: &mut Problems, notices: &mut Vec<Notice>) {
     let (clusters, idle): (&[&str], &[&str]) = match mode {
         Mode::Backup => (&["source"], &["target", "restore"]),
-        Mode::Restore => (&["target"], &["source", "backup", "registry", "metrics", "shutdown_grace"]),
+        Mode::Restore => (&["target"], &["source", "backup", "registry", "shutdown_grace"]),
         Mode::Migrate => (&["source", "target"], &[]),
     };
     for cluster in clusters.iter().filter(|cluster| !root.is_given(cluster)) {
@@ -303,7 +304,17 @@ pub(crate) fn build(
             let mut restore = Restore::build(root.section("restore")?, problems, &mut notices)?;
             restore.dry_run |= overrides.dry_run;
             restore.proof |= overrides.proof;
-            Job::Restore(RestoreJob { backup_id, target, storage, restore, schemas, memory_limit, notices })
+            let metrics = Metrics::build(root.section("metrics")?, problems);
+            Job::Restore(RestoreJob {
+                backup_id,
+                target,
+                storage,
+                restore,
+                schemas,
+                metrics,
+                memory_limit,
+                notices,
+            })
         }
         Mode::Migrate => return None,
     })

@@ -11,7 +11,7 @@ use super::error::{Notice, Problems};
 use super::job::LEAST_MEMORY;
 use super::kafka::{KAFKA, Kafka};
 use super::keys::{Kind, PARTITION, Table, no_effect, oso, ours, refused};
-use super::metrics::METRICS;
+use super::metrics::{METRICS_KEY, Metrics};
 use super::restore::twice;
 use super::schemas::{Restored, SCHEMA_REGISTRY, SchemaRegistry};
 
@@ -54,11 +54,7 @@ pub(crate) static MIGRATION: Table = Table {
             Kind::Section(&SCHEMA_REGISTRY),
             "the registry of the target, which is given the schemas before the records that name them; `restore` says how",
         ),
-        no_effect(
-            "metrics",
-            Kind::Section(&METRICS),
-            "a migration tells its lag in its log, its bar and its report",
-        ),
+        METRICS_KEY,
         no_effect("storage", Kind::Any, NO_STORE),
         no_effect("backup_id", Kind::Any, NO_STORE),
         no_effect("backup", Kind::Any, NO_STORE),
@@ -132,6 +128,7 @@ pub(crate) struct MigrateJob {
     pub(crate) proof: bool,
     /// The source's registry, and what is done with its schemas; nothing where they are left out.
     pub(crate) schemas: Option<(Box<SchemaRegistry>, Box<Restored>)>,
+    pub(crate) metrics: Option<Metrics>,
     /// The most payload in memory at once, in bytes.
     pub(crate) memory_limit: u64,
     /// What the operator should know, to be logged once.
@@ -185,6 +182,7 @@ impl MigrateJob {
                 .then(|| section.texts("consumer_groups")),
             proof: section.bool("proof")?,
             schemas,
+            metrics: Metrics::build(root.section("metrics")?, problems),
             memory_limit: root.unsigned("memory_limit")?,
             notices,
         })

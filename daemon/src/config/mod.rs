@@ -39,7 +39,7 @@ pub(crate) use error::{ConfigError, Notice};
 pub(crate) use job::{BackupJob, Job, Mode, Overrides, RestoreJob};
 pub(crate) use kafka::Kafka;
 use kind::FileKind;
-pub(crate) use metrics::Metrics;
+pub(crate) use metrics::{Metrics, Push};
 pub(crate) use migrate::MigrateJob;
 pub(crate) use restore::{ExistingTopicConfigPolicy, IntoNonEmpty, Journal, Retention};
 pub(crate) use schemas::{Access, Auth as SchemaAuth, Cloud, Restored as RestoredSchemas, SchemaRegistry};

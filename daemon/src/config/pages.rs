@@ -6,7 +6,7 @@
 use std::fmt::Write;
 
 use super::check::expected;
-use super::job::{BackupJob, Job, Mode, Overrides, ROOT, TABLES};
+use super::job::{Job, Mode, Overrides, ROOT, TABLES};
 use super::keys::{Handling, Harmless, Key, Kind, Origin, Table};
 use super::registry::tables;
 use super::storage::FILESYSTEM;
@@ -298,10 +298,13 @@ fn defaults_written_out_change_nothing_and_examples_load() {
             let text = full(mode, live);
             let job = super::parse("full.yaml", &text, &Overrides::default(), &Samples);
             let mut job = job.unwrap_or_else(|error| panic!("{error}\n{text}"));
-            if let Job::Backup(BackupJob { metrics: Some(metrics), .. }) = &mut job {
-                // Whether the file says anything of it is what differs here.
-                metrics.is_asked_for = false;
-            }
+            let metrics = match &mut job {
+                Job::Backup(job) => &mut job.metrics,
+                Job::Restore(job) => &mut job.metrics,
+                Job::Migrate(job) => &mut job.metrics,
+            };
+            // Whether the file says anything of it is what differs here.
+            metrics.iter_mut().for_each(|metrics| metrics.is_asked_for = false);
             job
         };
         assert_eq!(format!("{:?}", load(Live::Required)), format!("{:?}", load(Live::Defaults)));

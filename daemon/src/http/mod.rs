@@ -43,6 +43,18 @@ const SHORTLY: Duration = Duration::from_secs(1);
 /// Between two times that all connections are asked whether they are idle.
 const ROOM_PAUSE: Duration = Duration::from_millis(100);
 
+/// Who asks for numbers and health is not many.
+pub(crate) const FEW: Limits = Limits {
+    body: 64 << 10,
+    bodies: 16 << 20,
+    head: 64 << 10,
+    connections: 64,
+    read: Duration::from_secs(10),
+    write: Duration::from_secs(30),
+    idle: Duration::from_secs(120),
+    shutdown: Duration::from_secs(1),
+};
+
 /// What a server allows.
 #[derive(Debug, Clone)]
 pub(crate) struct Limits {

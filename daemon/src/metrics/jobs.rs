@@ -29,6 +29,14 @@ pub(crate) struct JobNumbers {
     answering: Mutex<()>,
 }
 
+/// A job as it is now.
+pub(super) struct Seen<'a> {
+    pub(super) backup: &'a str,
+    pub(super) progress: &'a BackupProgress,
+    pub(super) is_running: bool,
+    pub(super) restarts: u64,
+}
+
 type Look = fn(&BackupProgress) -> &AtomicU64;
 
 /// What is counted, by name.
@@ -96,8 +104,22 @@ impl JobNumbers {
         [&self.running, &self.memory_used, &self.memory_limit, &self.in_flight, &self.failed].into_iter()
     }
 
-    /// The text form.
+    /// The text form, of jobs that are kept running.
     pub(crate) fn text(&self, jobs: &[Arc<Supervised>], most: Most) -> String {
+        let seen: Vec<_> = jobs
+            .iter()
+            .map(|job| Seen {
+                backup: job.job.backup_id.as_str(),
+                progress: &job.progress,
+                is_running: job.standing().phase == Phase::Running,
+                restarts: job.restarts(),
+            })
+            .collect();
+        self.text_of(&seen, most)
+    }
+
+    /// The text form.
+    pub(super) fn text_of(&self, jobs: &[Seen<'_>], most: Most) -> String {
         let _one = self.answering.lock().unwrap_or_else(PoisonError::into_inner);
         let size = |bytes: usize| i64::try_from(bytes).unwrap_or(i64::MAX);
         // A job whose file is gone is told of no more.
@@ -105,9 +127,9 @@ impl JobNumbers {
         self.last_commit.reset();
         self.stages.reset();
         for job in jobs {
-            let (label, progress) = ([job.job.backup_id.as_str()], &job.progress);
-            self.running.with_label_values(&label).set(i64::from(job.standing().phase == Phase::Running));
-            raise(&self.restarts, &label, job.restarts());
+            let (label, progress) = ([job.backup], job.progress);
+            self.running.with_label_values(&label).set(i64::from(job.is_running));
+            raise(&self.restarts, &label, job.restarts);
             let (used, limit) = progress.memory();
             self.memory_used.with_label_values(&label).set(size(used));
             self.memory_limit.with_label_values(&label).set(size(limit));
@@ -122,11 +144,11 @@ impl JobNumbers {
             }
             self.stages.set(label[0], progress);
         }
-        self.lags.set(jobs.iter().map(|job| (job.job.backup_id.as_str(), &job.progress.source.lags)), most);
+        self.lags.set(jobs.iter().map(|job| (job.backup, &job.progress.source.lags)), most);
         self.process.set();
         let mut families = self.all.gather();
         if !jobs.is_empty() {
-            let of_jobs = jobs.iter().map(|job| (job.job.backup_id.as_str(), &*job.progress));
+            let of_jobs = jobs.iter().map(|job| (job.backup, job.progress));
             families.push(StageNumbers::latencies(of_jobs));
         }
         let mut text = String::new();

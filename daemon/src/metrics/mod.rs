@@ -9,6 +9,7 @@
 mod jobs;
 mod lags;
 mod names;
+mod oneshot;
 mod process;
 mod stages;
 mod store;
@@ -30,6 +31,7 @@ use crate::http::Served;
 
 pub(crate) use jobs::JobNumbers;
 pub(crate) use lags::{Most, Sum};
+pub(crate) use oneshot::{OneShotNumbers, Watched};
 pub(crate) use store::Metered;
 
 /// `Content-Type` of the text form.

@@ -72,6 +72,47 @@ macro_rules! job_names {
     };
 }
 
+macro_rules! one_shot_names {
+    ($($name:ident $text:literal,)*) => {
+        $(pub(super) const $name: &str = $text;)*
+
+        /// Those of jobs with an end.
+        #[cfg(test)]
+        pub(super) const OF_ONE_SHOTS: &[&str] = &[$($text,)*];
+    };
+}
+
+one_shot_names! {
+    JOB_RUNNING "replevin_job_running",
+    JOB_DURATION "replevin_job_duration_seconds",
+    JOB_EXIT_CODE "replevin_job_exit_code",
+    JOB_ENDED "replevin_job_ended_timestamp_seconds",
+    JOB_SUCCEEDED "replevin_job_last_success_timestamp_seconds",
+    RESTORE_PARTITIONS "replevin_restore_partitions",
+    RESTORE_DONE "replevin_restore_done_partitions",
+    RESTORE_FAILED "replevin_restore_failed_partitions",
+    RESTORE_WANTED "replevin_restore_wanted_records",
+    RESTORE_READ "replevin_restore_read_records_total",
+    RESTORE_READ_BYTES "replevin_restore_read_bytes_total",
+    RESTORE_ACKED "replevin_restore_acknowledged_records_total",
+    RESTORE_ACKED_BYTES "replevin_restore_acknowledged_bytes_total",
+    RESTORE_REQUESTS "replevin_restore_produce_requests_total",
+    RESTORE_RESENT "replevin_restore_resent_batches_total",
+    RESTORE_PROVEN "replevin_restore_proven_records_total",
+    RESTORE_REMAINING "replevin_restore_remaining_seconds",
+    RESTORE_MEMORY_USED "replevin_restore_memory_used_bytes",
+    RESTORE_MEMORY_LIMIT "replevin_restore_memory_limit_bytes",
+    MIGRATE_PARTITIONS "replevin_migrate_partitions",
+    MIGRATE_FAILED "replevin_migrate_failed_partitions",
+    MIGRATE_LAG "replevin_migrate_lag_offsets",
+    MIGRATE_FETCHED "replevin_migrate_fetched_records_total",
+    MIGRATE_FETCHED_BYTES "replevin_migrate_fetched_bytes_total",
+    MIGRATE_ACKED "replevin_migrate_acknowledged_records_total",
+    MIGRATE_ACKED_BYTES "replevin_migrate_acknowledged_bytes_total",
+    MIGRATE_RESENT "replevin_migrate_resent_batches_total",
+    MIGRATE_COMPARED "replevin_migrate_compared_records_total",
+}
+
 job_names! {
     PROGRAM "replevin_build_info",
     RUNNING "replevin_backup_running",
