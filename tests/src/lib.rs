@@ -12,6 +12,7 @@ pub mod cassandra;
 pub mod certificates;
 pub mod client;
 pub mod cutter;
+pub mod fake_kafka;
 pub mod fixtures;
 pub mod front;
 pub mod gcs;

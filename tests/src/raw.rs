@@ -214,7 +214,7 @@ fn int(length: usize) -> i32 {
     i32::try_from(length).expect("a test's batch is below 2 GiB")
 }
 
-fn nullable(out: &mut Vec<u8>, value: Option<&[u8]>) {
+pub(crate) fn nullable(out: &mut Vec<u8>, value: Option<&[u8]>) {
     match value {
         Some(value) => {
             varint(out, i64::from(int(value.len())));
@@ -225,7 +225,7 @@ fn nullable(out: &mut Vec<u8>, value: Option<&[u8]>) {
 }
 
 /// Zigzag, seven bits a byte.
-fn varint(out: &mut Vec<u8>, value: i64) {
+pub(crate) fn varint(out: &mut Vec<u8>, value: i64) {
     let mut bits = (value << 1 ^ value >> 63).cast_unsigned();
     while bits >= 0x80 {
         out.push(bits.to_le_bytes()[0] | 0x80);
@@ -234,7 +234,7 @@ fn varint(out: &mut Vec<u8>, value: i64) {
     out.push(bits.to_le_bytes()[0]);
 }
 
-fn crc32c(data: &[u8]) -> u32 {
+pub(crate) fn crc32c(data: &[u8]) -> u32 {
     !data.iter().fold(!0_u32, |crc, byte| {
         (0..8).fold(
             crc ^ u32::from(*byte),
