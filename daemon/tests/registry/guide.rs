@@ -7,6 +7,8 @@ use crate::support::{ANY_PORT, RECORD, Registry, talk};
 fn empty() -> Registry {
     let registry = Registry::start(&[], &[ANY_PORT, ("STORAGE_TYPE", "memory")]);
     registry.becomes("/", 200);
+    // Which says that it lives: its store may be a moment away still.
+    registry.becomes("/subjects", 200);
     registry
 }
 

@@ -13,6 +13,8 @@ use crate::support::{ANY_PORT, RECORD, Registry, ask, refused, refused_in, talk}
 fn runs_without_any_configuration_and_keeps_what_it_is_given() {
     let registry = Registry::start(&[], &[ANY_PORT]);
     assert_eq!(registry.becomes("/", 200), "{}", "the guide's probe: curl -f http://localhost:8081/");
+    // Which says that it lives: its store may be a moment away still.
+    assert_eq!(registry.becomes("/subjects", 200), "[]");
     let (status, answer) = registry.ask("POST", "/subjects/users-value/versions", RECORD);
     assert_eq!(status, 200, "{answer}");
     assert!(registry.folder.path().join("replevin-data/registry.sqlite").is_file());

@@ -155,7 +155,7 @@ pub(crate) async fn run(
                     task.failures = 0;
                     task.take(outcome.partitions, &mut fetcher).await?;
                 }
-                Err(error) => task.failed(error, &mut fetcher)?,
+                Err(error) => task.failed(&error, &mut fetcher),
             },
         }
     }
@@ -249,7 +249,7 @@ impl Task {
             && !fetcher.is_empty()
             && let Err(error) = fetcher.issue().await
         {
-            self.failed(error, fetcher)?;
+            self.failed(&error, fetcher);
         }
         for found in unchecked {
             self.check_and_send(found, total, fetcher).await?;
@@ -350,20 +350,21 @@ impl Task {
         }
     }
 
-    fn failed(&mut self, error: Error, fetcher: &mut Fetcher) -> Result<()> {
+    /// What a broker that does not answer, or answers nonsense, costs is its own partitions, and never those of others.
+    fn failed(&mut self, error: &Error, fetcher: &mut Fetcher) {
         self.failures += 1;
         tracing::debug!(%error, failures = self.failures, broker = fetcher.broker(), "a fetch failed");
-        if !error.is_retriable() {
-            return Err(error);
-        }
         if self.failures >= FAILURES {
             self.failures = 0;
             let partitions: Vec<_> = self.following.keys().cloned().collect();
             for partition in partitions {
-                self.give_back(&partition, Trouble::Moved(error.to_string()), fetcher);
+                let trouble = match error.is_retriable() {
+                    true => Trouble::Moved(error.to_string()),
+                    false => Trouble::Failed(Error::new(error.kind(), error.to_string())),
+                };
+                self.give_back(&partition, trouble, fetcher);
             }
         }
-        Ok(())
     }
 }
 
