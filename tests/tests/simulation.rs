@@ -1,7 +1,8 @@
 //! A backup through a life that a seed makes: records, transactions, compaction, retention, leaders that move, unclean elections,
 //! topics made anew, connections that break, and a SIGKILL now and then. After every run the model tells what the archive must hold.
 //!
-//! `REPLEVIN_SEED` repeats the life whose seed was printed; `REPLEVIN_SEEDS` is how many are lived, 20 by default.
+//! `REPLEVIN_SEED` repeats the life whose seed was printed; `REPLEVIN_SEEDS` is how many new ones are lived. Without either the same twenty
+//! are lived every time.
 //!
 //! What it leaves out: an unclean election that takes the marker of a transaction and leaves its records; a log of which the cleaner took
 //! every batch, so that the archive knows no leader epoch of it, and which then goes another way.
@@ -41,7 +42,10 @@ fn number(name: &str) -> Option<u64> {
 fn whatever_happens_to_a_cluster_the_archive_holds_what_it_was_told() {
     let seeds: Vec<u64> = match number("REPLEVIN_SEED") {
         Some(seed) => vec![seed],
-        None => (0..number("REPLEVIN_SEEDS").unwrap_or(20)).map(|_| rand::random()).collect(),
+        None => match number("REPLEVIN_SEEDS") {
+            Some(many) => (0..many).map(|_| rand::random()).collect(),
+            None => (1..=20).collect(),
+        },
     };
     let next = AtomicU64::new(0);
     thread::scope(|scope| {
@@ -96,6 +100,8 @@ struct Life {
     open: BTreeMap<Place, BTreeSet<i64>>,
     written: u64,
     told: Vec<String>,
+    /// What the last run said.
+    said: String,
     _scratch: Scratch,
 }
 
@@ -110,7 +116,17 @@ impl Life {
             .connection("request_timeout_ms: 2000");
         let places = TOPICS.iter().flat_map(|(name, partitions, _)| (0..*partitions).map(|n| (*name, n)));
         let held = places.map(|place| (place, Held::default())).collect();
-        Self { rng, fake, job, held, open: BTreeMap::new(), written: 0, told: Vec::new(), _scratch: scratch }
+        Self {
+            rng,
+            fake,
+            job,
+            held,
+            open: BTreeMap::new(),
+            written: 0,
+            told: Vec::new(),
+            said: String::new(),
+            _scratch: scratch,
+        }
     }
 
     fn place(&mut self) -> (Place, bool) {
@@ -255,11 +271,16 @@ impl Life {
         }
     }
 
+    /// One thing at a time: a partition whose fetches fail too often is given up by the run, which says so.
     fn break_a_connection(&mut self, (topic, partition): Place) {
-        self.told.push(format!("{topic}-{partition} has trouble"));
         let cut = [Cut::Half, Cut::Reset, Cut::Oversize, Cut::Silence][self.rng.random_range(0..4)];
         let (leader, is_move) = (self.rng.random_range(1..=BROKERS), self.rng.random_bool(0.5));
-        self.fake.with(|cluster| {
+        let what = if is_move { format!("leader {leader}") } else { format!("{cut:?}") };
+        let is_new = self.fake.with(|cluster| {
+            let place = format!("{topic}-{partition}@");
+            if cluster.faults.pending().iter().any(|pending| pending.starts_with(&place)) {
+                return false;
+            }
             let from = cluster.partition(topic, partition).log.start();
             if is_move {
                 let moves = move |cluster: &mut Cluster| cluster.move_leader(topic, partition, Some(leader));
@@ -267,7 +288,11 @@ impl Life {
             } else {
                 cluster.faults.cut(topic, partition, from, 1, cut);
             }
+            true
         });
+        if is_new {
+            self.told.push(format!("{topic}-{partition} will have trouble: {what}"));
+        }
     }
 
     /// A run with an end, now and then behind one that is killed. What it must come to is known before.
@@ -292,6 +317,7 @@ impl Life {
         let is_told_before = is_killed && finished.code() == Some(0) && !is_held_back;
         let expected = if is_held_back || (is_gone && !is_told_before) { 3 } else { 0 };
         let (told, out, err) = (&self.told, &finished.stdout, &finished.stderr);
+        self.said = format!("{out}\n{err}");
         assert_eq!(finished.code(), Some(expected), "{told:#?}\n{out}\n{err}");
         self.fake.with(|cluster| assert!(cluster.violations.is_empty(), "{:#?}", cluster.violations));
     }
@@ -302,7 +328,7 @@ impl Life {
                 let expected: Vec<Rec> =
                     records.values().map(|record| Rec { partition: *partition, ..record.clone() }).collect();
                 let found = self.job.dump(topic, *partition, Isolation::ReadCommitted, args);
-                let what = format!("{topic}-{partition} {args:?} after {:#?}", self.told);
+                let what = format!("{topic}-{partition} {args:?} after {:#?}\n{}\n", self.told, self.said);
                 client::assert_same(&what, &expected, &found, Compared::Everything);
             };
             same(&held.records, &[]);
@@ -331,8 +357,9 @@ impl Held {
                 }
                 None => {
                     self.records.clear();
-                    // What a log that is seen for the first time lost before is a gap too.
-                    self.next = 0;
+                    // What a topic had lost before it was seen for the first time is none of the backup's. One that was made anew has
+                    // lost it since.
+                    self.next = if self.topic.is_nil() { log.start() } else { 0 };
                 }
             }
             self.topic = topic;
